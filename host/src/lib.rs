@@ -1,0 +1,9 @@
+//! taskhost: a task host whose task logic is sandboxed WebAssembly.
+
+pub mod event;
+pub mod plugin;
+pub mod retry;
+pub mod schedule;
+pub mod store;
+pub mod task;
+pub mod time;

@@ -1,0 +1,144 @@
+//! Plugins: components that were dropped into a folder, and the sandbox that runs them.
+//!
+//! Four lifetimes: the *engine* (process), a *generation* (one digest of one plugin, compiled and
+//! linked), an *attempt* (one Store), a *guest's state* (inside the Store).
+
+pub mod control;
+pub mod ports;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::task::{Digest, Failure, NewTask, Outcome, Spec, TaskId};
+use crate::time::Timestamp;
+use control::Control;
+use ports::Ports;
+
+/// Where plugins live and what all of them together may use.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The folder that is watched.
+    pub dir: PathBuf,
+    /// Where compiled code is kept between starts.
+    pub cache_dir: PathBuf,
+    /// Threads of the guests' own runtime; 0 means one a core.
+    pub threads: usize,
+    /// Instances that may exist at the same time.
+    pub max_instances: u32,
+    /// Linear memory and tables of all guests together, in bytes.
+    pub memory_total_bytes: u64,
+    /// Size of a component file at most, in bytes.
+    pub max_component_bytes: u64,
+    /// How long a cancelled guest may take to stop by itself before it is dropped, in milliseconds.
+    pub cancel_grace_ms: u64,
+}
+
+/// One attempt to be run.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// The task.
+    pub id: TaskId,
+    /// The attempt number.
+    pub attempt: u32,
+    /// What was asked for.
+    pub spec: Arc<Spec>,
+    /// When it was claimed: its wall budget counts from here.
+    pub started_at: Timestamp,
+}
+
+/// What a dispatcher answered, already checked against grants, kinds and schemas.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// Tasks to create.
+    pub tasks: Vec<NewTask>,
+    /// Where the dispatcher goes on.
+    pub cursor: Option<Vec<u8>>,
+    /// More is ready now.
+    pub more: bool,
+}
+
+/// A kind that some live plugin executes.
+#[derive(Clone, Debug)]
+pub struct KindInfo {
+    /// Its name.
+    pub name: String,
+    /// One line for people.
+    pub summary: String,
+    /// JSON Schema text of the input.
+    pub input_schema: Option<String>,
+    /// JSON Schema text of the output.
+    pub output_schema: Option<String>,
+    /// The plugin that executes it.
+    pub plugin: String,
+    /// Attempts of this plugin at the same time, at most.
+    pub concurrency: u32,
+}
+
+/// Input that a kind does not accept.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum InputError {
+    /// No live plugin executes this kind.
+    #[error("no plugin executes the kind {kind:?}")]
+    UnknownKind {
+        /// What was asked for.
+        kind: String,
+        /// What there is.
+        known: Vec<String>,
+    },
+    /// The input is not JSON.
+    #[error("the input is not JSON: {0}")]
+    NotJson(String),
+    /// The input does not match the schema.
+    #[error("the input does not match the schema of {kind:?}")]
+    Mismatch {
+        /// The kind.
+        kind: String,
+        /// One `(JSON Pointer, message)` a violation, at most 16.
+        violations: Vec<(String, String)>,
+    },
+}
+
+/// A plugin as the API and the CLI show it.
+#[derive(Clone, Debug)]
+pub struct PluginInfo {
+    /// File name without `.wasm`.
+    pub name: String,
+    /// The live generation; absent when no version of this file ever loaded.
+    pub live: Option<GenerationInfo>,
+    /// Older generations that still run attempts.
+    pub draining: Vec<(Digest, u32)>,
+    /// Why the file that is in the folder now is not live.
+    pub error: Option<LoadFailure>,
+}
+
+/// Why a file did not become a generation.
+#[derive(Clone, Debug)]
+pub struct LoadFailure {
+    /// When it was tried.
+    pub at: Timestamp,
+    /// The digest of the file, when it could be read.
+    pub digest: Option<Digest>,
+    /// What was wrong and what would be right.
+    pub message: String,
+}
+
+/// A live generation as the API and the CLI show it.
+#[derive(Clone, Debug)]
+pub struct GenerationInfo {
+    /// SHA-256 of the component.
+    pub digest: Digest,
+    /// Its own version.
+    pub version: String,
+    /// One line for people.
+    pub summary: String,
+    /// `dispatcher`, `executor`, `actuator`.
+    pub roles: Vec<&'static str>,
+    /// What it executes.
+    pub kinds: Vec<KindInfo>,
+    /// Capability names that the manifest grants.
+    pub grants: Vec<String>,
+    /// When it went live.
+    pub loaded_at: Timestamp,
+    /// Attempts that run on it now.
+    pub running: u32,
+}

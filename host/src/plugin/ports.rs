@@ -1,0 +1,319 @@
+//! What the host lends to guests: traits that the plugin runtime owns and the composition root implements.
+//!
+//! Coarse permission is decided when a component is linked, fine permission and quotas before a
+//! port is called; a port only does the work.
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::task::TaskId;
+use crate::time::Timestamp;
+
+/// Why a port did nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PortError {
+    /// There is no such thing.
+    #[error("not found")]
+    NotFound,
+    /// The thing is in a state that does not allow it.
+    #[error("{0}")]
+    Conflict(String),
+    /// A bound was reached; the bound in its own unit.
+    #[error("over the limit of {0}")]
+    Quota(u64),
+    /// Not now: shutting down, broken, or not installed. The text says what to do.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+/// A value that a plugin keeps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateEntry {
+    /// The value.
+    pub value: Vec<u8>,
+    /// Raised by every write.
+    pub version: u64,
+}
+
+/// What a conditional write expects to find.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// Anything.
+    Any,
+    /// No entry.
+    Absent,
+    /// An entry of this version.
+    Version(u64),
+}
+
+/// The answer to a conditional write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Swapped {
+    /// Written under this version.
+    Stored(u64),
+    /// Something else is there.
+    Stale(Option<StateEntry>),
+}
+
+/// One write of plugin state.
+#[derive(Clone, Debug)]
+pub struct StateWrite {
+    /// The namespace: the plugin's name.
+    pub plugin: String,
+    /// The key.
+    pub key: String,
+    /// The value.
+    pub value: Vec<u8>,
+    /// Time to live, in milliseconds.
+    pub ttl_ms: Option<u64>,
+    /// Condition.
+    pub expected: Expected,
+    /// Bytes of keys and values that the namespace may hold.
+    pub quota_bytes: u64,
+}
+
+/// Durable key-value state, one namespace a plugin.
+#[async_trait]
+pub trait StatePort: Send + Sync {
+    /// One entry.
+    async fn get(&self, plugin: &str, key: &str) -> Result<Option<StateEntry>, PortError>;
+    /// Writes if the condition holds.
+    async fn put(&self, write: StateWrite) -> Result<Swapped, PortError>;
+    /// Deletes; answers whether there was something.
+    async fn delete(&self, plugin: &str, key: &str) -> Result<bool, PortError>;
+    /// Entries under a prefix, in key order, after a key.
+    async fn scan(
+        &self,
+        plugin: &str,
+        prefix: &str,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<(String, StateEntry)>, PortError>;
+}
+
+/// A file of the library as a guest sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Media {
+    /// Opaque id.
+    pub id: String,
+    /// For people.
+    pub name: String,
+    /// MIME type.
+    pub content_type: String,
+    /// Bytes.
+    pub size: u64,
+    /// Trashed, and since this may be purged after.
+    pub purge_after: Option<Timestamp>,
+    /// When it was added.
+    pub created_at: Timestamp,
+}
+
+/// The media library.
+#[async_trait]
+pub trait LibraryPort: Send + Sync {
+    /// One file, live or trashed.
+    async fn get(&self, id: &str) -> Result<Media, PortError>;
+    /// Trashed files whose grace has passed, in id order after an id.
+    async fn list_purgeable(&self, after: Option<&str>, limit: u32) -> Result<Vec<Media>, PortError>;
+    /// Bytes of a live file.
+    async fn read(&self, id: &str, offset: u64, length: u32) -> Result<Vec<u8>, PortError>;
+    /// Hides a file for the configured grace.
+    async fn trash(&self, id: &str) -> Result<(), PortError>;
+    /// Deletes a trashed file whose grace has passed; a file that is gone is success.
+    async fn purge(&self, id: &str) -> Result<(), PortError>;
+}
+
+/// Why ffmpeg did not do it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FfmpegError {
+    /// There is no such live file.
+    #[error("there is no such media")]
+    NotFound,
+    /// The file is not audio or video of an accepted format, or the request does not fit it.
+    #[error("{0}")]
+    BadInput(String),
+    /// This host's ffmpeg cannot do it.
+    #[error("{0}")]
+    Unsupported(String),
+    /// A bound was reached (size, time).
+    #[error("{0}")]
+    Limit(String),
+    /// The attempt's deadline came first.
+    #[error("the deadline passed")]
+    TimedOut,
+    /// The attempt was cancelled.
+    #[error("cancelled")]
+    Cancelled,
+    /// The tool ran and failed.
+    #[error("the tool failed: {stderr_tail}")]
+    Tool {
+        /// Its exit code; absent when a signal ended it.
+        exit_code: Option<i32>,
+        /// The end of what it wrote to standard error.
+        stderr_tail: String,
+    },
+    /// Not installed, or the host is stopping. The text says what to do.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+/// One stream of a media file.
+#[derive(Clone, Debug, PartialEq)]
+pub enum StreamInfo {
+    /// Pictures.
+    Video {
+        /// Codec name as ffprobe has it.
+        codec: String,
+        /// Pixels.
+        width: u32,
+        /// Pixels.
+        height: u32,
+        /// Average rate.
+        frames_per_second: f64,
+    },
+    /// Sound.
+    Audio {
+        /// Codec name as ffprobe has it.
+        codec: String,
+        /// Hertz.
+        sample_rate: u32,
+        /// How many.
+        channels: u32,
+    },
+    /// Anything else, by its type.
+    Other(String),
+}
+
+/// What a file holds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProbeInfo {
+    /// Container format, as ffprobe names it.
+    pub container: String,
+    /// Length in milliseconds, when the container tells.
+    pub duration_ms: Option<u64>,
+    /// Bytes.
+    pub size: u64,
+    /// Its streams.
+    pub streams: Vec<StreamInfo>,
+}
+
+/// How exact a cut is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accuracy {
+    /// Stream copy from the keyframe at or before the start.
+    Keyframe,
+    /// Re-encode, exact to the frame.
+    Exact,
+}
+
+/// A cut to be made.
+#[derive(Clone, Debug)]
+pub struct CutRequest {
+    /// The file to cut from.
+    pub input: String,
+    /// Start, in milliseconds.
+    pub start_ms: u64,
+    /// End, in milliseconds, after the start.
+    pub end_ms: u64,
+    /// How exact.
+    pub accuracy: Accuracy,
+    /// The new file's name; derived from the input's when absent.
+    pub name: Option<String>,
+    /// The task that asks: recorded on the output.
+    pub task: Option<TaskId>,
+}
+
+/// Called with percent done, 0 to 100, as the tool advances.
+pub type OnPercent = Arc<dyn Fn(u8) + Send + Sync>;
+
+/// Typed ffmpeg. Dropping a returned future kills the whole process group and leaves nothing behind.
+#[async_trait]
+pub trait FfmpegPort: Send + Sync {
+    /// What a live file holds.
+    async fn probe(&self, input: &str) -> Result<ProbeInfo, FfmpegError>;
+    /// Cuts and adopts the output into the library; answers its id.
+    async fn cut(&self, request: CutRequest, on_percent: OnPercent) -> Result<String, FfmpegError>;
+}
+
+/// Checkpoints of running attempts.
+#[async_trait]
+pub trait CheckpointPort: Send + Sync {
+    /// Durable when it returns.
+    async fn save(&self, task: TaskId, attempt: u32, data: Vec<u8>) -> Result<(), PortError>;
+    /// What an earlier attempt saved.
+    async fn load(&self, task: TaskId) -> Result<Option<Vec<u8>>, PortError>;
+}
+
+/// How grave a log line is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogLevel {
+    /// For the author of the plugin, in detail.
+    Trace,
+    /// For the author of the plugin.
+    Debug,
+    /// For the operator.
+    Info,
+    /// Something is odd.
+    Warn,
+    /// Something failed.
+    Error,
+}
+
+/// Where a log line came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogSource {
+    /// The `log` interface.
+    Log,
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+    /// The host, about the attempt (a trap's backtrace, a truncation).
+    Host,
+}
+
+/// One line of a task's log.
+#[derive(Clone, Debug)]
+pub struct LogLine {
+    /// When.
+    pub at: Timestamp,
+    /// Which attempt.
+    pub attempt: u32,
+    /// How grave.
+    pub level: LogLevel,
+    /// From where.
+    pub source: LogSource,
+    /// The text, one line, already truncated.
+    pub message: String,
+    /// Structured fields.
+    pub fields: Vec<(String, String)>,
+}
+
+/// Task logs. Never fails and never blocks for long: it bounds bytes per task and counts what it drops.
+pub trait LogPort: Send + Sync {
+    /// Appends one line to a task's log.
+    fn append(&self, task: TaskId, line: LogLine);
+}
+
+/// Everything that guests may borrow.
+#[derive(Clone)]
+pub struct Ports {
+    /// Key-value state.
+    pub state: Arc<dyn StatePort>,
+    /// Media library.
+    pub library: Arc<dyn LibraryPort>,
+    /// ffmpeg.
+    pub ffmpeg: Arc<dyn FfmpegPort>,
+    /// Checkpoints.
+    pub checkpoints: Arc<dyn CheckpointPort>,
+    /// Task logs.
+    pub logs: Arc<dyn LogPort>,
+}
+
+impl fmt::Debug for Ports {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ports").finish_non_exhaustive()
+    }
+}

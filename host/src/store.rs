@@ -1,0 +1,152 @@
+//! What must not be lost: a trait of intent verbs, and the sled store behind it.
+//!
+//! Every verb is one commit: it answers after the change is durable (invariant I15), and its
+//! events are published after that (I2). Reads see durable state only.
+
+pub mod request;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio::sync::{broadcast, watch};
+
+pub use self::request::{
+    Claim, ClaimRequest, Claimed, Dispatched, Enqueued, EventPage, Finish, Heartbeat, KindCount, KindRoom, MediaQuery,
+    MediaRecord, MediaStatus, NewMedia, Page, Retention, StateEntry, StateWrite, Swapped, TaskQuery,
+};
+use crate::event::Event;
+use crate::schedule::{Schedule, ScheduleSpec};
+use crate::task::{NewTask, Task, TaskId};
+use crate::time::Timestamp;
+
+/// Why a verb did nothing, by what the caller can do about it.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StoreError {
+    /// There is no such thing.
+    #[error("not found")]
+    NotFound,
+    /// The attempt, pass or nominal time is not the current one: drop the work.
+    #[error("stale: the record has moved on")]
+    Stale,
+    /// The record is in a state that does not allow it; the text names the state.
+    #[error("{0}")]
+    Conflict(String),
+    /// A bound was reached: try again later, with less.
+    #[error("{0}")]
+    Full(String),
+    /// The store is closed or broken: nothing more can be done in this process.
+    #[error("the store is closed")]
+    Closed,
+}
+
+/// Durable tasks, schedules, media records, plugin state and events.
+///
+/// A store is shared by every part of the host. Each verb is atomic; verbs of one caller are
+/// applied in the order of their calls.
+#[async_trait]
+pub trait Store: Send + Sync + std::fmt::Debug + 'static {
+    // --- tasks ---
+
+    /// Creates tasks, all or none. A task whose `unique_key` is held by a live task is answered
+    /// with that task's id. [`StoreError::Full`] beyond the bound on live tasks.
+    async fn enqueue(&self, tasks: Vec<NewTask>, now: Timestamp) -> Result<Vec<Enqueued>, StoreError>;
+    /// Claims due tasks of the named kinds, higher priority first, then by due time.
+    async fn claim(&self, request: ClaimRequest, now: Timestamp) -> Result<Claim, StoreError>;
+    /// Extends a lease and keeps the progress. `Ok(true)` when a cancel was requested.
+    async fn heartbeat(&self, beat: Heartbeat, now: Timestamp) -> Result<bool, StoreError>;
+    /// Ends an attempt: the task's next state, its output and its outbox in one commit.
+    async fn finish(&self, finish: Finish, now: Timestamp) -> Result<Task, StoreError>;
+    /// Asks to stop a task: queued ones end at once, running ones are asked, ended ones stay.
+    async fn request_cancel(&self, id: TaskId, now: Timestamp) -> Result<Task, StoreError>;
+    /// Puts an ended task back into the queue. [`StoreError::Conflict`] while it lives.
+    async fn redrive(&self, id: TaskId, now: Timestamp) -> Result<Task, StoreError>;
+    /// Requeues running tasks whose lease has expired at `now`; each counts as a crash.
+    /// Returns how many. (Leases of older starts are reclaimed when the store opens.)
+    async fn reclaim_expired(&self, now: Timestamp) -> Result<usize, StoreError>;
+    /// One task.
+    async fn task(&self, id: TaskId) -> Result<Option<Task>, StoreError>;
+    /// Tasks, newest first.
+    async fn tasks(&self, query: TaskQuery) -> Result<Page<Task>, StoreError>;
+    /// How many tasks of each kind are queued and running.
+    async fn live_counts(&self) -> Result<Vec<KindCount>, StoreError>;
+    /// Live tasks that this schedule created.
+    async fn outstanding(&self, schedule: &str) -> Result<u32, StoreError>;
+    /// Forgets ended tasks beyond the bounds, oldest first, at most a slice at a time.
+    /// Returns the ids that were forgotten.
+    async fn prune(&self, retention: Retention, now: Timestamp) -> Result<Vec<TaskId>, StoreError>;
+
+    /// Keeps a running attempt's checkpoint; cleared when the task succeeds. Fenced by the attempt.
+    async fn save_checkpoint(&self, id: TaskId, attempt: u32, data: Vec<u8>) -> Result<(), StoreError>;
+    /// The task's checkpoint.
+    async fn checkpoint(&self, id: TaskId) -> Result<Option<Vec<u8>>, StoreError>;
+
+    // --- schedules ---
+
+    /// Makes the stored schedules equal to these: keeps the progress of those that stay (a changed
+    /// interval recomputes the next firing), adds and removes the rest.
+    async fn declare_schedules(&self, specs: Vec<ScheduleSpec>, now: Timestamp) -> Result<(), StoreError>;
+    /// All schedules, by name.
+    async fn schedules(&self) -> Result<Vec<Schedule>, StoreError>;
+    /// Fires a nominal time, or leaves it out as `overlapped`; an enqueue action's task is created
+    /// in the same commit. Answers the advanced schedule; `Stale` when it fired before.
+    async fn fire(
+        &self,
+        name: &str,
+        nominal: Timestamp,
+        overlapped: bool,
+        now: Timestamp,
+    ) -> Result<Schedule, StoreError>;
+    /// A dispatcher's tasks and its cursor, in one commit, fenced by the pass number
+    /// ([`Schedule::fired`]).
+    async fn dispatched(&self, batch: Dispatched, now: Timestamp) -> Result<Vec<Enqueued>, StoreError>;
+    /// Keeps why the latest pass failed, or that it did not.
+    async fn record_pass(&self, name: &str, error: Option<String>) -> Result<(), StoreError>;
+
+    // --- media records ---
+
+    /// Adds the record of a file that is already durable on disk.
+    async fn add_media(&self, media: NewMedia, now: Timestamp) -> Result<MediaRecord, StoreError>;
+    /// One record, live or trashed.
+    async fn media(&self, id: &str) -> Result<Option<MediaRecord>, StoreError>;
+    /// Records in order of creation (ids sort by time).
+    async fn list_media(&self, query: MediaQuery) -> Result<Page<MediaRecord>, StoreError>;
+    /// Hides a live file until `purge_after`. Trashing a trashed one keeps its first date.
+    async fn trash_media(&self, id: &str, purge_after: Timestamp, now: Timestamp) -> Result<MediaRecord, StoreError>;
+    /// Brings a trashed file back. Restoring a live one changes nothing.
+    async fn restore_media(&self, id: &str, now: Timestamp) -> Result<MediaRecord, StoreError>;
+    /// Forgets a trashed file whose `purge_after` has passed; `Ok(false)` when it is gone already.
+    /// [`StoreError::Conflict`] while it is live or within its grace.
+    async fn purge_media(&self, id: &str, now: Timestamp) -> Result<bool, StoreError>;
+
+    // --- plugin state: one namespace a plugin ---
+
+    /// One entry; expired ones are absent.
+    async fn state_get(&self, plugin: &str, key: &str, now: Timestamp) -> Result<Option<StateEntry>, StoreError>;
+    /// Writes, with or without a condition on the version. [`StoreError::Full`] beyond the quota.
+    async fn state_put(&self, write: StateWrite, now: Timestamp) -> Result<Swapped, StoreError>;
+    /// Deletes; answers whether there was something.
+    async fn state_delete(&self, plugin: &str, key: &str, now: Timestamp) -> Result<bool, StoreError>;
+    /// Entries whose key starts with `prefix` and is greater than `after`, in key order.
+    async fn state_scan(
+        &self,
+        plugin: &str,
+        prefix: &str,
+        after: Option<&str>,
+        limit: u32,
+        now: Timestamp,
+    ) -> Result<Vec<(String, StateEntry)>, StoreError>;
+
+    // --- events ---
+
+    /// Events with a sequence number greater than `after`, oldest first.
+    async fn events(&self, after: u64, limit: usize) -> Result<EventPage, StoreError>;
+    /// Identifies this store's event sequence: another data directory has another epoch.
+    fn epoch(&self) -> u32;
+    /// Every event from now on, one batch a commit. A subscriber that lags is told so.
+    fn subscribe(&self) -> broadcast::Receiver<Arc<[Event]>>;
+    /// Changes whenever a task may have become claimable (enqueued, requeued, finished).
+    fn wakeups(&self) -> watch::Receiver<u64>;
+
+    /// Commits what is queued and closes. Later verbs answer [`StoreError::Closed`].
+    async fn close(&self);
+}

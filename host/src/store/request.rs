@@ -1,0 +1,266 @@
+//! What the store's verbs take and answer.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::event::Event;
+use crate::task::{BootId, Digest, NewTask, Outcome, Progress, Spec, Status, TaskId};
+use crate::time::Timestamp;
+
+/// The answer to one [`NewTask`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Enqueued {
+    /// The task, new or found.
+    pub id: TaskId,
+    /// A live task already held the unique key: this is it.
+    pub duplicate: bool,
+}
+
+/// How many attempts of one kind may start.
+#[derive(Clone, Debug)]
+pub struct KindRoom {
+    /// The kind.
+    pub kind: String,
+    /// Claims of this kind at most.
+    pub room: u32,
+    /// The generation that will run them.
+    pub digest: Digest,
+}
+
+/// Asks for due tasks.
+#[derive(Clone, Debug)]
+pub struct ClaimRequest {
+    /// Kinds that can run now; tasks of other kinds wait.
+    pub kinds: Vec<KindRoom>,
+    /// Claims in all, at most.
+    pub limit: u32,
+    /// The host start that takes the leases.
+    pub boot: BootId,
+    /// When the leases end without a heartbeat.
+    pub lease_until: Timestamp,
+}
+
+/// One claimed attempt.
+#[derive(Clone, Debug)]
+pub struct Claimed {
+    /// The task.
+    pub id: TaskId,
+    /// What was asked for.
+    pub spec: Arc<Spec>,
+    /// How it stands, running.
+    pub status: Status,
+}
+
+/// The answer to a [`ClaimRequest`].
+#[derive(Clone, Debug, Default)]
+pub struct Claim {
+    /// Attempts to run.
+    pub claimed: Vec<Claimed>,
+    /// When the next task of the asked kinds is due, if one is queued for later. Absent also when
+    /// more is due now than was asked for.
+    pub next_due: Option<Timestamp>,
+}
+
+/// Proof of life of an attempt.
+#[derive(Clone, Debug)]
+pub struct Heartbeat {
+    /// The task.
+    pub id: TaskId,
+    /// The attempt; another one is stale.
+    pub attempt: u32,
+    /// New end of the lease.
+    pub lease_until: Timestamp,
+    /// How far it has come; `None` keeps what is known.
+    pub progress: Option<Progress>,
+}
+
+/// The end of an attempt.
+#[derive(Clone, Debug)]
+pub struct Finish {
+    /// The task.
+    pub id: TaskId,
+    /// The attempt; another one is stale.
+    pub attempt: u32,
+    /// What happened.
+    pub outcome: Outcome,
+    /// Spreads the retry, in `[0, 1)`.
+    pub jitter: f64,
+}
+
+/// A dispatcher's answer.
+#[derive(Clone, Debug)]
+pub struct Dispatched {
+    /// The schedule.
+    pub schedule: String,
+    /// The pass that asked; another one is stale.
+    pub pass: u64,
+    /// Tasks to create.
+    pub tasks: Vec<NewTask>,
+    /// Where the dispatcher goes on; absent starts over.
+    pub cursor: Option<Vec<u8>>,
+}
+
+/// Selects tasks; filters are joined by "and".
+#[derive(Clone, Debug, Default)]
+pub struct TaskQuery {
+    /// State names (`queued`, `running`, `succeeded`, `failed`, `cancelled`); empty means all.
+    pub states: Vec<String>,
+    /// Only this kind.
+    pub kind: Option<String>,
+    /// Only tasks older than this id.
+    pub before: Option<TaskId>,
+    /// Answers at most.
+    pub limit: u32,
+}
+
+/// A slice of a longer list.
+#[derive(Clone, Debug)]
+pub struct Page<T> {
+    /// The slice.
+    pub items: Vec<T>,
+    /// There is more: where it goes on.
+    pub next: Option<String>,
+}
+
+/// Live tasks of one kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KindCount {
+    /// The kind.
+    pub kind: String,
+    /// Waiting, due or not.
+    pub queued: u64,
+    /// Under a lease.
+    pub running: u64,
+}
+
+/// How long ended tasks and old events are kept.
+#[derive(Clone, Copy, Debug)]
+pub struct Retention {
+    /// Ended tasks older than this are forgotten, in milliseconds.
+    pub max_age_ms: u64,
+    /// Ended tasks at most.
+    pub max_tasks: u64,
+    /// Events at most.
+    pub max_events: u64,
+}
+
+/// Whether a file is visible.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MediaStatus {
+    /// Visible.
+    Live,
+    /// Hidden, restorable until it is purged.
+    Trashed {
+        /// Since when.
+        at: Timestamp,
+        /// May be purged from here on.
+        purge_after: Timestamp,
+    },
+}
+
+/// A file about to enter the library.
+#[derive(Clone, Debug)]
+pub struct NewMedia {
+    /// Its opaque id.
+    pub id: String,
+    /// For people.
+    pub name: String,
+    /// MIME type.
+    pub content_type: String,
+    /// Bytes.
+    pub size: u64,
+    /// The task that produced it.
+    pub task: Option<TaskId>,
+}
+
+/// A file of the library.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MediaRecord {
+    /// Its opaque id.
+    pub id: String,
+    /// For people.
+    pub name: String,
+    /// MIME type.
+    pub content_type: String,
+    /// Bytes.
+    pub size: u64,
+    /// The task that produced it.
+    pub task: Option<TaskId>,
+    /// When it was added.
+    pub created_at: Timestamp,
+    /// Whether it is visible.
+    pub status: MediaStatus,
+}
+
+/// Selects media records.
+#[derive(Clone, Debug, Default)]
+pub struct MediaQuery {
+    /// `Some(true)`: only trashed; `Some(false)`: only live.
+    pub trashed: Option<bool>,
+    /// Only trashed ones whose `purge_after` is at or before this instant.
+    pub purgeable_at: Option<Timestamp>,
+    /// Only ids greater than this.
+    pub after: Option<String>,
+    /// Answers at most.
+    pub limit: u32,
+}
+
+/// A value that a plugin keeps.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateEntry {
+    /// The value.
+    pub value: Vec<u8>,
+    /// Raised by every write of the namespace, so that a version is never used twice.
+    pub version: u64,
+    /// When it expires.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// What a write of plugin state expects to find.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// Anything.
+    Any,
+    /// No entry.
+    Absent,
+    /// An entry of this version.
+    Version(u64),
+}
+
+/// A write of plugin state.
+#[derive(Clone, Debug)]
+pub struct StateWrite {
+    /// The namespace.
+    pub plugin: String,
+    /// The key.
+    pub key: String,
+    /// The value.
+    pub value: Vec<u8>,
+    /// Lives until.
+    pub expires_at: Option<Timestamp>,
+    /// Condition.
+    pub expected: Expected,
+    /// Bytes of keys and values that the namespace may hold.
+    pub quota_bytes: u64,
+}
+
+/// The answer to a conditional write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Swapped {
+    /// Written under this version.
+    Stored(u64),
+    /// The condition did not hold: this is there instead.
+    Stale(Option<StateEntry>),
+}
+
+/// A slice of the event sequence.
+#[derive(Clone, Debug, Default)]
+pub struct EventPage {
+    /// Oldest first.
+    pub events: Vec<Event>,
+    /// The sequence number of the latest durable event; 0 when there is none.
+    pub last: u64,
+    /// Events between the asked position and the first one here are no longer kept.
+    pub gap: bool,
+}
