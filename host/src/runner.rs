@@ -15,9 +15,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::event::{Change, Event, TaskChange};
-use crate::limiter::AttemptLimiter;
-use crate::plugin::{Executor, Plugins};
+use crate::limiter::{AttemptLimiter, AttemptPermits};
 use crate::plugin::control::{Control, Directive};
+use crate::plugin::{Executor, Generation, Plugins};
 use crate::store::{Claim, ClaimRequest, Claimed, GenerationRoom, Heartbeat, Store, StoreError};
 use crate::task::{BootId, TaskId};
 use crate::time::now;
@@ -50,7 +50,7 @@ pub struct Shutdown {
 pub struct Runner {
     store: Arc<dyn Store>,
     plugins: Arc<Plugins>,
-    limiter: AttemptLimiter,
+    limiter: Arc<AttemptLimiter>,
     settings: Settings,
     shutdown: Shutdown,
     running: HashMap<TaskId, Running>,
@@ -104,31 +104,21 @@ impl Runner {
         while let Some(ended) = self.attempts.try_join_next() {
             self.reap(ended);
         }
-        let executors = self.plugins.executors();
-        let mut generations: HashMap<&str, Vec<String>> = HashMap::new();
-        for executor in executors.iter() {
-            generations.entry(executor.generation.plugin()).or_default().push(executor.kind.clone());
-        }
-        let rooms: Vec<GenerationRoom> = generations
-            .into_iter()
-            .filter_map(|(plugin, kinds)| {
-                let generation = &executors.iter().find(|executor| executor.generation.plugin() == plugin)?.generation;
-                let room = self.limiter.room(plugin, generation.concurrency());
-                (room > 0).then(|| GenerationRoom { kinds, room, digest: generation.digest() })
-            })
-            .collect();
         let far = Instant::now() + Duration::from_secs(3_600);
-        let limit = self.limiter.free();
-        if limit == 0 || rooms.is_empty() {
+        let executors = self.plugins.executors();
+        let rooms = self.rooms(&executors);
+        let mut permits = self.limiter.try_acquire_many(self.limiter.total());
+        if permits.left() == 0 || rooms.is_empty() {
+            // A finishing attempt or a changed set of plugins wakes the loop.
             return far;
         }
         let now = now();
         let lease_until = now.plus_millis(self.settings.lease_ms);
-        let request = ClaimRequest { rooms, limit, boot: self.settings.boot, lease_until };
+        let request = ClaimRequest { rooms, limit: permits.left(), boot: self.settings.boot, lease_until };
         match self.store.claim(request, now).await {
             Ok(Claim { claimed, next_due }) => {
                 for task in claimed {
-                    self.start(task, &executors);
+                    self.start(task, &executors, &mut permits);
                 }
                 next_due.map_or(far, |due| Instant::now() + due.wait_from(now).max(Duration::from_millis(1)))
             }
@@ -140,16 +130,32 @@ impl Runner {
         }
     }
 
+    /// What each live generation may still take.
+    fn rooms(&self, executors: &[Executor]) -> Vec<GenerationRoom> {
+        let mut kinds: HashMap<&str, (&Generation, Vec<String>)> = HashMap::new();
+        for executor in executors {
+            let generation = executor.generation.as_ref();
+            let (_, kinds) = kinds.entry(generation.plugin()).or_insert_with(|| (generation, Vec::new()));
+            kinds.push(executor.kind.clone());
+        }
+        let rooms = kinds.into_iter().map(|(plugin, (generation, kinds))| GenerationRoom {
+            kinds,
+            room: self.limiter.room(plugin, generation.concurrency()),
+            digest: generation.digest(),
+        });
+        rooms.filter(|room| room.room > 0).collect()
+    }
+
     /// Starts one attempt on the generation whose digest the claim recorded.
-    fn start(&mut self, claimed: Claimed, executors: &[Executor]) {
+    fn start(&mut self, claimed: Claimed, executors: &[Executor], permits: &mut AttemptPermits) {
         let kind = &claimed.spec.new.kind;
-        let Some(executor) = executors.iter().find(|executor| executor.kind == *kind) else {
+        let executor = executors.iter().find(|executor| executor.kind == *kind);
+        let Some((executor, permit)) = executor.and_then(|it| Some((it, permits.admit(it.generation.plugin())?)))
+        else {
             // The lease expires and the task is requeued; a store that answers this is broken.
-            tracing::error!(%kind, "the store answered a claim with a kind that was not asked for");
+            tracing::error!(%kind, "the store answered a claim with what was not asked for");
             return;
         };
-        let generation = Arc::clone(&executor.generation);
-        let permit = self.limiter.admit(generation.plugin());
         let control = Arc::new(Control::default());
         if claimed.status.cancel_requested {
             control.direct(Directive::Cancel);
@@ -159,7 +165,7 @@ impl Runner {
         self.running.insert(id, running);
         let attempt = attempt::Attempt {
             store: Arc::clone(&self.store),
-            generation,
+            generation: Arc::clone(&executor.generation),
             claimed,
             control,
             lease_ms: self.settings.lease_ms,
