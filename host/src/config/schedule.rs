@@ -85,7 +85,7 @@ impl<'a> Reader<'a> {
                 self.draft.wrong(place, format!("unknown key `{}` in `[[schedule]]`{hint}", abridged(text)));
             }
         }
-        let name = self.value("name", |value| name(value, "a name"));
+        let name = self.value("name", name);
         let enabled = self.value("enabled", |value| flag(&raw(value))).unwrap_or(true);
         let every_ms = self.value("every", |value| millis(raw(value), MIN_INTERVAL_MS, MAX_INTERVAL_MS));
         let action = self.action(enabled);
@@ -108,7 +108,7 @@ impl<'a> Reader<'a> {
         let batch = self.value("batch", |value| count(&raw(value), 1, MAX_BATCH));
         let capacity = self.value("capacity", |value| count(&raw(value), 1, MAX_CAPACITY));
         let input = self.value("input", |value| json(value, 0));
-        let plugin = self.value("dispatch", |value| name(value, "a plugin"));
+        let plugin = self.value("dispatch", plugin);
         let kind = self.value("enqueue", kind);
         let has = |name| self.table.contains_key(name);
         match (has("dispatch"), has("enqueue")) {
@@ -151,11 +151,20 @@ impl<'a> Reader<'a> {
     }
 }
 
-fn name(value: &DeValue<'_>, what: &str) -> Result<String, String> {
+/// A schedule's name.
+fn name(value: &DeValue<'_>) -> Result<String, String> {
+    word(value, "a schedule's name is 1 to 64 of a-z, 0-9, `-`, `_` and `.`", b"-_.")
+}
+
+/// A plugin's name: that of its file, without the extension.
+fn plugin(value: &DeValue<'_>) -> Result<String, String> {
+    word(value, "a plugin's name is 1 to 64 of a-z, 0-9 and `-`, like its file without `.wasm`", b"-")
+}
+
+fn word(value: &DeValue<'_>, rule: &str, others: &[u8]) -> Result<String, String> {
     let name = text(raw(value))?;
-    let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_.".contains(&byte);
+    let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || others.contains(&byte);
     if name.is_empty() || name.len() > MAX_NAME_LEN || !name.bytes().all(fits) {
-        let rule = format!("{what} is called by 1 to {MAX_NAME_LEN} of a-z, 0-9, `-`, `_` and `.`");
         return Err(format!("`{}`: {rule}", abridged(&name)));
     }
     Ok(name)

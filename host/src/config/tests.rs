@@ -230,7 +230,7 @@ taskhost.toml:1:1: `name` is missing
 taskhost.toml:1:1: what happens is missing: `dispatch = \"PLUGIN\"` or `enqueue = \"KIND\"`
 taskhost.toml:2:1: unknown key `nam` in `[[schedule]]`; did you mean `name`?
 taskhost.toml:3:1: `dispatch` and `enqueue` exclude each other
-taskhost.toml:4:8: `name` of a schedule: `B`: a name is called by 1 to 64 of a-z, 0-9, `-`, `_` and `.`
+taskhost.toml:4:8: `name` of a schedule: `B`: a schedule's name is 1 to 64 of a-z, 0-9, `-`, `_` and `.`
 taskhost.toml:5:9: `every` of a schedule: 10ms is out of range: 100ms to 3650d
 taskhost.toml:8:1: `input` is for `enqueue`; a dispatcher gets none
 taskhost.toml:12:9: `input` of a schedule: JSON has no number `inf`
