@@ -1,5 +1,7 @@
 //! taskhost: a task host whose task logic is sandboxed WebAssembly.
 
+pub mod cli;
+pub mod config;
 pub mod event;
 pub mod plugin;
 pub mod retry;
