@@ -4,6 +4,8 @@
 //! linked), an *attempt* (one Store), a *guest's state* (inside the Store).
 
 pub mod control;
+pub mod limits;
+pub mod link;
 pub mod ports;
 
 use std::path::PathBuf;
