@@ -3,7 +3,14 @@
 //! Four lifetimes: the *engine* (process), a *generation* (one digest of one plugin, compiled and
 //! linked), an *attempt* (one Store), a *guest's state* (inside the Store).
 
+mod capability;
+mod contract;
 pub mod control;
+pub mod engine;
+mod guest;
+pub mod limits;
+pub mod link;
+mod names;
 pub mod ports;
 
 use std::path::PathBuf;

@@ -1,0 +1,153 @@
+//! The HTTP interface: a router over the store, the media library and the list of plugins.
+//!
+//! It knows nothing of who runs tasks: what it asks for is written into the store, and what happens
+//! is read from there.
+
+pub mod body;
+pub mod events;
+pub mod gate;
+pub mod guard;
+pub mod health;
+pub mod observe;
+pub mod plugins;
+pub mod problem;
+pub mod query;
+pub mod schedules;
+pub mod serve;
+pub mod tasks;
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use axum::Router;
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::routing::{delete, get, post};
+use tokio_util::sync::CancellationToken;
+
+pub use self::health::{HostInfo, Readiness};
+use self::problem::Problem;
+use crate::limiter::{ConnectionLimiter, Limits};
+use crate::plugin::{InputError, PluginInfo};
+use crate::store::Store;
+use crate::task::TaskId;
+
+/// Bounds and names of the HTTP interface.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// A JSON body at most, in bytes.
+    pub max_body_bytes: usize,
+    /// A task's input at most, in bytes.
+    pub max_input_bytes: usize,
+    /// Requests at the same time, by class.
+    pub limits: Limits,
+    /// Whether only this machine can connect. Then the `Host` of a request must name this machine
+    /// or be one of `host_names`, so that a web page cannot reach the host under a name of its own.
+    pub loopback: bool,
+    /// Names by which clients reach the host, without a port, besides `localhost` and loopback addresses.
+    /// When the host listens beyond loopback and there are none, every name is accepted.
+    pub host_names: Vec<String>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            max_body_bytes: 1 << 20,
+            max_input_bytes: 256 << 10,
+            limits: Limits::default(),
+            loopback: true,
+            host_names: Vec::new(),
+        }
+    }
+}
+
+/// What the API asks of the plugins.
+pub trait PluginDirectory: Send + Sync + 'static {
+    /// Whether some live plugin executes `kind` and accepts `input` (JSON text).
+    fn check_input(&self, kind: &str, input: &str) -> Result<(), InputError>;
+    /// Every plugin file and what it became, by name.
+    fn list(&self) -> Vec<PluginInfo>;
+}
+
+/// A slice of a task's log.
+#[derive(Clone, Debug, Default)]
+pub struct LogPage {
+    /// One JSON object a line, oldest first, without the line ends.
+    pub lines: Vec<String>,
+    /// Where the next slice starts, in bytes.
+    pub next_offset: u64,
+}
+
+/// Reads task logs.
+#[async_trait]
+pub trait LogReader: Send + Sync + 'static {
+    /// Whole lines from byte `offset` on, about `max_bytes` of them; none at the end.
+    async fn read(&self, task: TaskId, offset: u64, max_bytes: usize) -> std::io::Result<LogPage>;
+}
+
+/// What requests are served from.
+#[derive(Clone)]
+pub struct AppState {
+    /// Tasks, schedules and events.
+    pub store: Arc<dyn Store>,
+    /// Plugins.
+    pub plugins: Arc<dyn PluginDirectory>,
+    /// Task logs.
+    pub logs: Arc<dyn LogReader>,
+    /// Bounds and names.
+    pub settings: Settings,
+    /// Requests at the same time.
+    pub limiter: ConnectionLimiter,
+    /// What this host is.
+    pub info: HostInfo,
+    /// Whether it can do its work.
+    pub readiness: Arc<Readiness>,
+    /// Cancelled when the host begins to stop: streams end, waits answer at once.
+    pub stop: CancellationToken,
+}
+
+impl fmt::Debug for AppState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AppState").field("settings", &self.settings).field("info", &self.info).finish_non_exhaustive()
+    }
+}
+
+/// Handlers share one state.
+type Shared = axum::extract::State<Arc<AppState>>;
+
+/// All routes.
+pub fn router(state: AppState) -> Router {
+    let state = Arc::new(state);
+    Router::new()
+        .route("/v1/tasks", get(tasks::list).post(tasks::create))
+        .route("/v1/tasks/{id}", get(tasks::read))
+        .route("/v1/tasks/{id}/cancel", post(tasks::cancel))
+        .route("/v1/tasks/{id}/retry", post(tasks::retry))
+        .route("/v1/tasks/{id}/logs", get(tasks::logs::read))
+        .route("/v1/events", get(events::follow))
+        .route("/v1/plugins", get(plugins::list))
+        .route("/v1/schedules", get(schedules::list))
+        .route("/healthz", get(health::live))
+        .route("/readyz", get(health::ready))
+        .route("/version", get(health::version))
+        .fallback(unknown_route)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(from_fn_with_state(Arc::clone(&state), gate::admit))
+        .layer(from_fn_with_state(Arc::clone(&state), guard::check))
+        .layer(from_fn(observe::observe))
+        .with_state(state)
+}
+
+async fn unknown_route(uri: axum::http::Uri) -> Problem {
+    Problem::not_found("unknown-route", format!("there is nothing at {:?}", problem::echo(uri.path())))
+}
+
+async fn wrong_method(method: axum::http::Method, uri: axum::http::Uri) -> Problem {
+    let status = axum::http::StatusCode::METHOD_NOT_ALLOWED;
+    let detail = format!(
+        "{} cannot be used on {:?}; Allow names what can",
+        problem::echo(method.as_str()),
+        problem::echo(uri.path())
+    );
+    Problem::new(status, "method-not-allowed", "Method not allowed", detail)
+}

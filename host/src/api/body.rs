@@ -1,0 +1,209 @@
+//! A JSON body, read with a bound on its size and its time, field by field.
+
+use std::fmt;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{HeaderMap, Request, StatusCode, header};
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt as _;
+use serde::de::{DeserializeOwned, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+
+use super::problem::{FieldError, Problem, echo};
+
+/// A JSON body may take this long to arrive.
+const BODY_DEADLINE: Duration = Duration::from_secs(30);
+/// Fields of the body's object at most.
+const MAX_FIELDS: usize = 64;
+
+/// The bytes of a JSON body of at most `max_bytes`.
+pub async fn read_json(request: Request<Body>, max_bytes: usize) -> Result<Bytes, Problem> {
+    let declared = content_length(request.headers());
+    if declared.is_some_and(|length| length > max_bytes as u64) {
+        return Err(too_large(max_bytes));
+    }
+    if declared == Some(0) {
+        return Err(empty());
+    }
+    check_json_type(request.headers())?;
+    let collect = collect(request.into_body(), max_bytes);
+    let bytes = tokio::time::timeout(BODY_DEADLINE, collect).await.map_err(|_| {
+        let detail = format!("the body did not arrive within {} seconds", BODY_DEADLINE.as_secs());
+        Problem::new(StatusCode::REQUEST_TIMEOUT, "body-timeout", "The body came too slowly", detail)
+    })??;
+    if bytes.is_empty() { Err(empty()) } else { Ok(bytes) }
+}
+
+/// The declared length of a body.
+pub fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+fn empty() -> Problem {
+    Problem::bad_request("empty-body", "the body is empty; a JSON object is expected")
+}
+
+fn too_large(max_bytes: usize) -> Problem {
+    Problem::too_large("body-too-large", format!("the body is larger than {max_bytes} bytes"))
+}
+
+fn check_json_type(headers: &HeaderMap) -> Result<(), Problem> {
+    let Some(value) = headers.get(header::CONTENT_TYPE) else {
+        return Err(Problem::unsupported_media_type("there is no Content-Type; send application/json"));
+    };
+    let text = value.to_str().unwrap_or("");
+    let essence = text.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
+    if essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json")) {
+        return Ok(());
+    }
+    Err(Problem::unsupported_media_type(format!("the Content-Type is {:?}; send application/json", echo(text))))
+}
+
+async fn collect(mut body: Body, max_bytes: usize) -> Result<Bytes, Problem> {
+    let mut collected = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame =
+            frame.map_err(|_| Problem::bad_request("body-incomplete", "the body ended before it was complete"))?;
+        let Ok(data) = frame.into_data() else { continue };
+        if collected.len() + data.len() > max_bytes {
+            return Err(too_large(max_bytes));
+        }
+        collected.extend_from_slice(&data);
+    }
+    Ok(collected.freeze())
+}
+
+/// The fields of a JSON object, each still text. Each is taken once; what is left is unknown.
+#[derive(Debug)]
+pub struct Fields<'a> {
+    prefix: &'static str,
+    left: Vec<(String, &'a RawValue)>,
+    known: Vec<&'static str>,
+    errors: Vec<FieldError>,
+}
+
+impl<'a> Fields<'a> {
+    /// The fields of a body.
+    pub fn of_body(bytes: &'a [u8]) -> Result<Self, Problem> {
+        let whole: &RawValue = serde_json::from_slice(bytes).map_err(|error| {
+            // Also the line and the column.
+            Problem::bad_request("invalid-json", format!("the body is not JSON: {error}"))
+        })?;
+        Self::of_value(whole, "").map_err(|error| Problem::invalid("invalid-body", vec![error]))
+    }
+
+    /// The fields of a value that is at `prefix` in the body.
+    pub fn of_value(value: &'a RawValue, prefix: &'static str) -> Result<Self, FieldError> {
+        let wrong = |message: &str| FieldError::pointer(prefix, message);
+        let Ok(Object(left)) = serde_json::from_str(value.get()) else {
+            return Err(wrong("must be a JSON object with text keys"));
+        };
+        if left.len() > MAX_FIELDS {
+            return Err(wrong("has too many fields"));
+        }
+        Ok(Self { prefix, left, known: Vec::new(), errors: Vec::new() })
+    }
+
+    /// The text of field `name`; giving it twice is an error.
+    pub fn raw(&mut self, name: &'static str) -> Option<&'a RawValue> {
+        self.known.push(name);
+        let mut values: Vec<_> = self.left.extract_if(.., |(key, _)| key == name).map(|(_, value)| value).collect();
+        if values.len() > 1 {
+            self.wrong(name, "is given more than once");
+        }
+        values.pop()
+    }
+
+    /// Field `name` as `T`; absent and `null` are the same. `expected` says what would be right.
+    pub fn parse<T: DeserializeOwned>(&mut self, name: &'static str, expected: &str) -> Option<T> {
+        let raw = self.raw(name)?;
+        let parsed = serde_json::from_str::<Option<T>>(raw.get());
+        if parsed.is_err() {
+            self.wrong(name, format!("{} is not {expected}", echo(raw.get())));
+        }
+        parsed.ok().flatten()
+    }
+
+    /// Field `name` as a whole number in `range`.
+    pub fn number(&mut self, name: &'static str, range: std::ops::RangeInclusive<u64>) -> Option<u64> {
+        let expected = format!("a whole number from {} to {}", range.start(), range.end());
+        let number = self.parse(name, &expected)?;
+        if range.contains(&number) {
+            return Some(number);
+        }
+        self.wrong(name, format!("{number} is not {expected}"));
+        None
+    }
+
+    /// Adds an error about field `name`.
+    pub fn wrong(&mut self, name: &str, message: impl Into<String>) {
+        let pointer = format!("{}/{}", self.prefix, echo(name).replace('~', "~0").replace('/', "~1"));
+        self.errors.push(FieldError::pointer(pointer, message));
+    }
+
+    /// Adds errors that were found deeper.
+    pub fn append(&mut self, errors: Vec<FieldError>) {
+        self.errors.extend(errors);
+    }
+
+    /// Everything that was wrong or unknown.
+    pub fn finish(mut self) -> Vec<FieldError> {
+        let known = self.known.join(", ");
+        for (name, _) in std::mem::take(&mut self.left) {
+            self.wrong(&name, format!("unknown field; known: {known}"));
+        }
+        self.errors
+    }
+}
+
+/// An object's entries in the order of the text, repeated keys and all.
+struct Object<'a>(Vec<(String, &'a RawValue)>);
+
+impl<'de> Deserialize<'de> for Object<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Entries;
+
+        impl<'de> Visitor<'de> for Entries {
+            type Value = Object<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut entries = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    entries.push(entry);
+                }
+                Ok(Object(entries))
+            }
+        }
+
+        deserializer.deserialize_map(Entries)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Fields;
+
+    #[test]
+    fn every_mistake_of_an_object_is_named_with_its_pointer() {
+        let text = br#"{"a": 1, "a": 2, "b": "x", "c/d~": 0, "n": null, "big": 12}"#;
+        let mut fields = Fields::of_body(text).unwrap();
+        fields.raw("a");
+        assert_eq!(fields.parse::<u32>("b", "a number"), None);
+        assert_eq!(fields.number("n", 0..=9), None);
+        assert_eq!(fields.number("big", 0..=9), None);
+        let errors = serde_json::to_string(&fields.finish()).unwrap();
+        assert_eq!(
+            errors,
+            r#"[{"pointer":"/a","message":"is given more than once"},{"pointer":"/b","message":"\"x\" is not a number"},"#
+                .to_owned()
+                + r#"{"pointer":"/big","message":"12 is not a whole number from 0 to 9"},"#
+                + r#"{"pointer":"/c~1d~0","message":"unknown field; known: a, b, n, big"}]"#
+        );
+    }
+}

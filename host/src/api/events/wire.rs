@@ -1,0 +1,89 @@
+//! An event as one block of a server-sent event stream.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use super::EventId;
+use crate::api::tasks::wire::{FailureWire, ProgressWire, Rfc3339, Text};
+use crate::event::{Change, Event, TaskChange};
+use crate::task::{Digest, TaskId};
+
+/// What only some events have.
+#[derive(Debug, Default, Serialize)]
+struct EventWire<'a> {
+    seq: u64,
+    at: Option<Rfc3339>,
+    r#type: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    task: Option<Text<TaskId>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kind: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attempt: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    due_at: Option<Rfc3339>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    digest: Option<Text<Digest>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    progress: Option<ProgressWire<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<FailureWire<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    media: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    schedule: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nominal: Option<Rfc3339>,
+}
+
+impl<'a> From<&'a Event> for EventWire<'a> {
+    fn from(event: &'a Event) -> Self {
+        let mut wire =
+            Self { seq: event.seq, at: Some(Rfc3339(event.at)), r#type: event.change.name(), ..Self::default() };
+        match &event.change {
+            Change::Task { id, kind, attempt, change } => {
+                (wire.task, wire.kind, wire.attempt) = (Some(Text(*id)), Some(kind.as_str()), Some(*attempt));
+                wire.describe(change);
+            }
+            Change::Media { id, change: _ } => wire.media = Some(id),
+            Change::Schedule { name, nominal, overlapped: _ } => {
+                (wire.schedule, wire.nominal) = (Some(name.as_str()), Some(Rfc3339(*nominal)));
+            }
+        }
+        wire
+    }
+}
+
+impl<'a> EventWire<'a> {
+    fn describe(&mut self, change: &'a TaskChange) {
+        match change {
+            TaskChange::Queued { due_at } => self.due_at = Some(Rfc3339(*due_at)),
+            TaskChange::Started { digest } => self.digest = Some(Text(*digest)),
+            TaskChange::Progress(progress) => self.progress = Some(progress.into()),
+            TaskChange::Retrying { due_at, failure } => {
+                self.due_at = Some(Rfc3339(*due_at));
+                self.error = failure.as_ref().map(Into::into);
+            }
+            TaskChange::Failed(failure) => self.error = Some(failure.into()),
+            TaskChange::CancelRequested | TaskChange::Succeeded | TaskChange::Cancelled => {}
+        }
+    }
+}
+
+/// Appends an event.
+pub(super) fn write_event(out: &mut String, epoch: u32, event: &Event) {
+    let data = serde_json::to_string(&EventWire::from(event)).unwrap_or_default();
+    write_block(out, EventId { epoch, seq: event.seq }, event.change.name(), &data);
+}
+
+/// Appends a block of `name` at `id`. `data` is JSON text of one line.
+pub(super) fn write_block(out: &mut String, id: EventId, name: &str, data: &str) {
+    // Writing to a string does not fail.
+    let _ = write!(out, "id: {id}\nevent: {name}\ndata: {data}\n\n");
+}
+
+/// A block that only says that the stream lives and where it is: filtered events move it, too.
+pub(super) fn keep_alive(id: EventId) -> String {
+    format!(": alive\nid: {id}\n\n")
+}

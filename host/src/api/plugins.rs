@@ -1,0 +1,118 @@
+//! Plugins as JSON.
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse as _, Response};
+use serde::Serialize;
+
+use super::Shared;
+use super::tasks::wire::{Rfc3339, Text, Verbatim};
+use crate::plugin::{GenerationInfo, KindInfo, LoadFailure, PluginInfo};
+use crate::task::Digest;
+
+#[derive(Serialize)]
+struct PluginList<'a> {
+    plugins: Vec<PluginWire<'a>>,
+}
+
+#[derive(Serialize)]
+struct PluginWire<'a> {
+    name: &'a str,
+    /// The generation that takes new attempts.
+    live: Option<GenerationWire<'a>>,
+    /// Older generations that still run attempts.
+    draining: Vec<DrainingWire>,
+    /// Why the file that is in the folder now is not live.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<LoadFailureWire<'a>>,
+}
+
+#[derive(Serialize)]
+struct GenerationWire<'a> {
+    digest: Text<Digest>,
+    version: &'a str,
+    summary: &'a str,
+    roles: &'a [&'static str],
+    kinds: Vec<KindWire<'a>>,
+    grants: &'a [String],
+    loaded_at: Rfc3339,
+    running: u32,
+}
+
+#[derive(Serialize)]
+struct KindWire<'a> {
+    name: &'a str,
+    summary: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    input_schema: Option<Verbatim<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output_schema: Option<Verbatim<'a>>,
+    concurrency: u32,
+}
+
+#[derive(Serialize)]
+struct DrainingWire {
+    digest: Text<Digest>,
+    running: u32,
+}
+
+#[derive(Serialize)]
+struct LoadFailureWire<'a> {
+    at: Rfc3339,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    digest: Option<Text<Digest>>,
+    message: &'a str,
+}
+
+impl<'a> From<&'a PluginInfo> for PluginWire<'a> {
+    fn from(plugin: &'a PluginInfo) -> Self {
+        let draining = plugin.draining.iter();
+        Self {
+            name: &plugin.name,
+            live: plugin.live.as_ref().map(Into::into),
+            draining: draining
+                .map(|(digest, running)| DrainingWire { digest: Text(*digest), running: *running })
+                .collect(),
+            error: plugin.error.as_ref().map(Into::into),
+        }
+    }
+}
+
+impl<'a> From<&'a GenerationInfo> for GenerationWire<'a> {
+    fn from(generation: &'a GenerationInfo) -> Self {
+        Self {
+            digest: Text(generation.digest),
+            version: &generation.version,
+            summary: &generation.summary,
+            roles: &generation.roles,
+            kinds: generation.kinds.iter().map(Into::into).collect(),
+            grants: &generation.grants,
+            loaded_at: Rfc3339(generation.loaded_at),
+            running: generation.running,
+        }
+    }
+}
+
+impl<'a> From<&'a KindInfo> for KindWire<'a> {
+    fn from(kind: &'a KindInfo) -> Self {
+        Self {
+            name: &kind.name,
+            summary: &kind.summary,
+            input_schema: kind.input_schema.as_deref().map(Verbatim),
+            output_schema: kind.output_schema.as_deref().map(Verbatim),
+            concurrency: kind.concurrency,
+        }
+    }
+}
+
+impl<'a> From<&'a LoadFailure> for LoadFailureWire<'a> {
+    fn from(failure: &'a LoadFailure) -> Self {
+        Self { at: Rfc3339(failure.at), digest: failure.digest.map(Text), message: &failure.message }
+    }
+}
+
+/// `GET /v1/plugins`: every file in the plugins folder, what is live of it and what is wrong with it.
+pub async fn list(State(state): Shared) -> Response {
+    let plugins = state.plugins.list();
+    Json(PluginList { plugins: plugins.iter().map(Into::into).collect() }).into_response()
+}

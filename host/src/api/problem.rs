@@ -1,0 +1,298 @@
+//! What went wrong, as RFC 9457 problem details with a stable code. Building one has no side effects:
+//! the router's middleware logs those that are the host's fault.
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use crate::plugin::InputError;
+use crate::store::StoreError;
+
+/// Characters of a client's own text that an answer repeats at most.
+pub const MAX_ECHO_CHARS: usize = 100;
+/// Kinds that an answer lists at most.
+const MAX_LISTED_KINDS: usize = 100;
+
+/// Where in a request something was wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Place {
+    /// A JSON Pointer into the body.
+    Pointer(String),
+    /// A parameter of the query.
+    Parameter(String),
+    /// A header.
+    Header(&'static str),
+    /// A part of the host.
+    Part(&'static str),
+}
+
+/// One thing that was wrong with a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FieldError {
+    /// Where.
+    #[serde(flatten)]
+    pub place: Place,
+    /// What, and what would be right.
+    pub message: String,
+}
+
+impl FieldError {
+    /// Something wrong in the body.
+    pub fn pointer(pointer: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { place: Place::Pointer(pointer.into()), message: message.into() }
+    }
+
+    /// Something wrong in the query.
+    pub fn parameter(name: &str, message: impl Into<String>) -> Self {
+        Self { place: Place::Parameter(echo(name)), message: message.into() }
+    }
+
+    /// Something wrong with a part of the host.
+    pub fn part(part: &'static str, message: impl Into<String>) -> Self {
+        Self { place: Place::Part(part), message: message.into() }
+    }
+
+    /// Something wrong in a header.
+    pub fn header(name: &'static str, message: impl Into<String>) -> Self {
+        Self { place: Place::Header(name), message: message.into() }
+    }
+}
+
+/// An answer that says why a request was not served.
+#[derive(Clone, Debug)]
+pub struct Problem {
+    status: StatusCode,
+    code: &'static str,
+    title: &'static str,
+    detail: String,
+    extra: Box<Extra>,
+}
+
+/// What only some problems have; boxed, so that a `Result` stays small.
+#[derive(Clone, Debug, Default)]
+struct Extra {
+    errors: Vec<FieldError>,
+    kinds: Option<Vec<String>>,
+    retry_after_s: Option<u32>,
+    content_range: Option<HeaderValue>,
+    cause: Option<String>,
+}
+
+/// For the log: what the answer does not tell the client.
+#[derive(Clone, Debug)]
+pub struct ProblemCause {
+    /// The problem's code.
+    pub code: &'static str,
+    /// What was behind it.
+    pub cause: String,
+}
+
+#[derive(Serialize)]
+struct Wire<'a> {
+    r#type: String,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    code: &'a str,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    errors: &'a [FieldError],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kinds: Option<&'a [String]>,
+}
+
+impl Problem {
+    /// A problem; `code` is stable, kebab-case; `title` is the same for every problem of this code.
+    pub fn new(status: StatusCode, code: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
+        Self { status, code, title, detail: detail.into(), extra: Box::default() }
+    }
+
+    /// 400: the request could not be read.
+    pub fn bad_request(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, code, "The request cannot be read", detail)
+    }
+
+    /// 404: there is no such `what`.
+    pub fn not_found(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, code, "Not found", detail)
+    }
+
+    /// 409: the thing is in a state that does not allow it.
+    pub fn conflict(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, "conflict", "The current state does not allow this", detail)
+    }
+
+    /// 413: more bytes than are accepted.
+    pub fn too_large(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, code, "Too large", detail)
+    }
+
+    /// 415: a content type that is not understood here.
+    pub fn unsupported_media_type(detail: impl Into<String>) -> Self {
+        let title = "Content type not supported";
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", title, detail)
+    }
+
+    /// 422: readable, but not acceptable. The detail sums up `errors`, which is not empty.
+    pub fn invalid(code: &'static str, errors: Vec<FieldError>) -> Self {
+        let count = errors.len();
+        let detail = match errors.first() {
+            Some(first) if count == 1 => match &first.place {
+                Place::Pointer(at) if at.is_empty() => first.message.clone(),
+                Place::Pointer(at) | Place::Parameter(at) => format!("{at}: {}", first.message),
+                Place::Header(at) | Place::Part(at) => format!("{at}: {}", first.message),
+            },
+            _ => format!("{count} things are wrong; see errors"),
+        };
+        let mut problem = Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, "The request is not acceptable", detail);
+        problem.extra.errors = errors;
+        problem
+    }
+
+    /// 503: later, perhaps.
+    pub fn unavailable(code: &'static str, detail: impl Into<String>, retry_after_s: u32) -> Self {
+        let mut problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, code, "Not available now", detail);
+        problem.extra.retry_after_s = Some(retry_after_s);
+        problem
+    }
+
+    /// 429: too much at the same time.
+    pub fn too_many(detail: impl Into<String>, retry_after_s: u32) -> Self {
+        let title = "Too many requests at the same time";
+        let mut problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "too-many-requests", title, detail);
+        problem.extra.retry_after_s = Some(retry_after_s);
+        problem
+    }
+
+    /// 500: the host's own fault; `cause` goes to the log, not to the client.
+    pub fn internal(cause: impl std::fmt::Display) -> Self {
+        let title = "The host failed";
+        let detail = "the host could not do it; its log says why";
+        let mut problem = Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", title, detail);
+        problem.extra.cause = Some(cause.to_string());
+        problem
+    }
+
+    /// This problem, with what was behind it, for the log.
+    #[must_use]
+    pub fn caused_by(mut self, cause: impl std::fmt::Display) -> Self {
+        self.extra.cause = Some(cause.to_string());
+        self
+    }
+
+    /// This problem, with everything that was wrong.
+    #[must_use]
+    pub fn with_errors(mut self, errors: Vec<FieldError>) -> Self {
+        self.extra.errors = errors;
+        self
+    }
+
+    /// This problem, with the `Content-Range` of a range that cannot be satisfied.
+    #[must_use]
+    pub fn with_content_range(mut self, value: HeaderValue) -> Self {
+        self.extra.content_range = Some(value);
+        self
+    }
+
+    /// Its stable code.
+    pub fn code(&self) -> &'static str {
+        self.code
+    }
+
+    /// Its status.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let wire = Wire {
+            r#type: format!("urn:taskhost:problem:{}", self.code),
+            title: self.title,
+            status: self.status.as_u16(),
+            detail: &self.detail,
+            code: self.code,
+            errors: &self.extra.errors,
+            kinds: self.extra.kinds.as_deref(),
+        };
+        let mut response = (self.status, Json(wire)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(seconds) = self.extra.retry_after_s {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if let Some(range) = self.extra.content_range {
+            headers.insert(header::CONTENT_RANGE, range);
+        }
+        if self.status.is_server_error() {
+            let cause = self.extra.cause.unwrap_or(self.detail);
+            response.extensions_mut().insert(ProblemCause { code: self.code, cause });
+        }
+        response
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::NotFound => Self::not_found("not-found", "there is no such thing"),
+            StoreError::Stale => Self::conflict("it has changed meanwhile: read it again"),
+            StoreError::Conflict(why) => Self::conflict(why),
+            StoreError::Full(why) => Self::unavailable("full", why, 5),
+            StoreError::Closed => Self::unavailable("stopping", "the host is stopping", 5),
+        }
+    }
+}
+
+impl From<InputError> for Problem {
+    fn from(error: InputError) -> Self {
+        match error {
+            InputError::UnknownKind { kind, mut known } => {
+                let message = format!("no plugin executes the kind {:?}; known kinds are in `kinds`", echo(&kind));
+                known.truncate(MAX_LISTED_KINDS);
+                let mut problem = Self::invalid("unknown-kind", vec![FieldError::pointer("/kind", message)]);
+                problem.extra.kinds = Some(known);
+                problem
+            }
+            InputError::NotJson(why) => Self::invalid("invalid-input", vec![FieldError::pointer("/input", why)]),
+            InputError::Mismatch { kind: _, violations } => {
+                let errors = violations.into_iter().map(|(at, message)| {
+                    FieldError::pointer(format!("/input{at}"), clip(&message, 4 * MAX_ECHO_CHARS))
+                });
+                Self::invalid("invalid-input", errors.collect())
+            }
+        }
+    }
+}
+
+/// A client's own text, short enough to be repeated to it, without control characters.
+pub fn echo(text: &str) -> String {
+    clip(text, MAX_ECHO_CHARS)
+}
+
+fn clip(text: &str, max_chars: usize) -> String {
+    let mut clipped: String =
+        text.chars().take(max_chars).map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect();
+    if text.chars().nth(max_chars).is_some() {
+        clipped.pop();
+        clipped.push('…');
+    }
+    clipped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{MAX_ECHO_CHARS, echo};
+
+    #[test]
+    fn a_clients_text_is_repeated_short_and_clean() {
+        assert_eq!(echo("video.cut"), "video.cut");
+        assert_eq!(echo("a\0b\n"), "a\u{fffd}b\u{fffd}");
+        let long = echo(&"é".repeat(10_000));
+        assert_eq!(long.chars().count(), MAX_ECHO_CHARS);
+        assert!(long.ends_with('…'));
+    }
+}

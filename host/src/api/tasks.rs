@@ -1,0 +1,167 @@
+//! Tasks: create, list, read, cancel, retry.
+
+pub mod create;
+pub mod logs;
+pub mod wait;
+pub mod wire;
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use axum::response::{IntoResponse as _, Response};
+use serde::Serialize;
+
+use self::wire::TaskWire;
+use super::Shared;
+use super::body::read_json;
+use super::problem::{Problem, echo};
+use super::query::{self, Parameters, TaskPath};
+use crate::store::{Store, StoreError, TaskQuery};
+use crate::task::{self, Spec, State as TaskState, Status, Task, TaskId};
+use crate::time::now;
+
+/// Bytes of inputs and outputs after which a page of tasks ends early.
+const MAX_PAGE_BYTES: usize = 8 << 20;
+/// Tasks that are read from the store at once while a page is filled.
+const SLICE: u32 = 64;
+const STATES: [&str; 5] = ["queued", "running", "succeeded", "failed", "cancelled"];
+
+/// `POST /v1/tasks`: answered after the commit. 201 with the new task, or 200 with the live task
+/// that holds the unique key.
+pub async fn create(State(state): Shared, request: Request) -> Result<Response, Problem> {
+    let bytes = read_json(request, state.settings.max_body_bytes).await?;
+    let now = now();
+    let new = create::parse(&bytes, state.settings.max_input_bytes, now)?;
+    state.plugins.check_input(&new.kind, &new.input)?;
+    let spec = Arc::new(Spec { new: new.clone(), created_at: now });
+    let enqueued = state.store.enqueue(vec![new], now).await?;
+    let Some(enqueued) = enqueued.first() else { return Err(Problem::internal("the store answered no id")) };
+    let (status, task) = if enqueued.duplicate {
+        (StatusCode::OK, find(&*state.store, enqueued.id).await?)
+    } else {
+        // What was committed, without a second look: the answer is the task as it was created.
+        let due_at = spec.new.run_at.unwrap_or(now).max(now);
+        (StatusCode::CREATED, Task { id: enqueued.id, spec, status: Status::queued(due_at) })
+    };
+    let location = HeaderValue::try_from(format!("/v1/tasks/{}", task.id)).map_err(Problem::internal)?;
+    Ok((status, [(header::LOCATION, location)], Json(TaskWire::from(&task))).into_response())
+}
+
+#[derive(Serialize)]
+struct TaskList<'a> {
+    tasks: Vec<TaskWire<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_cursor: Option<&'a str>,
+}
+
+/// `GET /v1/tasks`: newest first. A page may hold fewer than asked for when its tasks are large.
+pub async fn list(State(state): Shared, uri: Uri) -> Result<Response, Problem> {
+    let query = parse_list(&uri)?;
+    let (tasks, next) = read_page(&*state.store, query).await?;
+    let next = next.map(|id| query::cursor('t', &id.to_string()));
+    let wire = TaskList { tasks: tasks.iter().map(TaskWire::from).collect(), next_cursor: next.as_deref() };
+    let mut response = Json(wire).into_response();
+    if let Some(link) = next.and_then(|next| query::next_link(&uri, &next)) {
+        response.headers_mut().insert(header::LINK, link);
+    }
+    Ok(response)
+}
+
+fn parse_list(uri: &Uri) -> Result<TaskQuery, Problem> {
+    let mut parameters = Parameters::of(uri)?;
+    let states = parameters.text("state").unwrap_or_default();
+    let states: Vec<String> = states.split(',').filter(|state| !state.is_empty()).map(str::to_owned).collect();
+    if let Some(wrong) = states.iter().find(|state| !STATES.contains(&state.as_str())) {
+        parameters.wrong("state", format!("{:?} is not one of {}", echo(wrong), STATES.join(", ")));
+    }
+    let kind = parameters.text("kind");
+    if let Some(wrong) = kind.as_deref().filter(|kind| !task::is_valid_kind(kind)) {
+        parameters.wrong("kind", format!("{:?} is not a kind: lower-case words joined by dots", echo(wrong)));
+    }
+    let limit = parameters.limit();
+    let cursor = parameters.text("cursor");
+    let before = cursor.as_deref().and_then(|text| query::position('t', text)).and_then(|id| id.parse().ok());
+    if cursor.is_some() && before.is_none() {
+        parameters.wrong("cursor", "is not a cursor of this list: use next_cursor as it was given");
+    }
+    parameters.finish()?;
+    Ok(TaskQuery { states, kind, before, limit })
+}
+
+/// Tasks up to the query's limit or the byte bound, and the last one's id when there are more.
+async fn read_page(store: &dyn Store, mut query: TaskQuery) -> Result<(Vec<Task>, Option<TaskId>), StoreError> {
+    let (wanted, mut bytes) = (query.limit as usize, 0);
+    let mut tasks: Vec<Task> = Vec::new();
+    loop {
+        query.limit = SLICE.min(u32::try_from(wanted - tasks.len()).unwrap_or(SLICE));
+        let page = store.tasks(query.clone()).await?;
+        let more = page.next.is_some();
+        for task in page.items {
+            if bytes >= MAX_PAGE_BYTES {
+                let last = tasks.last().map(|task| task.id);
+                return Ok((tasks, last));
+            }
+            bytes += weight(&task);
+            tasks.push(task);
+        }
+        query.before = tasks.last().map(|task| task.id).or(query.before);
+        if !more || query.before.is_none() {
+            return Ok((tasks, None));
+        }
+        if tasks.len() >= wanted {
+            return Ok((tasks, query.before));
+        }
+    }
+}
+
+fn weight(task: &Task) -> usize {
+    let output = match &task.status.state {
+        TaskState::Succeeded { output, .. } => output.len(),
+        TaskState::Queued { .. }
+        | TaskState::Running { .. }
+        | TaskState::Failed { .. }
+        | TaskState::Cancelled { .. } => 0,
+    };
+    task.spec.new.input.len() + output
+}
+
+/// `GET /v1/tasks/{id}`; with `Prefer: wait=N` it answers when the task has ended, after N seconds
+/// at the latest.
+pub async fn read(State(state): Shared, TaskPath(id): TaskPath, headers: HeaderMap) -> Result<Response, Problem> {
+    let Some(seconds) = wait::preferred(&headers) else {
+        return Ok(Json(TaskWire::from(&find(&*state.store, id).await?)).into_response());
+    };
+    let task = wait::until_ended(&state, id, seconds).await?;
+    let mut response = Json(TaskWire::from(&task)).into_response();
+    let applied = HeaderValue::try_from(format!("wait={seconds}")).map_err(Problem::internal)?;
+    response.headers_mut().insert("preference-applied", applied);
+    Ok(response)
+}
+
+/// `POST /v1/tasks/{id}/cancel`: a queued task ends at once, a running one is asked, an ended one stays.
+pub async fn cancel(State(state): Shared, TaskPath(id): TaskPath) -> Result<Response, Problem> {
+    let task = state.store.request_cancel(id, now()).await.map_err(|error| of_task(error, id))?;
+    Ok(Json(TaskWire::from(&task)).into_response())
+}
+
+/// `POST /v1/tasks/{id}/retry`: puts an ended task back into the queue; 409 while it lives.
+pub async fn retry(State(state): Shared, TaskPath(id): TaskPath) -> Result<Response, Problem> {
+    let task = state.store.redrive(id, now()).await.map_err(|error| of_task(error, id))?;
+    Ok(Json(TaskWire::from(&task)).into_response())
+}
+
+/// The task, or 404.
+pub(super) async fn find(store: &dyn Store, id: TaskId) -> Result<Task, Problem> {
+    store.task(id).await?.ok_or_else(|| of_task(StoreError::NotFound, id))
+}
+
+fn of_task(error: StoreError, id: TaskId) -> Problem {
+    match error {
+        StoreError::NotFound => {
+            Problem::not_found("task-not-found", format!("there is no task {id}; ended tasks are forgotten in time"))
+        }
+        StoreError::Stale | StoreError::Conflict(_) | StoreError::Full(_) | StoreError::Closed => error.into(),
+    }
+}

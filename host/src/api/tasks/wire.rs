@@ -1,0 +1,241 @@
+//! A task as JSON.
+
+use std::collections::BTreeMap;
+
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
+
+use crate::task::{AttemptEnd, AttemptRecord, Failure, Progress, Source, State, Task};
+use crate::time::Timestamp;
+
+/// An instant as RFC 3339 in UTC with milliseconds.
+#[derive(Clone, Copy, Debug)]
+pub struct Rfc3339(pub Timestamp);
+
+impl Serialize for Rfc3339 {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+/// Anything that writes itself, as a JSON string.
+#[derive(Clone, Copy, Debug)]
+pub struct Text<T>(pub T);
+
+impl<T: std::fmt::Display> Serialize for Text<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+/// JSON text that passes unchanged.
+#[derive(Clone, Copy, Debug)]
+pub struct Verbatim<'a>(pub &'a str);
+
+impl Serialize for Verbatim<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        // Text that is not JSON was written by an older host or a damaged disk: it is shown as text.
+        match serde_json::from_str::<&RawValue>(self.0) {
+            Ok(raw) => raw.serialize(serializer),
+            Err(_) => serializer.serialize_str(self.0),
+        }
+    }
+}
+
+/// Why an attempt or a task did not succeed.
+#[derive(Debug, Serialize)]
+pub struct FailureWire<'a> {
+    code: &'a str,
+    message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    details: Option<Verbatim<'a>>,
+}
+
+impl<'a> From<&'a Failure> for FailureWire<'a> {
+    fn from(failure: &'a Failure) -> Self {
+        let details = failure.details.as_deref().map(Verbatim);
+        Self { code: &failure.code, message: &failure.message, details }
+    }
+}
+
+/// How far an attempt has come.
+#[derive(Debug, Serialize)]
+pub struct ProgressWire<'a> {
+    done: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    total: Option<u64>,
+    unit: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<&'a str>,
+    /// 0 to 100, when the total is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    percent: Option<u8>,
+}
+
+impl<'a> From<&'a Progress> for ProgressWire<'a> {
+    fn from(progress: &'a Progress) -> Self {
+        Self {
+            done: progress.done,
+            total: progress.total,
+            unit: &progress.unit,
+            message: progress.message.as_deref(),
+            percent: percent(progress.done, progress.total),
+        }
+    }
+}
+
+fn percent(done: u64, total: Option<u64>) -> Option<u8> {
+    let total = total.filter(|total| *total > 0)?;
+    let percent = u128::from(done.min(total)) * 100 / u128::from(total);
+    u8::try_from(percent).ok()
+}
+
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+enum SourceWire<'a> {
+    Client,
+    Schedule { schedule: &'a str },
+    Task { task: Text<crate::task::TaskId> },
+}
+
+impl<'a> From<&'a Source> for SourceWire<'a> {
+    fn from(source: &'a Source) -> Self {
+        match source {
+            Source::Client => Self::Client,
+            Source::Schedule(name) => Self::Schedule { schedule: name },
+            Source::Task(id) => Self::Task { task: Text(*id) },
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct AttemptWire<'a> {
+    number: u32,
+    digest: Text<crate::task::Digest>,
+    started_at: Rfc3339,
+    ended_at: Rfc3339,
+    outcome: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<FailureWire<'a>>,
+}
+
+impl<'a> From<&'a AttemptRecord> for AttemptWire<'a> {
+    fn from(record: &'a AttemptRecord) -> Self {
+        let (outcome, error) = match &record.end {
+            AttemptEnd::Succeeded => ("succeeded", None),
+            AttemptEnd::Failed(failure) => ("failed", Some(failure.into())),
+            AttemptEnd::Crashed(failure) => ("crashed", Some(failure.into())),
+            AttemptEnd::Cancelled => ("cancelled", None),
+            AttemptEnd::Returned => ("returned", None),
+        };
+        Self {
+            number: record.number,
+            digest: Text(record.digest),
+            started_at: Rfc3339(record.started_at),
+            ended_at: Rfc3339(record.ended_at),
+            outcome,
+            error,
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct BackoffWire {
+    base_ms: u64,
+    cap_ms: u64,
+}
+
+/// What only some states have.
+#[derive(Debug, Default, Serialize)]
+struct StateWire<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output: Option<Verbatim<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<FailureWire<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    due_at: Option<Rfc3339>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    started_at: Option<Rfc3339>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lease_until: Option<Rfc3339>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    digest: Option<Text<crate::task::Digest>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ended_at: Option<Rfc3339>,
+}
+
+impl<'a> From<&'a State> for StateWire<'a> {
+    fn from(state: &'a State) -> Self {
+        match state {
+            State::Queued { due_at } => Self { due_at: Some(Rfc3339(*due_at)), ..Self::default() },
+            State::Running { boot: _, lease_until, started_at, digest } => Self {
+                started_at: Some(Rfc3339(*started_at)),
+                lease_until: Some(Rfc3339(*lease_until)),
+                digest: Some(Text(*digest)),
+                ..Self::default()
+            },
+            State::Succeeded { at, output } => {
+                Self { ended_at: Some(Rfc3339(*at)), output: Some(Verbatim(output)), ..Self::default() }
+            }
+            State::Failed { at, failure } => {
+                Self { ended_at: Some(Rfc3339(*at)), error: Some(failure.into()), ..Self::default() }
+            }
+            State::Cancelled { at } => Self { ended_at: Some(Rfc3339(*at)), ..Self::default() },
+        }
+    }
+}
+
+/// A task as JSON.
+#[derive(Debug, Serialize)]
+pub struct TaskWire<'a> {
+    id: Text<crate::task::TaskId>,
+    kind: &'a str,
+    state: &'static str,
+    input: Verbatim<'a>,
+    #[serde(flatten)]
+    standing: StateWire<'a>,
+    attempt: u32,
+    failures: u32,
+    crashes: u32,
+    max_attempts: u32,
+    priority: u8,
+    cancel_requested: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    progress: Option<ProgressWire<'a>>,
+    created_at: Rfc3339,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    timeout_ms: Option<u64>,
+    backoff: BackoffWire,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unique_key: Option<&'a str>,
+    attributes: BTreeMap<&'a str, &'a str>,
+    source: SourceWire<'a>,
+    attempts: Vec<AttemptWire<'a>>,
+}
+
+impl<'a> From<&'a Task> for TaskWire<'a> {
+    fn from(task: &'a Task) -> Self {
+        let (new, status) = (&task.spec.new, &task.status);
+        Self {
+            id: Text(task.id),
+            kind: &new.kind,
+            state: status.state.name(),
+            input: Verbatim(&new.input),
+            standing: (&status.state).into(),
+            attempt: status.attempt,
+            failures: status.failures,
+            crashes: status.crashes,
+            max_attempts: new.max_attempts,
+            priority: new.priority,
+            cancel_requested: status.cancel_requested,
+            progress: status.progress.as_ref().map(Into::into),
+            created_at: Rfc3339(task.spec.created_at),
+            timeout_ms: new.timeout_ms,
+            backoff: BackoffWire { base_ms: new.backoff.base_ms, cap_ms: new.backoff.cap_ms },
+            unique_key: new.unique_key.as_deref(),
+            attributes: new.attributes.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect(),
+            source: (&new.source).into(),
+            attempts: status.history.iter().map(Into::into).collect(),
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! The command line: one file a subcommand.
+
+mod config;
+mod exit;
+mod logging;
+mod plugin;
+mod serve;
+mod signals;
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+pub use self::exit::Exit;
+
+/// Ends the help of every command: scripts and service managers rely on these.
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    done; a server: stopped after it was asked to
+  1    failed
+  2    the command line is wrong
+  74   the data directory cannot be used
+  78   the configuration is wrong
+  130  interrupted twice (SIGINT), or before the server was up
+  143  terminated twice (SIGTERM), or before the server was up";
+
+/// Runs tasks in sandboxed WebAssembly plugins, durably.
+#[derive(Debug, Parser)]
+#[command(version, after_help = EXIT_CODES, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs the server until it is asked to stop.
+    ///
+    /// SIGTERM or Ctrl-C stops it gracefully: nothing new is begun, running attempts may go on for
+    /// `runner.shutdown_grace`, then return to the queue. A second one ends it at once; tasks that
+    /// were running are tried again at the next start.
+    #[command(after_help = EXIT_CODES)]
+    Serve(serve::Arguments),
+    /// About plugins.
+    #[command(subcommand)]
+    Plugin(PluginCommand),
+    /// About the configuration.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum PluginCommand {
+    /// Says whether a server would accept a component, and what it asks for.
+    #[command(after_help = EXIT_CODES)]
+    Check(plugin::Arguments),
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Prints the effective configuration with the origin of each value, or every mistake in it.
+    #[command(after_help = EXIT_CODES)]
+    Check(config::Arguments),
+}
+
+/// Which file the configuration is read from.
+#[derive(Debug, clap::Args)]
+struct ConfigFile {
+    /// The configuration file [default: ./taskhost.toml or /etc/taskhost/taskhost.toml, if there is one]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl Cli {
+    /// Does what was asked for.
+    pub fn run(self) -> Exit {
+        match self.command {
+            Command::Serve(arguments) => serve::run(arguments),
+            Command::Plugin(PluginCommand::Check(arguments)) => plugin::check(&arguments),
+            Command::Config(ConfigCommand::Check(arguments)) => config::check(arguments),
+        }
+    }
+}
+
+/// Writes an answer to the standard output. A reader that went away, such as `head`, is no failure.
+fn print(text: &str) {
+    let mut out = std::io::stdout().lock();
+    drop(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
+}
+
+/// Writes what went wrong before there is a log. Nothing can be done when nobody reads it.
+fn complain(text: &str) {
+    drop(std::io::stderr().lock().write_all(format!("taskhost: {text}\n").as_bytes()));
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, Parser};
+
+    use super::{Cli, Exit};
+
+    #[test]
+    fn the_command_line_is_well_formed_and_documents_each_exit_code() {
+        Cli::command().debug_assert();
+        for line in ["taskhost serve --listen localhost", "taskhost serve extra", "taskhost plugin check", "taskhost"] {
+            assert_eq!(Cli::try_parse_from(line.split(' ')).unwrap_err().exit_code(), 2, "{line}");
+        }
+        let help = Cli::command().render_help().to_string();
+        for exit in [Exit::Done, Exit::Failed, Exit::Store, Exit::Config, Exit::Signal(2), Exit::Signal(15)] {
+            assert!(help.contains(&format!("\n  {:<5}", exit.code())), "{exit:?}\n{help}");
+        }
+    }
+}

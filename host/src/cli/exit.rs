@@ -1,0 +1,37 @@
+//! How the process ends.
+
+use std::process::ExitCode;
+
+/// How a command ended; usage errors (2) end the process before a command runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// It did what was asked for.
+    Done,
+    /// It failed.
+    Failed,
+    /// The data directory cannot be used (`EX_IOERR`).
+    Store,
+    /// The configuration is wrong (`EX_CONFIG`).
+    Config,
+    /// A signal ended it, by number.
+    Signal(u8),
+}
+
+impl Exit {
+    /// The code that the parent process sees.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Failed => 1,
+            Self::Store => 74,
+            Self::Config => 78,
+            Self::Signal(number) => 128 + number,
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.code())
+    }
+}

@@ -1,0 +1,87 @@
+//! `taskhost serve`
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use tracing::{error, info};
+
+use super::signals::Signals;
+use super::{ConfigFile, Exit, complain, config, logging};
+use crate::config::{Config, Flags};
+use crate::host::Host;
+use crate::store::sled::OpenError;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// The folder of everything that is kept
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// The folder of the plugins
+    #[arg(long, value_name = "DIR")]
+    plugins: Option<PathBuf>,
+    /// Where HTTP is served, such as 127.0.0.1:7420; port 0 takes a free one
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<SocketAddr>,
+}
+
+/// Runs a host until it is asked to stop.
+pub(super) fn run(arguments: Arguments) -> Exit {
+    let flags = Flags { data: arguments.data, plugins: arguments.plugins, listen: arguments.listen };
+    let loaded = match config::load(arguments.file.config, flags) {
+        Ok(loaded) => loaded,
+        Err(exit) => return exit,
+    };
+    logging::start(&loaded.config.log);
+    let file = loaded.file.as_ref().map(|file| file.display().to_string());
+    info!(version = env!("CARGO_PKG_VERSION"), config = file.as_deref().unwrap_or("defaults"), "starting");
+    match tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("host").build() {
+        Ok(runtime) => runtime.block_on(serve(loaded.config)),
+        Err(error) => {
+            complain(&format!("cannot start threads: {error}"));
+            Exit::Failed
+        }
+    }
+}
+
+async fn serve(config: Config) -> Exit {
+    let mut signals = match Signals::listen() {
+        Ok(signals) => signals,
+        Err(error) => return failed("cannot listen for signals", &error.into()),
+    };
+    let started = tokio::select! {
+        started = Host::start(config) => started,
+        exit = signals.next() => at_once(exit),
+    };
+    let host = match started {
+        Ok(host) => host,
+        Err(error) => return failed("cannot start", &error),
+    };
+    info!(address = %host.addr(), "listening");
+    signals.next().await;
+    info!("stopping; a second signal ends the process at once");
+    let stopped = tokio::select! {
+        stopped = host.stop() => stopped,
+        exit = signals.next() => at_once(exit),
+    };
+    match stopped {
+        Ok(()) => {
+            info!("stopped");
+            Exit::Done
+        }
+        Err(error) => failed("did not stop cleanly", &error),
+    }
+}
+
+/// Ends the process as a crash would: the store keeps every acknowledged write (invariant I15), and
+/// waiting for anything is what the operator asked not to do.
+fn at_once(exit: Exit) -> ! {
+    info!("ended at once by a signal");
+    std::process::exit(exit.code().into())
+}
+
+fn failed(what: &str, error: &anyhow::Error) -> Exit {
+    error!(error = format!("{error:#}"), "{what}");
+    if error.is::<OpenError>() { Exit::Store } else { Exit::Failed }
+}

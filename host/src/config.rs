@@ -1,0 +1,246 @@
+//! The configuration: defaults, overridden by a file, by the environment, by flags.
+//!
+//! The result is one struct of plain values. Everything that is wrong is reported at once, each
+//! mistake with its place ([`Mistakes`]). The environment is read here and nowhere else.
+
+mod document;
+mod key;
+mod mistake;
+mod schedule;
+mod show;
+mod source;
+#[cfg(test)]
+mod tests;
+mod unit;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+pub use self::mistake::{Mistake, Mistakes, Place};
+pub use self::source::{Flags, Loaded, Sources};
+use crate::schedule::{Action, ScheduleSpec};
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+const SECOND_MS: u64 = 1_000;
+const DAY_MS: u64 = 86_400_000;
+
+/// Everything that an operator may set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The folder of everything that is kept, relative to the working directory.
+    pub data: PathBuf,
+    /// HTTP.
+    pub server: Server,
+    /// The store.
+    pub store: Store,
+    /// How long ended tasks and events are kept.
+    pub history: History,
+    /// Running attempts.
+    pub runner: Runner,
+    /// Plugins and what all of them together may use.
+    pub plugins: Plugins,
+    /// The media library.
+    pub media: Media,
+    /// ffmpeg.
+    pub ffmpeg: Ffmpeg,
+    /// Logging.
+    pub log: Log,
+    /// What happens by itself; schedules that are switched off are absent.
+    pub schedules: Vec<ScheduleSpec>,
+}
+
+/// `[server]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// Where HTTP is served.
+    pub listen: SocketAddr,
+    /// Connections at the same time.
+    pub max_connections: u32,
+    /// Requests at the same time, over all connections.
+    pub max_requests: u32,
+    /// Contents that are being streamed out at the same time.
+    pub max_streams: u32,
+    /// Uploads at the same time.
+    pub max_uploads: u32,
+    /// Clients that follow events at the same time.
+    pub max_event_clients: u32,
+    /// A request's body, uploads apart, in bytes.
+    pub max_body_bytes: u64,
+    /// A task's input, in bytes; at most [`Self::max_body_bytes`].
+    pub max_input_bytes: u64,
+}
+
+/// `[store]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Store {
+    /// Page cache, in bytes.
+    pub cache_bytes: u64,
+    /// Queued and running tasks together.
+    pub max_live_tasks: u32,
+    /// Opens a store that has lost acknowledged writes.
+    pub accept_data_loss: bool,
+}
+
+/// `[history]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct History {
+    /// How long an ended task is kept, in milliseconds.
+    pub max_age_ms: u64,
+    /// Ended tasks that are kept.
+    pub max_tasks: u32,
+    /// Events that are kept.
+    pub max_events: u32,
+}
+
+/// `[runner]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Runner {
+    /// Attempts at the same time; at most [`Plugins::max_instances`].
+    pub concurrency: u32,
+    /// How long an attempt lives without a heartbeat, in milliseconds.
+    pub lease_ms: u64,
+    /// How long running attempts may go on after a stop was asked for, in milliseconds.
+    pub shutdown_grace_ms: u64,
+}
+
+/// `[plugins]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plugins {
+    /// The folder that is watched, relative to the working directory.
+    pub dir: PathBuf,
+    /// Threads that run guests; 0 means one a core.
+    pub threads: u32,
+    /// Instances at the same time.
+    pub max_instances: u32,
+    /// Memory of all guests together, in bytes.
+    pub memory_total_bytes: u64,
+    /// A component file, in bytes.
+    pub max_component_bytes: u64,
+    /// How long a cancelled guest may take to stop by itself, in milliseconds.
+    pub cancel_grace_ms: u64,
+}
+
+/// `[media]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Media {
+    /// One upload, in bytes.
+    pub max_upload_bytes: u64,
+    /// How long a trashed file can be restored when the client does not say, in milliseconds.
+    pub trash_grace_ms: u64,
+    /// Space on the disk that uploads and cuts leave free, in bytes.
+    pub min_free_bytes: u64,
+}
+
+/// `[ffmpeg]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ffmpeg {
+    /// The program, looked up in `PATH` when it has no slash.
+    pub ffmpeg: PathBuf,
+    /// The program, looked up in `PATH` when it has no slash.
+    pub ffprobe: PathBuf,
+    /// Runs at the same time; 0 means one a core.
+    pub jobs: u32,
+    /// Threads of one run; 0 lets ffmpeg choose.
+    pub threads: u32,
+    /// One output file, in bytes.
+    pub max_output_bytes: u64,
+}
+
+/// `[log]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// What is logged.
+    pub level: Level,
+    /// How it looks.
+    pub format: Format,
+    /// What is kept of one task's log, in bytes.
+    pub task_log_bytes: u64,
+}
+
+/// How much is logged; each level contains those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// Nothing.
+    Off,
+    /// What somebody has to look at.
+    Error,
+    /// What somebody may have to look at.
+    Warn,
+    /// What happens.
+    Info,
+    /// Why it happens.
+    Debug,
+    /// Every step.
+    Trace,
+}
+
+/// How a log line looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Text on a terminal, JSON otherwise.
+    Auto,
+    /// Text.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data: "./taskhost-data".into(),
+            server: Server::default(),
+            store: Store { cache_bytes: 64 * MIB, max_live_tasks: 1_000_000, accept_data_loss: false },
+            history: History { max_age_ms: 30 * DAY_MS, max_tasks: 100_000, max_events: 1_000_000 },
+            runner: Runner { concurrency: 128, lease_ms: 30 * SECOND_MS, shutdown_grace_ms: 20 * SECOND_MS },
+            plugins: Plugins::default(),
+            media: Media { max_upload_bytes: 16 * GIB, trash_grace_ms: 7 * DAY_MS, min_free_bytes: 64 * MIB },
+            ffmpeg: Ffmpeg::default(),
+            log: Log { level: Level::Info, format: Format::Auto, task_log_bytes: MIB },
+            schedules: vec![builtin_schedule()],
+        }
+    }
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            listen: (Ipv4Addr::LOCALHOST, 7420).into(),
+            max_connections: 1_024,
+            max_requests: 256,
+            max_streams: 64,
+            max_uploads: 16,
+            max_event_clients: 64,
+            max_body_bytes: MIB,
+            max_input_bytes: 256 * KIB,
+        }
+    }
+}
+
+impl Default for Plugins {
+    fn default() -> Self {
+        Self {
+            dir: "./plugins".into(),
+            threads: 0,
+            max_instances: 256,
+            memory_total_bytes: 2 * GIB,
+            max_component_bytes: 64 * MIB,
+            cancel_grace_ms: 25,
+        }
+    }
+}
+
+impl Default for Ffmpeg {
+    fn default() -> Self {
+        Self { ffmpeg: "ffmpeg".into(), ffprobe: "ffprobe".into(), jobs: 0, threads: 0, max_output_bytes: 16 * GIB }
+    }
+}
+
+/// Trashed media must be cleared on a host that nobody configured.
+fn builtin_schedule() -> ScheduleSpec {
+    let plugin = "video-clear".to_owned();
+    let action = Action::Dispatch { plugin, batch: schedule::DEFAULT_BATCH, capacity: schedule::DEFAULT_CAPACITY };
+    ScheduleSpec { name: "video-clear".to_owned(), every_ms: 10 * SECOND_MS, action }
+}

@@ -1,0 +1,242 @@
+//! The layers, and mistakes in them.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use super::{Config, Flags, Format, Level, Loaded, Sources};
+use crate::schedule::Action;
+
+/// A directory with a configuration file, and the sources that read it.
+struct Case {
+    dir: tempfile::TempDir,
+    sources: Sources,
+}
+
+impl Case {
+    fn new(text: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("taskhost.toml");
+        std::fs::write(&file, text).unwrap();
+        Self { dir, sources: Sources { file: Some(file), ..Sources::default() } }
+    }
+
+    fn variables(mut self, variables: &[(&str, &str)]) -> Self {
+        self.sources.variables = variables.iter().map(|(name, value)| (name.into(), value.into())).collect();
+        self
+    }
+
+    fn load(&self) -> Loaded {
+        Config::load(&self.sources).unwrap_or_else(|mistakes| panic!("{mistakes}"))
+    }
+
+    /// The mistakes, one a line, without the directory.
+    fn mistakes(&self) -> String {
+        let prefix = format!("{}/", self.dir.path().display());
+        Config::load(&self.sources).unwrap_err().to_string().replace(&prefix, "")
+    }
+}
+
+#[test]
+fn nothing_said_gives_the_documented_defaults() {
+    let loaded = Config::load(&Sources::default()).unwrap();
+    assert_eq!(loaded.config, Config::default());
+    assert_eq!(loaded.file, None);
+    let shown = loaded.to_string();
+    for line in [
+        "data = \"./taskhost-data\"",
+        "listen = \"127.0.0.1:7420\"",
+        "max_input = \"256KiB\"",
+        "max_age = \"30d\"",
+        "lease = \"30s\"",
+        "cancel_grace = \"25ms\"",
+        "max_upload = \"16GiB\"",
+        "format = \"auto\"",
+        "every = \"10s\"",
+        "dispatch = \"video-clear\"",
+    ] {
+        assert!(shown.lines().any(|shown| shown.split(" #").next().unwrap().trim_end() == line), "{line}\n{shown}");
+    }
+}
+
+#[test]
+fn every_layer_wins_over_the_one_below() {
+    let file = "data = 'file'\n[server]\nlisten = '127.0.0.1:1'\nmax_body = 2048000\n[runner]\nlease = '5s'\n";
+    let mut case = Case::new(file).variables(&[
+        ("TASKHOST_DATA", "env"),
+        ("TASKHOST_SERVER__LISTEN", "127.0.0.1:2"),
+        ("TASKHOST_SERVER__MAX_CONNECTIONS", "7"),
+        ("TASKHOST_RUNNER__SHUTDOWN_GRACE", "1500"),
+        ("TASKHOST_STORE__ACCEPT_DATA_LOSS", "true"),
+        ("TASKHOST_LOG__LEVEL", "debug"),
+        ("TASKHOST_PORT_7420_TCP", "tcp://10.0.0.1:7420"),
+        ("HOME", "/"),
+    ]);
+    case.sources.flags = Flags { listen: Some("127.0.0.1:3".parse().unwrap()), ..Flags::default() };
+    let loaded = case.load();
+    let config = &loaded.config;
+    assert_eq!(config.server.listen, "127.0.0.1:3".parse().unwrap(), "flags win over all");
+    assert_eq!(config.data, PathBuf::from("env"), "the environment wins over the file");
+    assert_eq!(
+        (config.runner.lease_ms, config.server.max_body_bytes),
+        (5_000, 2_048_000),
+        "the file wins over defaults"
+    );
+    assert_eq!((config.server.max_connections, config.runner.shutdown_grace_ms), (7, 1_500));
+    assert_eq!((config.store.accept_data_loss, config.log.level), (true, Level::Debug));
+    assert_eq!((config.server.max_uploads, config.log.format), (16, Format::Auto), "defaults fill the rest");
+    let shown = loaded.to_string();
+    let origin = |key: &str| shown.lines().find(|line| line.starts_with(key)).unwrap().split_once("# ").unwrap().1;
+    assert_eq!((origin("listen"), origin("data"), origin("max_uploads")), ("--listen", "TASKHOST_DATA", "default"));
+    assert!(origin("lease").ends_with("taskhost.toml:6:9"), "{shown}");
+}
+
+#[test]
+fn what_is_shown_reads_back_as_the_same_configuration() {
+    let input = "{ text = 'a \"b\"', n = 1.5, deep = { list = [1, true] } }";
+    let file = format!("[[schedule]]\nname = 'echo'\nevery = '1h'\nenqueue = 'echo'\ninput = {input}\n");
+    let first =
+        Case::new(&format!("data = 'a\\b'\n{file}[[schedule]]\nname = 'video-clear'\nenabled = false\n")).load();
+    let second = Case::new(&first.to_string()).load();
+    assert_eq!(first.config, second.config);
+    assert_eq!(second.config.schedules.len(), 1);
+}
+
+#[test]
+fn a_file_that_was_named_must_exist_and_a_default_one_need_not() {
+    let mut case = Case::new("[log]\nlevel = 'warn'");
+    let present = case.sources.file.take().unwrap();
+    let absent = case.dir.path().join("absent.toml");
+    case.sources.search = vec![absent.clone(), present.clone()];
+    assert_eq!((case.load().config.log.level, case.load().file), (Level::Warn, Some(present)));
+    case.sources.file = Some(absent);
+    assert!(case.mistakes().starts_with("absent.toml: cannot be read: "), "{}", case.mistakes());
+}
+
+#[test]
+fn all_mistakes_are_reported_at_once_with_place_and_suggestion() {
+    let file = "dta = 'x'\n\
+                [server]\n\
+                lisen = '127.0.0.1:1'\n\
+                max_body = '2MB'\n\
+                lease = '5s'\n\
+                [runer]\n\
+                [runner]\n\
+                lease = '10ms'\n\
+                concurrency = 5000\n\
+                [log]\n\
+                format = \"xml\"\n\
+                level = 3\n\
+                [store]\n\
+                cache = 1.5\n";
+    let case = Case::new(file).variables(&[
+        ("TASKHOST_RUNNER__LEASE", "soon"),
+        ("TASKHOST_SERVER_LISTEN", "127.0.0.1:1"),
+        ("TASKHOST_SCHEDULE__NAME", "x"),
+        ("TASKHOST_STORE__ACCEPT_DATA_LOSS", "yes"),
+    ]);
+    let expected = "\
+taskhost.toml:1:1: unknown key `dta`; did you mean `data`?
+taskhost.toml:3:1: unknown key `lisen` in `[server]`; did you mean `listen`?
+taskhost.toml:4:12: `server.max_body`: `2MB`: a size is a whole number with B, KiB, MiB, GiB or TiB, such as `64MiB`, or an integer of bytes; did you mean `2MiB`?
+taskhost.toml:5:1: unknown key `lease` in `[server]`; `lease` belongs under `[runner]`
+taskhost.toml:6:2: unknown key `runer`; did you mean `runner`?
+taskhost.toml:8:9: `runner.lease`: 10ms is out of range: 1s to 1h
+taskhost.toml:9:15: `runner.concurrency`: 5000 is out of range: 1 to 4096
+taskhost.toml:11:10: `log.format`: `xml` is not one of auto, text, json
+taskhost.toml:12:9: `log.level`: expected a string, found 3; one of off, error, warn, info, debug, trace is right
+taskhost.toml:14:9: `store.cache`: found a number with a fraction: a size is a whole number with B, KiB, MiB, GiB or TiB, such as `64MiB`, or an integer of bytes
+TASKHOST_RUNNER__LEASE: `runner.lease`: `soon`: a duration is a whole number with ms, s, m, h or d, such as `30s`, or an integer of milliseconds
+TASKHOST_SCHEDULE__NAME: schedules can be declared in a file only
+TASKHOST_SERVER_LISTEN: there is no such setting; variables are called TASKHOST_SECTION__KEY; did you mean `TASKHOST_SERVER__LISTEN`?
+TASKHOST_STORE__ACCEPT_DATA_LOSS: `store.accept_data_loss`: expected true or false, found `yes`";
+    assert_eq!(case.mistakes(), expected);
+}
+
+#[test]
+fn what_is_not_toml_does_not_hide_the_other_mistakes() {
+    let mistakes = Case::new("data = ?\n[server]\nlisten = 7420\nlisten = '::1'\n[runner\nlease = '1s'\n").mistakes();
+    assert!(mistakes.contains("taskhost.toml:1:"), "{mistakes}");
+    assert!(mistakes.contains("taskhost.toml:3:10: `server.listen`: expected a string, found 7420"), "{mistakes}");
+    assert!(mistakes.contains("taskhost.toml:4:1: duplicate key"), "{mistakes}");
+    assert!(mistakes.contains("taskhost.toml:5:"), "{mistakes}");
+    for text in [
+        "server = 1",
+        "[[server]]",
+        "schedule = 1",
+        "[schedule]",
+        "schedule = [1]",
+        "\"server.listen\" = 1",
+        "data = ''",
+    ] {
+        assert!(Case::new(text).mistakes().starts_with("taskhost.toml:1:"), "{text}");
+    }
+    assert!(Case::new("[server]\nlisten = 'localhost:80'").mistakes().contains("not an IP address and a port"));
+    assert!(Case::new(&"#".repeat(1 << 20)).load().file.is_some());
+    assert!(Case::new(&"#".repeat((1 << 20) + 1)).mistakes().contains("longer than 1 MiB"));
+}
+
+#[test]
+fn bounds_that_two_values_share_are_checked() {
+    let case = Case::new("[server]\nmax_body = '128KiB'\n").variables(&[("TASKHOST_RUNNER__CONCURRENCY", "300")]);
+    let expected = "\
+taskhost.toml:2:12: `server.max_input` is 256KiB, more than `server.max_body` (128KiB)
+TASKHOST_RUNNER__CONCURRENCY: `runner.concurrency` is 300, more than `plugins.max_instances` (256)";
+    assert_eq!(case.mistakes(), expected);
+    let long = "x".repeat(1_024);
+    let schedule = format!("[[schedule]]\nname = 's'\nevery = '1s'\nenqueue = 'k'\ninput = {{ t = '{long}' }}\n");
+    let mistakes = Case::new(&format!("server.max_input = '1KiB'\n{schedule}")).mistakes();
+    assert_eq!(mistakes, "taskhost.toml:2:1: the input is longer than `server.max_input` (1KiB)");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_variable_that_is_not_utf8_is_a_mistake_only_when_it_is_ours() {
+    use std::os::unix::ffi::OsStringExt;
+    let bytes = || OsString::from_vec(vec![0xff]);
+    let mut case = Case::new("");
+    case.sources.variables = vec![("OTHER".into(), bytes()), (bytes(), bytes())];
+    case.load();
+    case.sources.variables.push(("TASKHOST_DATA".into(), bytes()));
+    assert_eq!(case.mistakes(), "TASKHOST_DATA: `data`: the value is not UTF-8");
+}
+
+#[test]
+fn schedules_dispatch_or_enqueue_and_replace_the_built_in_one() {
+    let file = "[[schedule]]\nname = 'video-clear'\nevery = '1m'\ndispatch = 'video-clear'\nbatch = 5\n\
+                [[schedule]]\nname = 'nightly'\nevery = '1d'\nenqueue = 'report.make'\ninput = { day = 2024-05-01 }\n\
+                [[schedule]]\nname = 'off'\nenabled = false\nevery = '1d'\nenqueue = 'x'\n";
+    let loaded = Case::new(file).load();
+    let [nightly, clear] = loaded.config.schedules.as_slice() else { panic!("{:?}", loaded.config.schedules) };
+    let input = r#"{"day":"2024-05-01"}"#.to_owned();
+    assert_eq!(
+        (nightly.every_ms, &nightly.action),
+        (86_400_000, &Action::Enqueue { kind: "report.make".into(), input })
+    );
+    let action = Action::Dispatch { plugin: "video-clear".into(), batch: 5, capacity: 1_000 };
+    assert_eq!((clear.every_ms, &clear.action), (60_000, &action));
+    assert!(Case::new("[[schedule]]\nname = 'video-clear'\nenabled = false\n").load().config.schedules.is_empty());
+}
+
+#[test]
+fn mistakes_in_schedules_name_the_key_and_what_is_right() {
+    let file = "[[schedule]]\nnam = 'a'\n\
+                [[schedule]]\nname = 'B'\nevery = '10ms'\ndispatch = 'p'\nenqueue = 'k'\n\
+                [[schedule]]\nname = 'c'\nevery = '1s'\ndispatch = 'p'\ninput = { a = inf }\n\
+                [[schedule]]\nname = 'c'\nevery = 1000\nenqueue = 'K'\nbatch = 0\n";
+    let mistakes = Case::new(file).mistakes();
+    let expected = "\
+taskhost.toml:1:1: `every` is missing, such as `every = \"10s\"`
+taskhost.toml:1:1: `name` is missing
+taskhost.toml:1:1: what happens is missing: `dispatch = \"PLUGIN\"` or `enqueue = \"KIND\"`
+taskhost.toml:2:1: unknown key `nam` in `[[schedule]]`; did you mean `name`?
+taskhost.toml:3:1: `dispatch` and `enqueue` exclude each other
+taskhost.toml:4:8: `name` of a schedule: `B`: a schedule's name is 1 to 64 of a-z, 0-9, `-`, `_` and `.`
+taskhost.toml:5:9: `every` of a schedule: 10ms is out of range: 100ms to 3650d
+taskhost.toml:8:1: `input` is for `enqueue`; a dispatcher gets none
+taskhost.toml:12:9: `input` of a schedule: JSON has no number `inf`
+taskhost.toml:13:1: `batch` and `capacity` are for `dispatch`; `enqueue` creates one task
+taskhost.toml:13:1: a schedule called `c` is declared before, at taskhost.toml:8:1
+taskhost.toml:16:11: `enqueue` of a schedule: `K`: a kind is lower-case words joined by dots, such as `video.cut`, at most 128 bytes
+taskhost.toml:17:9: `batch` of a schedule: 0 is out of range: 1 to 10000";
+    assert_eq!(mistakes, expected);
+}

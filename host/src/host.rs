@@ -1,0 +1,271 @@
+//! The composition root: opens the parts, wires them, starts them, and stops them in two phases.
+
+mod lend;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::api::{self, AppState, HostInfo, Readiness};
+use crate::config::Config;
+use crate::ffmpeg::Ffmpeg;
+use crate::limiter::{ConnectionLimiter, Limits};
+use crate::logs::TaskLogs;
+use crate::media::Library;
+use crate::plugin::Plugins;
+use crate::plugin::ports::Ports;
+use crate::process::Supervisor;
+use crate::runner::{self, Runner, Shutdown};
+use crate::store::sled::SledStore;
+use crate::store::{Retention, Store};
+use crate::task::BootId;
+use crate::ticker::{self, Ticker};
+use crate::time::now;
+
+/// The file below the data directory that says where the host listens.
+const ADDRESS_FILE: &str = "address";
+/// How long requests that are being answered may go on after everything else has stopped.
+const HTTP_DRAIN_MS: u64 = 2_000;
+
+/// A running host.
+#[derive(Debug)]
+pub struct Host {
+    addr: SocketAddr,
+    parts: Parts,
+    shutdown: Shutdown,
+    /// Ends HTTP, after the attempts have ended: until then clients can watch the drain.
+    http_stop: CancellationToken,
+    grace: Duration,
+    readiness: Arc<Readiness>,
+    address_file: PathBuf,
+    runner: JoinHandle<()>,
+    ticker: JoinHandle<()>,
+    http: JoinHandle<api::serve::Drained>,
+}
+
+/// What is open as long as the host runs.
+#[derive(Debug)]
+struct Parts {
+    store: Arc<dyn Store>,
+    library: Library,
+    supervisor: Supervisor,
+    ffmpeg: Arc<Ffmpeg>,
+    logs: Arc<TaskLogs>,
+    plugins: Arc<Plugins>,
+    boot: BootId,
+}
+
+impl Host {
+    /// Opens the data directory, loads the plugins, binds the address and starts the loops.
+    pub async fn start(config: Config) -> anyhow::Result<Self> {
+        let started_at = now();
+        let parts = Parts::open(&config).await?;
+        let shutdown = Shutdown::default();
+        let http_stop = CancellationToken::new();
+        let listener = TcpListener::bind(config.server.listen)
+            .await
+            .with_context(|| format!("cannot listen on {}", config.server.listen))?;
+        let addr = listener.local_addr().context("cannot tell the address that was bound")?;
+
+        let readiness = Arc::new(Readiness::default());
+        let info = HostInfo {
+            version: env!("CARGO_PKG_VERSION"),
+            wasmtime: crate::plugin::WASMTIME_VERSION,
+            boot: parts.boot,
+            started_at,
+        };
+        let state = parts.state(&config, info, Arc::clone(&readiness), http_stop.clone());
+        let serve = api::serve::Settings {
+            max_connections: config.server.max_connections,
+            drain_ms: HTTP_DRAIN_MS,
+            ..api::serve::Settings::default()
+        };
+        let runner = parts.runner(&config, shutdown.clone());
+        let ticker = parts.ticker(&config, shutdown.stop.clone());
+        let runtime = tokio::runtime::Handle::current();
+        let runner = runtime.spawn(runner.run());
+        let ticker = runtime.spawn(ticker.run());
+        let http = runtime.spawn(api::serve::serve(listener, api::router(state), serve, http_stop.clone()));
+
+        let address_file = config.data.join(ADDRESS_FILE);
+        write_atomically(&address_file, &addr.to_string()).context("cannot write the address file")?;
+        let grace = Duration::from_millis(config.runner.shutdown_grace_ms);
+        Ok(Self { addr, parts, shutdown, http_stop, grace, readiness, address_file, runner, ticker, http })
+    }
+
+    /// Where HTTP is served.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// The store, for those who embed the host.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.parts.store
+    }
+
+    /// The plugins, for those who embed the host.
+    pub fn plugins(&self) -> &Arc<Plugins> {
+        &self.parts.plugins
+    }
+
+    /// Stops in two phases: nothing new is begun and guests are asked to yield; after the grace,
+    /// what still runs is interrupted and returns to the queue, not counted (invariant I14).
+    pub async fn stop(self) -> anyhow::Result<()> {
+        self.readiness.set("host", Some("it is stopping".to_owned()));
+        self.shutdown.stop.cancel();
+        let mut runner = self.runner;
+        let drained = tokio::time::timeout(self.grace, &mut runner).await;
+        let ran = if let Ok(ran) = drained {
+            ran
+        } else {
+            tracing::info!("the grace is over, interrupting what still runs");
+            self.shutdown.abort.cancel();
+            runner.await
+        };
+        let ticked = self.ticker.await;
+        self.http_stop.cancel();
+        let served = self.http.await;
+        self.parts.close().await;
+        // It names a host that is gone; nobody depends on it.
+        drop(std::fs::remove_file(&self.address_file));
+        ran.context("the runner panicked")?;
+        ticked.context("the ticker panicked")?;
+        served.context("the HTTP server panicked")?;
+        Ok(())
+    }
+}
+
+impl Parts {
+    async fn open(config: &Config) -> anyhow::Result<Self> {
+        let data = config.data.clone();
+        std::fs::create_dir_all(&data).with_context(|| format!("cannot create {}", data.display()))?;
+        let boot = BootId(fastrand::u64(..));
+        let settings = crate::store::sled::Settings {
+            cache_bytes: usize::try_from(config.store.cache_bytes).unwrap_or(usize::MAX),
+            max_live_tasks: u64::from(config.store.max_live_tasks),
+            accept_data_loss: config.store.accept_data_loss,
+            ..crate::store::sled::Settings::new(data.join("store"), boot)
+        };
+        let opened = tokio::task::spawn_blocking(move || SledStore::open(settings, now())).await;
+        let store: Arc<dyn Store> = opened.context("opening the store panicked")??;
+        let library = Library::open(media_settings(config), Arc::clone(&store)).await.context("cannot open the media library")?;
+        let supervisor = Supervisor::new().context("cannot start the supervisor of child processes")?;
+        let ffmpeg = Arc::new(Ffmpeg::detect(ffmpeg_settings(config), supervisor.clone()).await);
+        match (ffmpeg.problem(), ffmpeg.version()) {
+            (Some(problem), _) => tracing::warn!("cuts are not available: {problem}"),
+            (None, version) => tracing::info!(version, "found ffmpeg"),
+        }
+        let logs = TaskLogs::open(data.join("logs"), config.log.task_log_bytes).context("cannot open the task logs")?;
+        let ports = lend::ports(&store, &library, &ffmpeg, &logs);
+        let plugins = Self::start_plugins(config, ports).await?;
+        store.declare_schedules(config.schedules.clone(), now()).await.context("cannot declare the schedules")?;
+        Ok(Self { store, library, supervisor, ffmpeg, logs, plugins, boot })
+    }
+
+    async fn start_plugins(config: &Config, ports: Ports) -> anyhow::Result<Arc<Plugins>> {
+        let settings = crate::plugin::Settings {
+            dir: config.plugins.dir.clone(),
+            cache_dir: config.data.join("cache"),
+            threads: usize::try_from(config.plugins.threads).unwrap_or(0),
+            max_instances: config.plugins.max_instances,
+            memory_total_bytes: config.plugins.memory_total_bytes,
+            max_component_bytes: config.plugins.max_component_bytes,
+            cancel_grace_ms: config.plugins.cancel_grace_ms,
+        };
+        Plugins::start(settings, ports).await.context("cannot start the plugin sandbox")
+    }
+
+    fn state(
+        &self,
+        config: &Config,
+        info: HostInfo,
+        readiness: Arc<Readiness>,
+        stop: CancellationToken,
+    ) -> AppState {
+        let server = &config.server;
+        let limits = Limits {
+            max_api_requests: server.max_requests,
+            max_streams: server.max_streams,
+            max_uploads: server.max_uploads,
+            max_watchers: server.max_event_clients,
+        };
+        AppState {
+            store: Arc::clone(&self.store),
+            plugins: Arc::new(lend::Directory(Arc::clone(&self.plugins))),
+            media: self.library.clone(),
+            logs: Arc::new(lend::Logs(Arc::clone(&self.logs))),
+            settings: api::Settings {
+                max_body_bytes: usize::try_from(server.max_body_bytes).unwrap_or(usize::MAX),
+                max_input_bytes: usize::try_from(server.max_input_bytes).unwrap_or(usize::MAX),
+                limits,
+                loopback: server.listen.ip().is_loopback(),
+                host_names: Vec::new(),
+            },
+            limiter: ConnectionLimiter::new(limits),
+            info,
+            readiness,
+            stop,
+        }
+    }
+
+    fn runner(&self, config: &Config, shutdown: Shutdown) -> Runner {
+        let settings = runner::Settings {
+            concurrency: config.runner.concurrency,
+            lease_ms: config.runner.lease_ms,
+            boot: self.boot,
+        };
+        Runner::new(Arc::clone(&self.store), Arc::clone(&self.plugins), settings, shutdown)
+    }
+
+    fn ticker(&self, config: &Config, stop: CancellationToken) -> Ticker {
+        let retention = Retention {
+            max_age_ms: config.history.max_age_ms,
+            max_tasks: u64::from(config.history.max_tasks),
+            max_events: u64::from(config.history.max_events),
+        };
+        let settings = ticker::Settings { lease_ms: config.runner.lease_ms, retention };
+        Ticker::new(Arc::clone(&self.store), Arc::clone(&self.plugins), Arc::clone(&self.logs), settings, stop)
+    }
+
+    /// Ends what the parts own, those that use others first.
+    async fn close(&self) {
+        self.plugins.stop().await;
+        self.supervisor.stop().await;
+        self.store.close().await;
+    }
+}
+
+fn media_settings(config: &Config) -> crate::media::Settings {
+    crate::media::Settings {
+        dir: config.data.join("media"),
+        max_upload_bytes: config.media.max_upload_bytes,
+        trash_grace_ms: config.media.trash_grace_ms,
+        min_free_bytes: config.media.min_free_bytes,
+    }
+}
+
+fn ffmpeg_settings(config: &Config) -> crate::ffmpeg::Settings {
+    let defaults = crate::ffmpeg::Settings::default();
+    crate::ffmpeg::Settings {
+        ffmpeg: config.ffmpeg.ffmpeg.clone(),
+        ffprobe: config.ffmpeg.ffprobe.clone(),
+        search_path: config.ffmpeg.search_path.clone(),
+        jobs: if config.ffmpeg.jobs == 0 { defaults.jobs } else { config.ffmpeg.jobs },
+        max_output_bytes: config.ffmpeg.max_output_bytes,
+        threads: config.ffmpeg.threads,
+        ..defaults
+    }
+}
+
+/// Readers see the old content or the new one, never a part.
+fn write_atomically(path: &Path, content: &str) -> std::io::Result<()> {
+    let temporary = path.with_extension("new");
+    std::fs::write(&temporary, content)?;
+    std::fs::rename(&temporary, path)
+}

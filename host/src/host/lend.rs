@@ -1,0 +1,285 @@
+//! What the host lends to its parts: the plugins' ports and the API's views, over the real things.
+
+use std::os::unix::fs::FileExt as _;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::api::{LogPage, LogReader, PluginDirectory};
+use crate::ffmpeg::{self, Ffmpeg};
+use crate::logs::TaskLogs;
+use crate::media::{Library, MediaError};
+use crate::plugin::ports::{
+    Accuracy, CheckpointPort, CutRequest, Expected, FfmpegError, FfmpegPort, LibraryPort, LogPort, Media, OnPercent,
+    PortError, Ports, ProbeInfo, StateEntry, StatePort, StateWrite, StreamInfo, Swapped,
+};
+use crate::plugin::{InputError, PluginInfo, Plugins};
+use crate::store::{self, MediaQuery, MediaRecord, MediaStatus, Store, StoreError};
+use crate::task::TaskId;
+use crate::time::now;
+
+/// Everything that guests may borrow.
+pub(super) fn ports(
+    store: &Arc<dyn Store>,
+    library: &Library,
+    ffmpeg: &Arc<Ffmpeg>,
+    logs: &Arc<TaskLogs>,
+) -> Ports {
+    let kept = Arc::new(Kept(Arc::clone(store)));
+    let logs: Arc<dyn LogPort> = Arc::clone(logs) as _;
+    Ports {
+        state: Arc::clone(&kept) as _,
+        checkpoints: kept,
+        ffmpeg: Arc::new(Cutter { library: library.clone(), ffmpeg: Arc::clone(ffmpeg) }),
+        library: Arc::new(Shelf(library.clone())),
+        logs,
+    }
+}
+
+fn refused(error: StoreError) -> PortError {
+    match error {
+        StoreError::NotFound => PortError::NotFound,
+        StoreError::Conflict(why) => PortError::Conflict(why),
+        StoreError::Stale => PortError::Conflict("the attempt is no longer the current one".to_owned()),
+        error @ (StoreError::Full(_) | StoreError::Closed) => PortError::Unavailable(error.to_string()),
+    }
+}
+
+/// Plugin state and checkpoints, kept in the store.
+struct Kept(Arc<dyn Store>);
+
+fn entry(entry: store::StateEntry) -> StateEntry {
+    StateEntry { value: entry.value, version: entry.version }
+}
+
+#[async_trait]
+impl StatePort for Kept {
+    async fn get(&self, plugin: &str, key: &str) -> Result<Option<StateEntry>, PortError> {
+        let found = self.0.state_get(plugin, key, now()).await.map_err(refused)?;
+        Ok(found.map(entry))
+    }
+
+    async fn put(&self, write: StateWrite) -> Result<Swapped, PortError> {
+        let now = now();
+        let quota_bytes = write.quota_bytes;
+        let expected = match write.expected {
+            Expected::Any => store::Expected::Any,
+            Expected::Absent => store::Expected::Absent,
+            Expected::Version(version) => store::Expected::Version(version),
+        };
+        let write = store::StateWrite {
+            plugin: write.plugin,
+            key: write.key,
+            value: write.value,
+            expires_at: write.ttl_ms.map(|ttl_ms| now.plus_millis(ttl_ms)),
+            expected,
+            quota_bytes,
+        };
+        match self.0.state_put(write, now).await {
+            Ok(store::Swapped::Stored(version)) => Ok(Swapped::Stored(version)),
+            Ok(store::Swapped::Stale(found)) => Ok(Swapped::Stale(found.map(entry))),
+            Err(StoreError::Full(_)) => Err(PortError::Quota(quota_bytes)),
+            Err(error) => Err(refused(error)),
+        }
+    }
+
+    async fn delete(&self, plugin: &str, key: &str) -> Result<bool, PortError> {
+        self.0.state_delete(plugin, key, now()).await.map_err(refused)
+    }
+
+    async fn scan(
+        &self,
+        plugin: &str,
+        prefix: &str,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<(String, StateEntry)>, PortError> {
+        let found = self.0.state_scan(plugin, prefix, after, limit, now()).await.map_err(refused)?;
+        Ok(found.into_iter().map(|(key, found)| (key, entry(found))).collect())
+    }
+}
+
+#[async_trait]
+impl CheckpointPort for Kept {
+    async fn save(&self, task: TaskId, attempt: u32, data: Vec<u8>) -> Result<(), PortError> {
+        self.0.save_checkpoint(task, attempt, data).await.map_err(refused)
+    }
+
+    async fn load(&self, task: TaskId) -> Result<Option<Vec<u8>>, PortError> {
+        self.0.checkpoint(task).await.map_err(refused)
+    }
+}
+
+/// The media library.
+struct Shelf(Library);
+
+fn media(record: MediaRecord) -> Media {
+    let purge_after = match record.status {
+        MediaStatus::Live => None,
+        MediaStatus::Trashed { purge_after, .. } => Some(purge_after),
+    };
+    Media {
+        id: record.id,
+        name: record.name,
+        content_type: record.content_type,
+        size: record.size,
+        purge_after,
+        created_at: record.created_at,
+    }
+}
+
+#[async_trait]
+impl LibraryPort for Shelf {
+    async fn get(&self, id: &str) -> Result<Media, PortError> {
+        self.0.record(id).await.map(media).map_err(unlent)
+    }
+
+    async fn list_purgeable(&self, after: Option<&str>, limit: u32) -> Result<Vec<Media>, PortError> {
+        let query = MediaQuery {
+            trashed: Some(true),
+            purgeable_at: Some(now()),
+            after: after.map(str::to_owned),
+            limit,
+        };
+        let page = self.0.list(query).await.map_err(unlent)?;
+        Ok(page.items.into_iter().map(media).collect())
+    }
+
+    async fn read(&self, id: &str, offset: u64, length: u32) -> Result<Vec<u8>, PortError> {
+        let content = self.0.content(id).await.map_err(unlent)?;
+        let length = content.record.size.saturating_sub(offset).min(u64::from(length));
+        let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
+        let read = tokio::task::spawn_blocking(move || content.file.read_exact_at(&mut bytes, offset).map(|()| bytes));
+        match read.await {
+            Ok(Ok(bytes)) => Ok(bytes),
+            Ok(Err(error)) => Err(PortError::Unavailable(format!("the file cannot be read: {error}"))),
+            Err(_) => Err(PortError::Unavailable("the host is stopping".to_owned())),
+        }
+    }
+
+    async fn trash(&self, id: &str) -> Result<(), PortError> {
+        self.0.trash(id, None, now()).await.map(drop).map_err(unlent)
+    }
+
+    async fn purge(&self, id: &str) -> Result<(), PortError> {
+        self.0.purge(id, now()).await.map(drop).map_err(unlent)
+    }
+}
+
+/// ffmpeg over files of the library.
+struct Cutter {
+    library: Library,
+    ffmpeg: Arc<Ffmpeg>,
+}
+
+fn unlent(error: MediaError) -> PortError {
+    match error {
+        MediaError::NotFound => PortError::NotFound,
+        MediaError::Conflict(why) => PortError::Conflict(why),
+        MediaError::TooLarge { limit } => PortError::Quota(limit),
+        error @ (MediaError::NoSpace | MediaError::Full(_) | MediaError::Closed | MediaError::Io(_)) => {
+            PortError::Unavailable(error.to_string())
+        }
+    }
+}
+
+fn uncut(error: MediaError) -> FfmpegError {
+    match error {
+        MediaError::NotFound => FfmpegError::NotFound,
+        MediaError::TooLarge { .. } => FfmpegError::Limit(error.to_string()),
+        MediaError::Conflict(_)
+        | MediaError::NoSpace
+        | MediaError::Full(_)
+        | MediaError::Closed
+        | MediaError::Io(_) => FfmpegError::Unavailable(error.to_string()),
+    }
+}
+
+fn failed(error: ffmpeg::Error) -> FfmpegError {
+    match error {
+        ffmpeg::Error::BadInput(why) => FfmpegError::BadInput(why),
+        ffmpeg::Error::Unsupported(why) => FfmpegError::Unsupported(why),
+        ffmpeg::Error::Limit(why) => FfmpegError::Limit(why),
+        ffmpeg::Error::Tool { exit_code, stderr_tail } => FfmpegError::Tool { exit_code, stderr_tail },
+        ffmpeg::Error::Unavailable(why) => FfmpegError::Unavailable(why),
+    }
+}
+
+fn stream(stream: ffmpeg::Stream) -> StreamInfo {
+    match stream {
+        ffmpeg::Stream::Video { codec, width, height, frames_per_second } => {
+            StreamInfo::Video { codec, width, height, frames_per_second }
+        }
+        ffmpeg::Stream::Audio { codec, sample_rate, channels } => StreamInfo::Audio { codec, sample_rate, channels },
+        ffmpeg::Stream::Other(kind) => StreamInfo::Other(kind),
+    }
+}
+
+/// `talk.mp4` cut from 1.5 s to 4 s becomes `talk_1.500-4.000.mp4`.
+fn cut_name(input: &str, request: &CutRequest, extension: &str) -> String {
+    let stem = input.rsplit_once('.').map_or(input, |(stem, _)| stem);
+    let seconds = |millis: u64| format!("{}.{:03}", millis / 1_000, millis % 1_000);
+    format!("{stem}_{}-{}.{extension}", seconds(request.start_ms), seconds(request.end_ms))
+}
+
+#[async_trait]
+impl FfmpegPort for Cutter {
+    async fn probe(&self, input: &str) -> Result<ProbeInfo, FfmpegError> {
+        let content = self.library.content(input).await.map_err(uncut)?;
+        let probe = self.ffmpeg.probe(content.file, content.record.size).await.map_err(failed)?;
+        Ok(ProbeInfo {
+            container: probe.container,
+            duration_ms: probe.duration_ms,
+            size: probe.size,
+            streams: probe.streams.into_iter().map(stream).collect(),
+        })
+    }
+
+    async fn cut(&self, request: CutRequest, on_percent: OnPercent) -> Result<String, FfmpegError> {
+        let content = self.library.content(&request.input).await.map_err(uncut)?;
+        // Removed when dropped: whatever happens before the adoption leaves nothing behind.
+        let output = self.library.new_temp("cut").await.map_err(uncut)?;
+        let accuracy = match request.accuracy {
+            Accuracy::Keyframe => ffmpeg::Accuracy::Keyframe,
+            Accuracy::Exact => ffmpeg::Accuracy::Exact,
+        };
+        let cut = ffmpeg::Cut {
+            input: content.file,
+            output: output.path().to_owned(),
+            start_ms: request.start_ms,
+            end_ms: request.end_ms,
+            accuracy,
+        };
+        let made = self.ffmpeg.cut(cut, move |percent| on_percent(percent)).await.map_err(failed)?;
+        let derived = || cut_name(&content.record.name, &request, made.container.extension());
+        let name = request.name.clone().unwrap_or_else(derived);
+        let adopted = self.library.adopt(output, &name, Some(made.content_type), request.task, now()).await;
+        Ok(adopted.map_err(uncut)?.id)
+    }
+}
+
+/// The plugins as the API sees them.
+pub(super) struct Directory(pub(super) Arc<Plugins>);
+
+impl PluginDirectory for Directory {
+    fn check_input(&self, kind: &str, input: &str) -> Result<(), InputError> {
+        self.0.check_input(kind, input)
+    }
+
+    fn list(&self) -> Vec<PluginInfo> {
+        self.0.list()
+    }
+}
+
+/// Task logs as the API reads them.
+pub(super) struct Logs(pub(super) Arc<TaskLogs>);
+
+#[async_trait]
+impl LogReader for Logs {
+    async fn read(&self, task: TaskId, offset: u64, max_bytes: usize) -> std::io::Result<LogPage> {
+        let logs = Arc::clone(&self.0);
+        let read = tokio::task::spawn_blocking(move || logs.read(task, offset, max_bytes)).await;
+        let page = read.map_err(std::io::Error::other)??;
+        Ok(LogPage { lines: page.lines, next_offset: page.next_offset })
+    }
+}

@@ -1,0 +1,97 @@
+//! `taskhost:host/context`: the attempt that runs now.
+
+use tokio::time::{Duration, Instant, sleep};
+
+use crate::plugin::contract::clip_to;
+use crate::plugin::contract::context::{self, CheckpointError, Host};
+use crate::plugin::contract::wire;
+use crate::plugin::control::Directive;
+use crate::plugin::guest::{Guest, Purpose};
+use crate::plugin::ports::PortError;
+use crate::task::Progress;
+
+/// Bytes of a checkpoint.
+const MAX_CHECKPOINT_BYTES: usize = 1024 * 1024;
+const MAX_UNIT_BYTES: usize = 32;
+const MAX_MESSAGE_BYTES: usize = 256;
+const NO_TASK: &str = "only an executor has a checkpoint";
+
+impl Guest {
+    /// Tells the guest what the host wants, and remembers that it was told.
+    fn tell(&mut self) -> context::Directive {
+        let directive = self.call.control.directive();
+        match directive {
+            Directive::Proceed => context::Directive::Proceed,
+            Directive::Cancel => {
+                self.told = directive;
+                context::Directive::Cancel
+            }
+            Directive::Yield => {
+                self.told = directive;
+                context::Directive::Yield
+            }
+        }
+    }
+}
+
+impl Host for Guest {
+    fn report(&mut self, progress: Option<wire::Progress>) -> context::Directive {
+        if let Some(wire::Progress { done, total, unit, message }) = progress {
+            self.call.control.report(Progress {
+                done,
+                total,
+                unit: clip_to(unit, MAX_UNIT_BYTES),
+                message: message.map(|message| clip_to(message, MAX_MESSAGE_BYTES)),
+            });
+        }
+        self.tell()
+    }
+
+    fn remaining(&mut self) -> Option<u64> {
+        let left = self.call.deadline.saturating_duration_since(Instant::now());
+        Some(u64::try_from(left.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    async fn sleep(&mut self, duration: u64) -> context::Directive {
+        let mut directives = self.call.control.directives();
+        // A request that is there already is an answer: the guest must not sleep over it.
+        if *directives.borrow_and_update() == Directive::Proceed {
+            // The attempt's own deadline comes first in any case.
+            let duration = duration.min(self.call.limits.wall_ms);
+            tokio::select! {
+                // The sender lives as long as the attempt.
+                _ = directives.changed() => {}
+                () = sleep(Duration::from_millis(duration)) => {}
+            }
+        }
+        self.tell()
+    }
+
+    async fn save_checkpoint(&mut self, data: Vec<u8>) -> Result<(), CheckpointError> {
+        if data.len() > MAX_CHECKPOINT_BYTES {
+            return Err(CheckpointError::TooLarge(MAX_CHECKPOINT_BYTES as u64));
+        }
+        let Purpose::Execute { task, attempt } = self.call.purpose else {
+            return Err(CheckpointError::Unavailable(NO_TASK.to_owned()));
+        };
+        let saved = self.code.shared.ports.checkpoints.save(task, attempt, data).await;
+        saved.map_err(|error| match error {
+            PortError::Quota(limit) => CheckpointError::TooLarge(limit),
+            PortError::NotFound | PortError::Conflict(_) | PortError::Unavailable(_) => {
+                CheckpointError::Unavailable(error.to_string())
+            }
+        })
+    }
+
+    async fn load_checkpoint(&mut self) -> Option<Vec<u8>> {
+        let Purpose::Execute { task, .. } = self.call.purpose else { return None };
+        match self.code.shared.ports.checkpoints.load(task).await {
+            Ok(data) => data,
+            Err(error) => {
+                // The contract has no way to say so: without a checkpoint the guest starts over, which is right.
+                tracing::warn!(%task, "cannot load the checkpoint: {error}");
+                None
+            }
+        }
+    }
+}

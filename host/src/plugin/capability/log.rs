@@ -1,0 +1,193 @@
+//! `taskhost:host/log`, and the book that every line of an attempt goes through: it keeps the
+//! attempt's share of bytes and counts what it drops.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::plugin::contract::clip_to;
+use crate::plugin::contract::log::{Host, Level};
+use crate::plugin::guest::Guest;
+use crate::plugin::ports::{LogLevel, LogLine, LogPort, LogSource};
+use crate::task::TaskId;
+use crate::time::now;
+
+/// Bytes of one line.
+pub(in crate::plugin) const MAX_LINE_BYTES: usize = 8 * 1024;
+/// Fields of one line.
+const MAX_FIELDS: usize = 32;
+const MAX_FIELD_KEY_BYTES: usize = 128;
+const MAX_FIELD_VALUE_BYTES: usize = 4096;
+
+/// The log of one attempt. Lines without a task (of a dispatcher) go to the host's own log.
+pub(in crate::plugin) struct Book {
+    port: Arc<dyn LogPort>,
+    plugin: String,
+    subject: Option<(TaskId, u32)>,
+    limit_bytes: u64,
+    pages: Mutex<Pages>,
+}
+
+#[derive(Default)]
+struct Pages {
+    used_bytes: u64,
+    dropped_lines: u64,
+    dropped_bytes: u64,
+    /// What was written without a line's end yet.
+    stdout: Vec<u8>,
+    stderr: Vec<u8>,
+}
+
+impl Book {
+    pub(in crate::plugin) fn new(
+        port: Arc<dyn LogPort>,
+        plugin: &str,
+        subject: Option<(TaskId, u32)>,
+        limit_bytes: u64,
+    ) -> Self {
+        Self { port, plugin: plugin.to_owned(), subject, limit_bytes, pages: Mutex::default() }
+    }
+
+    /// A line of the guest.
+    fn line(&self, level: LogLevel, mut message: String, mut fields: Vec<(String, String)>) {
+        let mut pages = self.pages();
+        let whole = size(&message, &fields);
+        message = clip_to(message, MAX_LINE_BYTES);
+        fields.truncate(MAX_FIELDS);
+        for (key, value) in &mut fields {
+            *key = clip_to(std::mem::take(key), MAX_FIELD_KEY_BYTES);
+            *value = clip_to(std::mem::take(value), MAX_FIELD_VALUE_BYTES);
+        }
+        pages.dropped_bytes += whole - size(&message, &fields);
+        self.keep(&mut pages, (level, LogSource::Log), message, fields);
+    }
+
+    /// Output of the guest, cut into lines.
+    pub(super) fn output(&self, source: LogSource, mut bytes: &[u8]) {
+        let mut pages = self.pages();
+        while !bytes.is_empty() {
+            let partial = pages.partial(source);
+            let room = MAX_LINE_BYTES - partial.len();
+            let (piece, rest, ends) = match bytes.iter().take(room + 1).position(|byte| *byte == b'\n') {
+                Some(end) => (&bytes[..end], &bytes[end + 1..], true),
+                None => (&bytes[..bytes.len().min(room)], &bytes[bytes.len().min(room)..], bytes.len() >= room),
+            };
+            partial.extend_from_slice(piece);
+            bytes = rest;
+            if ends {
+                self.end_line(&mut pages, source);
+            }
+        }
+    }
+
+    /// A line of the host about the attempt. It is always kept: there are a few at most.
+    pub(in crate::plugin) fn host(&self, level: LogLevel, message: String) {
+        let mut pages = self.pages();
+        self.end_partial(&mut pages);
+        self.write((level, LogSource::Host), message, Vec::new());
+    }
+
+    /// The attempt is over: what is left of a line is a line, and what was dropped is told.
+    pub(in crate::plugin) fn finish(&self) {
+        let mut pages = self.pages();
+        self.end_partial(&mut pages);
+        let (lines, bytes) = (pages.dropped_lines, pages.dropped_bytes);
+        (pages.dropped_lines, pages.dropped_bytes) = (0, 0);
+        if bytes > 0 {
+            let bounds = format!("a line may have {MAX_LINE_BYTES} bytes, an attempt {}", self.limit_bytes);
+            let message = format!("{lines} lines ({bytes} bytes) dropped: {bounds}");
+            self.write((LogLevel::Warn, LogSource::Host), message, Vec::new());
+        }
+    }
+
+    fn pages(&self) -> MutexGuard<'_, Pages> {
+        self.pages.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn end_partial(&self, pages: &mut Pages) {
+        for source in [LogSource::Stdout, LogSource::Stderr] {
+            if !pages.partial(source).is_empty() {
+                self.end_line(pages, source);
+            }
+        }
+    }
+
+    fn end_line(&self, pages: &mut Pages, source: LogSource) {
+        let level = if source == LogSource::Stderr { LogLevel::Warn } else { LogLevel::Info };
+        let partial = pages.partial(source);
+        let text = String::from_utf8_lossy(partial).trim_end_matches('\r').to_owned();
+        partial.clear();
+        self.keep(pages, (level, source), text, Vec::new());
+    }
+
+    /// Writes a line if the attempt's share has room. After the first that has not, nothing is
+    /// written any more: a log with holes that nobody sees would be worse than one that ends.
+    fn keep(&self, pages: &mut Pages, kind: (LogLevel, LogSource), message: String, fields: Vec<(String, String)>) {
+        // One more for the line's end, so that empty lines are bounded too.
+        let bytes = size(&message, &fields) + 1;
+        if pages.dropped_lines > 0 || pages.used_bytes + bytes > self.limit_bytes {
+            pages.dropped_lines += 1;
+            pages.dropped_bytes += bytes;
+            return;
+        }
+        pages.used_bytes += bytes;
+        self.write(kind, message, fields);
+    }
+
+    fn write(&self, (level, source): (LogLevel, LogSource), mut message: String, fields: Vec<(String, String)>) {
+        if message.contains(['\n', '\r']) {
+            message = message.replace('\n', "\\n").replace('\r', "\\r");
+        }
+        let Some((task, attempt)) = self.subject else {
+            self.trace(level, &message, &fields);
+            return;
+        };
+        self.port.append(task, LogLine { at: now(), attempt, level, source, message, fields });
+    }
+
+    fn trace(&self, level: LogLevel, message: &str, fields: &[(String, String)]) {
+        let plugin = &self.plugin;
+        match level {
+            LogLevel::Trace => tracing::trace!(plugin, ?fields, "{message}"),
+            LogLevel::Debug => tracing::debug!(plugin, ?fields, "{message}"),
+            LogLevel::Info => tracing::info!(plugin, ?fields, "{message}"),
+            LogLevel::Warn => tracing::warn!(plugin, ?fields, "{message}"),
+            LogLevel::Error => tracing::error!(plugin, ?fields, "{message}"),
+        }
+    }
+}
+
+/// When an attempt is dropped from outside nobody else finishes its log.
+impl Drop for Book {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}
+
+impl Pages {
+    fn partial(&mut self, source: LogSource) -> &mut Vec<u8> {
+        match source {
+            LogSource::Stderr => &mut self.stderr,
+            LogSource::Stdout | LogSource::Log | LogSource::Host => &mut self.stdout,
+        }
+    }
+}
+
+fn size(message: &str, fields: &[(String, String)]) -> u64 {
+    let fields: usize = fields.iter().map(|(key, value)| key.len() + value.len()).sum();
+    (message.len() + fields) as u64
+}
+
+impl Host for Guest {
+    fn log(&mut self, level: Level, message: String, fields: Vec<(String, String)>) {
+        let level = match level {
+            Level::Trace => LogLevel::Trace,
+            Level::Debug => LogLevel::Debug,
+            Level::Info => LogLevel::Info,
+            Level::Warn => LogLevel::Warn,
+            Level::Error => LogLevel::Error,
+        };
+        self.call.book.line(level, message, fields);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,68 @@
+use std::sync::{Arc, Mutex};
+
+use super::{Book, MAX_LINE_BYTES};
+use crate::plugin::ports::{LogLevel, LogLine, LogPort, LogSource};
+use crate::task::TaskId;
+
+#[derive(Default)]
+struct Lines(Mutex<Vec<LogLine>>);
+
+impl LogPort for Lines {
+    fn append(&self, _task: TaskId, line: LogLine) {
+        self.0.lock().unwrap().push(line);
+    }
+}
+
+fn book(limit_bytes: u64) -> (Arc<Lines>, Book) {
+    let lines = Arc::new(Lines::default());
+    let book = Book::new(lines.clone(), "p", Some((TaskId::from_u128(1), 1)), limit_bytes);
+    (lines, book)
+}
+
+fn texts(lines: &Lines) -> Vec<String> {
+    lines.0.lock().unwrap().iter().map(|line| line.message.clone()).collect()
+}
+
+#[test]
+fn output_is_cut_into_lines_wherever_the_writes_end() {
+    let (lines, book) = book(1000);
+    book.output(LogSource::Stdout, b"one\r\ntw");
+    book.output(LogSource::Stderr, b"oops\n");
+    book.output(LogSource::Stdout, b"o\n\nrest");
+    book.finish();
+    assert_eq!(texts(&lines), ["one", "oops", "two", "", "rest"]);
+}
+
+#[test]
+fn output_without_a_lines_end_is_cut_at_the_bound() {
+    let (lines, book) = book(1 << 20);
+    book.output(LogSource::Stdout, &vec![b'a'; 2 * MAX_LINE_BYTES + 3]);
+    book.finish();
+    assert_eq!(texts(&lines).iter().map(String::len).collect::<Vec<_>>(), [MAX_LINE_BYTES, MAX_LINE_BYTES, 3]);
+}
+
+#[test]
+fn what_is_over_the_share_is_counted_and_told_once() {
+    let (lines, book) = book(10);
+    book.line(LogLevel::Info, "12345".to_owned(), Vec::new());
+    book.line(LogLevel::Info, "123456".to_owned(), Vec::new());
+    book.line(LogLevel::Info, "1".to_owned(), Vec::new());
+    drop(book);
+    let texts = texts(&lines);
+    assert_eq!(texts.len(), 2);
+    assert!(texts[1].starts_with("2 lines (9 bytes) dropped"), "{texts:?}");
+}
+
+#[test]
+fn messages_and_fields_are_bounded() {
+    let (lines, book) = book(1 << 20);
+    book.line(LogLevel::Info, "ä".repeat(MAX_LINE_BYTES), vec![("k".repeat(1000), "v".repeat(10_000)); 100]);
+    book.line(LogLevel::Info, "a\nb".to_owned(), Vec::new());
+    book.finish();
+    let lines = lines.0.lock().unwrap();
+    assert_eq!(lines[0].message.len(), MAX_LINE_BYTES);
+    assert_eq!(lines[0].fields.len(), 32);
+    assert!(lines[0].fields.iter().all(|(key, value)| key.len() == 128 && value.len() == 4096));
+    assert_eq!(lines[1].message, "a\\nb");
+    assert!(lines[2].message.starts_with("0 lines ("), "{}", lines[2].message);
+}

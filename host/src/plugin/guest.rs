@@ -1,0 +1,221 @@
+//! One call into a guest: a fresh store, bounded in slices, computing time, wall time and memory,
+//! and dropped as a whole when a bound is reached.
+
+mod call;
+mod cpu;
+mod stop;
+mod supervise;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use tokio::time::{Duration, Instant};
+use wasmtime::Store;
+use wasmtime::component::ResourceTable;
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+
+use crate::task::{self, NewTask, Outcome, TaskId};
+use crate::time::now;
+
+use self::call::{Describe, Dispatch, Execute, Validate};
+use self::stop::Stop;
+use self::supervise::supervise;
+use super::Job;
+use super::capability::log::Book;
+use super::contract::{self, wire};
+use super::control::{Control, Directive};
+use super::limits::{Limits, Meter};
+use super::link::{Code, Descriptor, Linked, LoadError, RawBatch};
+
+/// Bytes of a dispatcher's cursor.
+const MAX_CURSOR_BYTES: usize = 64 * 1024;
+/// The longest delay that a guest may ask for before the next attempt: 30 days.
+const MAX_RETRY_AFTER_MS: u64 = 30 * 24 * 3600 * 1000;
+/// Bounds of a plugin that only says what it is.
+const DESCRIBE_CPU_MS: u64 = 100;
+const DESCRIBE_WALL_MS: u64 = 1000;
+const DESCRIBE_MEMORY_BYTES: u64 = 32 * 1024 * 1024;
+
+/// What a call is for, which decides what works during it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// No capability works.
+    Describe,
+    /// There is no task yet: no outbox, no checkpoint.
+    Dispatch,
+    /// Everything that is granted.
+    Execute { task: TaskId, attempt: u32 },
+}
+
+/// One call, before it starts.
+pub(super) struct Call {
+    pub(super) purpose: Purpose,
+    pub(super) control: Arc<Control>,
+    pub(super) limits: Limits,
+    pub(super) deadline: Instant,
+    pub(super) book: Arc<Book>,
+}
+
+/// What belongs to a store: everything that a guest holds in the host.
+pub(super) struct Guest {
+    pub(super) code: Arc<Code>,
+    pub(super) call: Call,
+    pub(super) meter: Meter,
+    pub(super) table: ResourceTable,
+    /// Made when it is first used: seeding its random numbers costs as much as an instance.
+    pub(super) wasi: Option<Box<WasiCtx>>,
+    pub(super) outbox: Vec<NewTask>,
+    pub(super) outbox_bytes: usize,
+    /// What the guest was last told to do, other than to go on.
+    pub(super) told: Directive,
+}
+
+impl WasiView for Guest {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        let book = &self.call.book;
+        let ctx = self.wasi.get_or_insert_with(|| Box::new(super::capability::stdio::context(book)));
+        WasiCtxView { ctx, table: &mut self.table }
+    }
+}
+
+impl Code {
+    fn call(self: &Arc<Self>, purpose: Purpose, control: Arc<Control>, wall_ms: u64) -> Call {
+        let limits = Limits { wall_ms, ..self.limits.clone() };
+        let subject = match purpose {
+            Purpose::Execute { task, attempt } => Some((task, attempt)),
+            Purpose::Describe | Purpose::Dispatch => None,
+        };
+        let book = Book::new(self.shared.ports.logs.clone(), &self.name, subject, limits.log_bytes);
+        let deadline = Instant::now() + Duration::from_millis(wall_ms);
+        Call { purpose, control, limits, deadline, book: Arc::new(book) }
+    }
+
+    fn describing(self: &Arc<Self>) -> Call {
+        let mut call = self.call(Purpose::Describe, Arc::default(), DESCRIBE_WALL_MS);
+        call.limits.cpu_ms = call.limits.cpu_ms.min(DESCRIBE_CPU_MS);
+        call.limits.memory_bytes = call.limits.memory_bytes.min(DESCRIBE_MEMORY_BYTES);
+        call
+    }
+
+    fn store(self: &Arc<Self>, call: Call) -> Store<Guest> {
+        let limits = call.limits.clone();
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(limits.handles as usize);
+        let guest = Guest {
+            code: self.clone(),
+            meter: Meter::new(self.shared.memory.clone(), &limits),
+            call,
+            table,
+            wasi: None,
+            outbox: Vec::new(),
+            outbox_bytes: 0,
+            told: Directive::Proceed,
+        };
+        let mut store = Store::new(&self.shared.engine, guest);
+        store.limiter(|guest| &mut guest.meter);
+        store.set_hostcall_fuel(usize::try_from(limits.hostcall_bytes).unwrap_or(usize::MAX));
+        store.set_max_component_handles(limits.handles as usize);
+        store.set_epoch_deadline(1);
+        store
+    }
+}
+
+impl Linked {
+    /// Runs one attempt, for at most `wall_ms` since it was claimed. It may be dropped at any moment.
+    pub async fn execute(&self, job: Job, control: Arc<Control>, wall_ms: u64) -> Outcome {
+        let waited_ms = now().millis_since(job.started_at);
+        let wall_ms = wall_ms.min(self.code.limits.wall_ms);
+        let purpose = Purpose::Execute { task: job.id, attempt: job.attempt };
+        let mut call = self.code.call(purpose, control.clone(), wall_ms);
+        let waited = Duration::from_millis(waited_ms.min(wall_ms));
+        call.deadline = call.deadline.checked_sub(waited).unwrap_or(call.deadline);
+        let deadline_at = job.started_at.plus_millis(wall_ms);
+        let end = supervise(&self.code, call, Execute(contract::task(&job, deadline_at))).await;
+        let max_output_bytes = self.code.limits.output_bytes;
+        match end {
+            Ok(done) => match done.answer {
+                Ok(output) => match stop::bad_output(&output, max_output_bytes) {
+                    Some(failure) => Outcome::Crashed(failure),
+                    None => Outcome::Succeeded { output, outbox: done.outbox },
+                },
+                Err(error) => refused(error, asked(done.told, &control)),
+            },
+            Err(Stop::Crashed(failure)) => Outcome::Crashed(failure),
+            Err(Stop::Retry(failure)) => Outcome::Retry { failure, after_ms: None },
+            Err(Stop::Cancelled) => Outcome::Cancelled,
+            Err(Stop::Interrupted) => Outcome::Interrupted,
+        }
+    }
+
+    /// Asks for the next tasks, at most `limit`.
+    pub async fn dispatch(&self, limit: u32, cursor: Option<Vec<u8>>) -> Result<RawBatch, task::Failure> {
+        let limits = &self.code.limits;
+        let call = self.code.call(Purpose::Dispatch, Arc::default(), limits.wall_ms);
+        let done = supervise(&self.code, call, Dispatch { limit, cursor }).await.map_err(Stop::into_failure)?;
+        let batch = done.answer.map_err(contract::failure)?;
+        let violation = |message: String| task::Failure::new(stop::CONTRACT_VIOLATION, message);
+        if batch.tasks.len() > limit as usize {
+            return Err(violation(format!("the dispatcher returned {} tasks, asked for {limit}", batch.tasks.len())));
+        }
+        let cursor_bytes = batch.cursor.as_ref().map_or(0, Vec::len);
+        if cursor_bytes > MAX_CURSOR_BYTES {
+            return Err(violation(format!("the cursor has {cursor_bytes} bytes, the limit is {MAX_CURSOR_BYTES}")));
+        }
+        let check = |(index, wish)| {
+            contract::new_task(wish, limits.output_bytes).map_err(|reason| violation(format!("task {index}: {reason}")))
+        };
+        let tasks = batch.tasks.into_iter().enumerate().map(check).collect::<Result<_, _>>()?;
+        Ok(RawBatch { tasks, cursor: batch.cursor, more: batch.more })
+    }
+
+    /// What the plugin says of itself; also whether its exports have the shape of the contract.
+    pub async fn describe(&self) -> Result<Descriptor, LoadError> {
+        let done = supervise(&self.code, self.code.describing(), Describe).await;
+        let descriptor = done.map_err(|stop| LoadError::Describe(stop.into_failure().message))?.answer;
+        contract::descriptor(descriptor).map_err(LoadError::Describe)
+    }
+
+    /// Whether the plugin takes its settings.
+    pub async fn validate_config(&self) -> Result<(), LoadError> {
+        let done = supervise(&self.code, self.code.describing(), Validate).await;
+        let answer = done.map_err(|stop| LoadError::Config(stop.into_failure().message))?.answer;
+        answer.map_err(|failures| {
+            let reasons: Vec<_> = failures.into_iter().map(contract::failure).map(|f| f.message).take(16).collect();
+            LoadError::Config(reasons.join("; "))
+        })
+    }
+
+    /// The most memory that one attempt has held, in bytes.
+    pub fn peak_memory(&self) -> u64 {
+        self.code.peak_memory.load(std::sync::atomic::Ordering::Relaxed)
+    }
+}
+
+/// What the host wants or wanted of a guest.
+fn asked(told: Directive, control: &Control) -> Directive {
+    match control.directive() {
+        Directive::Proceed => told,
+        directive @ (Directive::Cancel | Directive::Yield) => directive,
+    }
+}
+
+/// What a guest's error means. Stopping unasked is no way to run for free.
+fn refused(error: wire::TaskError, asked: Directive) -> Outcome {
+    match error {
+        wire::TaskError::Retry(request) => Outcome::Retry {
+            failure: contract::failure(request.cause),
+            after_ms: request.after.map(|after| after.min(MAX_RETRY_AFTER_MS)),
+        },
+        wire::TaskError::Other(failure) => Outcome::Retry { failure: contract::failure(failure), after_ms: None },
+        wire::TaskError::Fatal(failure) | wire::TaskError::InvalidInput(failure) => {
+            Outcome::Fatal(contract::failure(failure))
+        }
+        wire::TaskError::Cancelled if asked == Directive::Cancel => Outcome::Cancelled,
+        wire::TaskError::Yielded if asked != Directive::Proceed => Outcome::Yielded,
+        wire::TaskError::Cancelled | wire::TaskError::Yielded => {
+            let message = "the guest says that it stopped because it was asked to, but nobody asked";
+            Outcome::Crashed(task::Failure::new(stop::CONTRACT_VIOLATION, message))
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! The calls that the host makes, each with its arguments and its answer.
+
+use std::future::Future;
+
+use wasmtime::component::Instance;
+use wasmtime::{Result, Store, format_err};
+
+use super::Guest;
+use crate::plugin::contract::{dispatcher, metadata, wire};
+use crate::plugin::link::Code;
+
+/// One function of a guest, called in a store that nothing else uses.
+pub(super) trait Invoke: Send + 'static {
+    /// What the guest returns.
+    type Answer: Send + 'static;
+
+    /// Calls it.
+    fn invoke(
+        self,
+        code: &Code,
+        store: &mut Store<Guest>,
+        instance: Instance,
+    ) -> impl Future<Output = Result<Self::Answer>> + Send;
+}
+
+pub(super) struct Execute(pub(super) wire::Task);
+
+impl Invoke for Execute {
+    type Answer = std::result::Result<String, wire::TaskError>;
+
+    async fn invoke(self, code: &Code, store: &mut Store<Guest>, instance: Instance) -> Result<Self::Answer> {
+        let role = code.executor.as_ref().ok_or_else(|| format_err!("the plugin is not an executor"))?;
+        role.load(&mut *store, &instance)?.call_execute(store, &self.0).await
+    }
+}
+
+pub(super) struct Dispatch {
+    pub(super) limit: u32,
+    pub(super) cursor: Option<Vec<u8>>,
+}
+
+impl Invoke for Dispatch {
+    type Answer = std::result::Result<dispatcher::Batch, wire::Failure>;
+
+    async fn invoke(self, code: &Code, store: &mut Store<Guest>, instance: Instance) -> Result<Self::Answer> {
+        let role = code.dispatcher.as_ref().ok_or_else(|| format_err!("the plugin is not a dispatcher"))?;
+        role.load(&mut *store, &instance)?.call_dispatch(store, self.limit, self.cursor.as_deref()).await
+    }
+}
+
+pub(super) struct Describe;
+
+impl Invoke for Describe {
+    type Answer = metadata::Descriptor;
+
+    async fn invoke(self, code: &Code, store: &mut Store<Guest>, instance: Instance) -> Result<Self::Answer> {
+        // The shape of a role is only compared when it is loaded: find out now rather than in the first attempt.
+        if let Some(role) = &code.executor {
+            role.load(&mut *store, &instance)?;
+        }
+        if let Some(role) = &code.dispatcher {
+            role.load(&mut *store, &instance)?;
+        }
+        code.metadata.load(&mut *store, &instance)?.call_describe(store).await
+    }
+}
+
+pub(super) struct Validate;
+
+impl Invoke for Validate {
+    type Answer = std::result::Result<(), Vec<wire::Failure>>;
+
+    async fn invoke(self, code: &Code, store: &mut Store<Guest>, instance: Instance) -> Result<Self::Answer> {
+        code.metadata.load(&mut *store, &instance)?.call_validate_config(store, &code.config).await
+    }
+}

@@ -1,0 +1,133 @@
+//! Why a call did not return, and what its attempt's record says about it.
+
+use std::fmt::Write;
+
+use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
+use wasmtime_wasi::I32Exit;
+
+use crate::plugin::contract::is_json;
+use crate::plugin::limits::{Limits, Meter, Refusal};
+use crate::task::Failure;
+
+pub(super) const CONTRACT_VIOLATION: &str = "contract-violation";
+
+/// The end of a call that did not return.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// The guest went down.
+    Crashed(Failure),
+    /// A bound was reached.
+    Retry(Failure),
+    /// It was cancelled and did not stop by itself.
+    Cancelled,
+    /// The sandbox stops.
+    Interrupted,
+}
+
+impl Stop {
+    fn crashed(code: &str, message: impl Into<String>) -> Self {
+        Self::Crashed(Failure::new(code, message))
+    }
+
+    fn retry(code: &str, message: impl Into<String>) -> Self {
+        Self::Retry(Failure::new(code, message))
+    }
+
+    /// The attempt took too long.
+    pub(super) fn timed_out(limits: &Limits) -> Self {
+        Self::retry("timed-out", format!("not done within the wall limit of {} ms", limits.wall_ms))
+    }
+
+    /// All places of the pool were taken until the deadline.
+    pub(super) fn no_instance(places: u32) -> Self {
+        Self::retry("no-instance", format!("all {places} places for instances were taken until the deadline"))
+    }
+
+    /// The host's own code panicked while it served the guest.
+    pub(super) fn panicked(payload: &(dyn std::any::Any + Send)) -> Self {
+        let text = payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(|s| &**s));
+        Self::crashed("host-panic", format!("the host panicked in a call: {}", text.unwrap_or("no message")))
+    }
+
+    /// What an error of wasmtime means.
+    pub(super) fn of(error: &wasmtime::Error, limits: &Limits, meter: &Meter) -> Self {
+        if let Some(Overrun { used_ms }) = error.downcast_ref() {
+            let message = format!("computed for {used_ms} ms, the CPU limit is {} ms", limits.cpu_ms);
+            return Self::retry("cpu-limit", message);
+        }
+        if error.is::<Stopping>() {
+            return Self::Interrupted;
+        }
+        if let Some(I32Exit(code)) = error.downcast_ref() {
+            return Self::crashed("exited", format!("the guest called exit({code}) instead of returning"));
+        }
+        if error.is::<PoolConcurrencyLimitError>() {
+            return Self::retry("no-instance", format!("{error:#}"));
+        }
+        let place = backtrace(error);
+        let cause = error.root_cause();
+        match (meter.refused(), error.downcast_ref::<Trap>()) {
+            (_, Some(Trap::StackOverflow)) => {
+                Self::crashed("stack-overflow", format!("the guest's stack of {STACK_KIB} KiB was exhausted{place}"))
+            }
+            (Some(Refusal::Attempt(limit)), _) => {
+                let message = format!("out of memory: the limit is {limit} bytes; then: {cause}{place}");
+                Self::crashed("out-of-memory", message)
+            }
+            (Some(Refusal::Host(limit)), _) => {
+                let message = format!("out of memory: all guests together reached {limit} bytes; then: {cause}{place}");
+                Self::retry("host-memory", message)
+            }
+            (None, Some(trap)) => Self::crashed("trap", format!("{trap}{place}")),
+            (None, None) => Self::crashed(CONTRACT_VIOLATION, format!("{cause}{place}")),
+        }
+    }
+
+    /// As a failure, for calls that have no attempt.
+    pub(super) fn into_failure(self) -> Failure {
+        match self {
+            Self::Crashed(failure) | Self::Retry(failure) => failure,
+            Self::Cancelled => Failure::new("cancelled", "cancelled"),
+            Self::Interrupted => Failure::new("interrupted", "the host is stopping"),
+        }
+    }
+}
+
+const STACK_KIB: usize = crate::plugin::engine::GUEST_STACK_BYTES / 1024;
+
+/// Raised in a guest that computed for too long.
+#[derive(Debug, thiserror::Error)]
+#[error("computed for {used_ms} ms")]
+pub(super) struct Overrun {
+    pub(super) used_ms: u64,
+}
+
+/// Raised in a guest when the sandbox stops.
+#[derive(Debug, thiserror::Error)]
+#[error("the host is stopping")]
+pub(super) struct Stopping;
+
+/// The innermost functions, on one line.
+fn backtrace(error: &wasmtime::Error) -> String {
+    let mut text = String::new();
+    let frames = error.downcast_ref::<WasmBacktrace>().map_or(&[][..], WasmBacktrace::frames);
+    for frame in frames {
+        let separator = if text.is_empty() { " at " } else { " < " };
+        let name = frame.symbols().first().and_then(|symbol| symbol.name()).or(frame.func_name());
+        // Writing to a String cannot fail.
+        let _ = match name {
+            Some(name) => write!(text, "{separator}{name}"),
+            None => write!(text, "{separator}function {}", frame.func_index()),
+        };
+    }
+    text
+}
+
+/// Why an output cannot be kept.
+pub(super) fn bad_output(output: &str, max_bytes: u64) -> Option<Failure> {
+    if output.len() as u64 > max_bytes {
+        let message = format!("the output has {} bytes, the limit is {max_bytes}", output.len());
+        return Some(Failure::new(CONTRACT_VIOLATION, message));
+    }
+    (!is_json(output)).then(|| Failure::new(CONTRACT_VIOLATION, "the output is not JSON"))
+}

@@ -1,0 +1,139 @@
+//! Starts a call on the guests' runtime and watches it from outside: whatever the guest does to
+//! that runtime's threads, its wall time and its cancellation are kept by another one.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::task::{JoinError, JoinHandle};
+use tokio::time::{Duration, sleep, sleep_until, timeout_at};
+use wasmtime::{Store, UpdateDeadline};
+
+use super::call::Invoke;
+use super::cpu::{CpuTime, Metered};
+use super::stop::{Overrun, Stop, Stopping};
+use super::{Call, Guest};
+use crate::plugin::control::{Control, Directive};
+use crate::plugin::engine::Shared;
+use crate::plugin::link::Code;
+use crate::plugin::ports::LogLevel;
+use crate::task::NewTask;
+
+/// A call that returned.
+pub(super) struct Done<A> {
+    pub(super) answer: A,
+    pub(super) outbox: Vec<NewTask>,
+    pub(super) told: Directive,
+}
+
+/// Aborts the call when whoever waits for it goes away.
+struct Running<T>(JoinHandle<T>);
+
+impl<T> Drop for Running<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Makes one call and says how it ended. When it is dropped the guest is dropped too.
+pub(super) async fn supervise<I: Invoke>(code: &Arc<Code>, call: Call, invoke: I) -> Result<Done<I::Answer>, Stop> {
+    let (book, control, limits, deadline) =
+        (call.book.clone(), call.control.clone(), call.limits.clone(), call.deadline);
+    let end = async {
+        let place = tokio::select! {
+            biased;
+            place = place(code, &call) => place?,
+            () = cancelled(&control) => return Err(Stop::Cancelled),
+        };
+        let mut running = Running(code.shared.runtime.spawn(run(code.clone(), call, invoke, place)));
+        let reason = tokio::select! {
+            biased;
+            end = &mut running.0 => return joined(end).unwrap_or(Err(Stop::Interrupted)),
+            () = sleep_until(deadline) => Stop::timed_out(&limits),
+            () = overdue(&control, code.shared.cancel_grace) => Stop::Cancelled,
+        };
+        running.0.abort();
+        // Only when the store is gone: what it had started in the host is gone with it.
+        joined((&mut running.0).await).unwrap_or(Err(reason))
+    }
+    .await;
+    if let Err(Stop::Crashed(failure) | Stop::Retry(failure)) = &end {
+        book.host(LogLevel::Error, format!("{}: {}", failure.code, failure.message));
+    }
+    book.finish();
+    end
+}
+
+/// The end of the call; absent when it was aborted.
+fn joined<A>(end: Result<Result<Done<A>, Stop>, JoinError>) -> Option<Result<Done<A>, Stop>> {
+    match end {
+        Ok(end) => Some(end),
+        Err(error) if error.is_panic() => Some(Err(Stop::panicked(&*error.into_panic()))),
+        Err(_) => None,
+    }
+}
+
+/// Waits for room in the pool of instances.
+async fn place(code: &Code, call: &Call) -> Result<OwnedSemaphorePermit, Stop> {
+    let places = code.shared.places.clone().acquire_many_owned(code.places);
+    match timeout_at(call.deadline, places).await {
+        Ok(Ok(place)) => Ok(place),
+        Ok(Err(_closed)) => Err(Stop::Interrupted),
+        Err(_elapsed) => Err(Stop::no_instance(code.shared.total_places)),
+    }
+}
+
+async fn cancelled(control: &Control) {
+    let mut directives = control.directives();
+    // The sender lives as long as `control`.
+    let _ = directives.wait_for(|directive| *directive == Directive::Cancel).await;
+}
+
+/// Ends when a guest that was told to stop has had its time to do so.
+async fn overdue(control: &Control, grace: Duration) {
+    cancelled(control).await;
+    sleep(grace).await;
+}
+
+async fn run<I: Invoke>(
+    code: Arc<Code>,
+    call: Call,
+    invoke: I,
+    place: OwnedSemaphorePermit,
+) -> Result<Done<I::Answer>, Stop> {
+    // Dropped after the store, so that a place is only given away when it is free.
+    let _place = place;
+    let time = Arc::new(CpuTime::default());
+    let mut store = code.store(call);
+    yield_each_tick(&mut store, time.clone());
+    let result = {
+        let call = pin!(async {
+            let instance = code.pre.instantiate_async(&mut store).await?;
+            invoke.invoke(&code, &mut store, instance).await
+        });
+        Metered { call, time, computing: code.shared.computing.clone() }.await
+    };
+    let guest = store.into_data();
+    code.peak_memory.fetch_max(guest.meter.peak(), Ordering::Relaxed);
+    match result {
+        Ok(answer) => Ok(Done { answer, outbox: guest.outbox, told: guest.told }),
+        Err(error) => Err(Stop::of(&error, &guest.call.limits, &guest.meter)),
+    }
+}
+
+/// At each tick of the epoch a guest gives way; here its computing time is bounded too.
+fn yield_each_tick(store: &mut Store<Guest>, time: Arc<CpuTime>) {
+    let limit_ms = store.data().call.limits.cpu_ms;
+    store.epoch_deadline_callback(move |context| {
+        let shared: &Shared = &context.data().code.shared;
+        if shared.stopping.load(Ordering::Relaxed) {
+            return Err(Stopping.into());
+        }
+        let used_ms = time.millis();
+        if used_ms >= limit_ms {
+            return Err(Overrun { used_ms }.into());
+        }
+        Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
+    });
+}

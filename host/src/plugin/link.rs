@@ -1,0 +1,332 @@
+//! From a component to code that is ready to run: what it imports is compared with what it was
+//! granted before anything is linked, so that a refusal can say what to change.
+
+pub(super) mod binary;
+mod imports;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use wasmtime::component::{HasSelf, InstancePre, Linker};
+
+use crate::task::{Digest, NewTask};
+
+use super::InputError;
+use super::contract::{self, config, context, dispatcher, executor, ffmpeg, library, log, metadata, queue, state};
+use super::engine::{Compiled, Sandbox, Shared};
+use super::guest::Guest;
+use super::limits::Limits;
+
+/// Durable state is granted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateGrant {
+    /// Bytes of keys and values that the plugin may keep.
+    pub quota_bytes: u64,
+}
+
+/// Creating tasks is granted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueueGrant {
+    /// Kinds that may be created: exact (`video.cut`) or everything below a word (`video.*`).
+    pub kinds: Vec<String>,
+}
+
+/// The media library is granted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LibraryGrant {
+    /// Trashing and purging too, not only reading.
+    pub write: bool,
+}
+
+/// ffmpeg is granted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FfmpegGrant {}
+
+/// What an operator lets a plugin ask of the host. Nothing, unless said; logging, the plugin's own
+/// settings and its own attempt are always there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Grants {
+    /// `state`.
+    pub state: Option<StateGrant>,
+    /// `queue`.
+    pub queue: Option<QueueGrant>,
+    /// `library`.
+    pub library: Option<LibraryGrant>,
+    /// `ffmpeg`.
+    pub ffmpeg: Option<FfmpegGrant>,
+}
+
+/// What becomes of a component when it is linked.
+#[derive(Clone, Debug)]
+pub struct LinkRequest {
+    /// The plugin's name: its state's namespace, and what messages call it.
+    pub name: String,
+    /// SHA-256 of the component.
+    pub digest: Digest,
+    /// Its bounds.
+    pub limits: Limits,
+    /// What it may ask of the host.
+    pub grants: Grants,
+    /// The operator's settings for it.
+    pub config: Vec<(String, String)>,
+}
+
+/// Decides whether a task that a guest wants to create would be accepted.
+pub trait TaskCheck: Send + Sync {
+    /// Whether some live plugin executes `kind` and takes `input`.
+    fn check(&self, kind: &str, input: &str) -> Result<(), InputError>;
+}
+
+/// What a component exports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// Turns a tick into tasks.
+    Dispatcher,
+    /// Does the work of a task.
+    Executor,
+    /// Steers work that lives elsewhere.
+    Actuator,
+}
+
+impl Role {
+    /// Its stable name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Dispatcher => "dispatcher",
+            Self::Executor => "executor",
+            Self::Actuator => "actuator",
+        }
+    }
+}
+
+/// A kind, as its executor describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kind {
+    /// Its name.
+    pub name: String,
+    /// One line for people.
+    pub summary: String,
+    /// JSON Schema text of the input.
+    pub input_schema: Option<String>,
+    /// JSON Schema text of the output.
+    pub output_schema: Option<String>,
+    /// Wall time of an attempt when the task does not say, in milliseconds.
+    pub default_timeout_ms: Option<u64>,
+    /// Free-form labels.
+    pub attributes: Vec<(String, String)>,
+}
+
+/// What a plugin says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Descriptor {
+    /// What it calls itself.
+    pub name: String,
+    /// Its own version.
+    pub version: String,
+    /// One line for people.
+    pub summary: String,
+    /// What it executes.
+    pub kinds: Vec<Kind>,
+    /// Free-form labels.
+    pub attributes: Vec<(String, String)>,
+}
+
+/// What a dispatcher answered: within the bounds, but neither kinds nor inputs are checked, and the
+/// tasks' source is for the caller to set.
+#[derive(Clone, Debug)]
+pub struct RawBatch {
+    /// Tasks to create, at most as many as were asked for.
+    pub tasks: Vec<NewTask>,
+    /// Where the dispatcher goes on.
+    pub cursor: Option<Vec<u8>>,
+    /// More is ready now.
+    pub more: bool,
+}
+
+/// Why a file does not become a generation.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LoadError {
+    /// Something else under the wrong name.
+    #[error("not WebAssembly: the file does not start with `\\0asm`")]
+    NotWasm,
+    /// A module from before the component model.
+    #[error(
+        "a core module, not a component: build it for the target wasm32-wasip2, or wrap it with `wasm-tools component new`"
+    )]
+    CoreModule,
+    /// The end is missing.
+    #[error("truncated: the file has {have} bytes and announces {need}; was it still being copied?")]
+    Truncated {
+        /// Bytes of the file.
+        have: usize,
+        /// Bytes that it should at least have.
+        need: usize,
+    },
+    /// The compiler refuses it.
+    #[error("not a valid component: {0}")]
+    Invalid(String),
+    /// It asks for what it was not granted.
+    #[error(
+        "imports {import} but plugin {plugin:?} is not granted the capability {capability:?}: add `{capability} = true` under [grant] in plugins/{plugin}.toml"
+    )]
+    NotGranted {
+        /// The interface.
+        import: String,
+        /// The plugin.
+        plugin: String,
+        /// The capability's name in a manifest.
+        capability: &'static str,
+    },
+    /// It asks for what this host does not have.
+    #[error("imports {import}, which this host does not provide; it provides {provided}")]
+    UnknownImport {
+        /// What was asked for.
+        import: String,
+        /// What there is.
+        provided: String,
+    },
+    /// It was built for another version of the contract.
+    #[error("{item} is of another version of the contract; this host speaks {VERSION}: rebuild the plugin for it", VERSION = contract::VERSION)]
+    OtherVersion {
+        /// The import or export, in words.
+        item: String,
+    },
+    /// An interface of the right name and version has another shape.
+    #[error("does not match the contract: {0}")]
+    Mismatch(String),
+    /// Every plugin describes itself.
+    #[error("not a plugin: it does not export taskhost:plugin/metadata@{VERSION}", VERSION = contract::VERSION)]
+    NoMetadata,
+    /// Nothing that this host could call.
+    #[error("a plugin without work: it exports neither taskhost:plugin/executor@{VERSION} nor taskhost:plugin/dispatcher@{VERSION}", VERSION = contract::VERSION)]
+    NoRole,
+    /// More memories or tables than the pool of instances can hold.
+    #[error(
+        "an instance takes {need} places in the pool of instances, which has {have}: raise the number of instances"
+    )]
+    TooBig {
+        /// Places that it takes.
+        need: u32,
+        /// Places that there are.
+        have: u32,
+    },
+    /// Asked what it is, it did not answer.
+    #[error("it cannot describe itself: {0}")]
+    Describe(String),
+    /// It does not like its settings.
+    #[error("it refuses its [config]: {0}")]
+    Config(String),
+}
+
+/// A generation's code, ready to run.
+pub(super) struct Code {
+    pub(super) shared: Arc<Shared>,
+    pub(super) name: String,
+    pub(super) limits: Limits,
+    pub(super) grants: Grants,
+    pub(super) config: Vec<(String, String)>,
+    pub(super) tasks: Arc<dyn TaskCheck>,
+    pub(super) pre: InstancePre<Guest>,
+    pub(super) metadata: metadata::GuestIndices,
+    pub(super) executor: Option<executor::GuestIndices>,
+    pub(super) dispatcher: Option<dispatcher::GuestIndices>,
+    /// Places of the pool that an instance takes.
+    pub(super) places: u32,
+    /// The most memory that an attempt has held, in bytes.
+    pub(super) peak_memory: AtomicU64,
+}
+
+/// One generation of one plugin: compiled, checked against its grants, linked.
+pub struct Linked {
+    pub(super) code: Arc<Code>,
+    digest: Digest,
+    roles: Vec<Role>,
+}
+
+impl std::fmt::Debug for Linked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Linked").field("plugin", &self.code.name).field("digest", &self.digest).finish_non_exhaustive()
+    }
+}
+
+impl Linked {
+    /// What it exports.
+    pub fn roles(&self) -> &[Role] {
+        &self.roles
+    }
+
+    /// SHA-256 of the component.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+}
+
+impl Sandbox {
+    /// Compares what a component imports with what it is granted, and links exactly that.
+    pub fn link(
+        &self,
+        compiled: &Compiled,
+        request: LinkRequest,
+        tasks: Arc<dyn TaskCheck>,
+    ) -> Result<Arc<Linked>, LoadError> {
+        let component = &compiled.component;
+        imports::check(component, &request.name, &request.grants)?;
+        let roles = imports::roles(component)?;
+        let places = compiled.places().ok_or_else(|| mismatch("it imports core modules"))?;
+        let have = self.shared.total_places;
+        if places > have {
+            return Err(LoadError::TooBig { need: places, have });
+        }
+        let linker = linker(&self.shared, &request.grants).map_err(|error| mismatch(&format!("{error:#}")))?;
+        let pre = linker.instantiate_pre(component).map_err(|error| mismatch(&format!("{error:#}")))?;
+        let wrong = |error: wasmtime::Error| mismatch(&format!("{error:#}"));
+        let executor = roles.contains(&Role::Executor).then(|| executor::GuestIndices::new(&pre));
+        let dispatcher = roles.contains(&Role::Dispatcher).then(|| dispatcher::GuestIndices::new(&pre));
+        let code = Code {
+            shared: self.shared.clone(),
+            metadata: metadata::GuestIndices::new(&pre).map_err(wrong)?,
+            executor: executor.transpose().map_err(wrong)?,
+            dispatcher: dispatcher.transpose().map_err(wrong)?,
+            pre,
+            places,
+            name: request.name,
+            limits: request.limits,
+            grants: request.grants,
+            config: request.config,
+            tasks,
+            peak_memory: AtomicU64::new(0),
+        };
+        // Now rather than in the first attempt. When it fails instances are merely slower to make.
+        if let Err(error) = component.initialize_copy_on_write_image() {
+            tracing::warn!(plugin = code.name, "no memory image: {error:#}");
+        }
+        Ok(Arc::new(Linked { code: Arc::new(code), digest: request.digest, roles }))
+    }
+}
+
+fn mismatch(reason: &str) -> LoadError {
+    LoadError::Mismatch(reason.to_owned())
+}
+
+/// All of WASI, which is given nothing to reach, and of the host's interfaces those that are granted.
+fn linker(shared: &Shared, grants: &Grants) -> wasmtime::Result<Linker<Guest>> {
+    type Own = HasSelf<Guest>;
+    let mut linker = Linker::new(&shared.engine);
+    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    log::add_to_linker::<_, Own>(&mut linker, |guest| guest)?;
+    config::add_to_linker::<_, Own>(&mut linker, |guest| guest)?;
+    context::add_to_linker::<_, Own>(&mut linker, |guest| guest)?;
+    if grants.state.is_some() {
+        state::add_to_linker::<_, Own>(&mut linker, |guest| guest)?;
+    }
+    if grants.queue.is_some() {
+        queue::add_to_linker::<_, Own>(&mut linker, |guest| guest)?;
+    }
+    if grants.library.is_some() {
+        library::add_to_linker::<_, Own>(&mut linker, |guest| guest)?;
+    }
+    if grants.ffmpeg.is_some() {
+        ffmpeg::add_to_linker::<_, Own>(&mut linker, |guest| guest)?;
+    }
+    Ok(linker)
+}

@@ -1,0 +1,108 @@
+//! What a component imports and exports, against the contract and against what it was granted.
+
+use wasmtime::component::Component;
+use wasmtime::component::types::ComponentItem;
+
+use super::{Grants, LoadError, Role};
+use crate::plugin::contract::VERSION;
+
+/// Interfaces that every plugin has. The first only names types.
+const ALWAYS: [&str; 4] = ["taskhost:task/types", "taskhost:host/log", "taskhost:host/config", "taskhost:host/context"];
+
+const METADATA: &str = "taskhost:plugin/metadata";
+
+const ROLES: [(&str, Role); 3] = [
+    ("taskhost:plugin/dispatcher", Role::Dispatcher),
+    ("taskhost:plugin/executor", Role::Executor),
+    ("taskhost:plugin/actuator", Role::Actuator),
+];
+
+/// Interfaces that need a grant, and the capability that it is called.
+fn capabilities(grants: &Grants) -> [(&'static str, &'static str, bool); 4] {
+    [
+        ("taskhost:host/state", "state", grants.state.is_some()),
+        ("taskhost:host/queue", "queue", grants.queue.is_some()),
+        ("taskhost:media/library", "library", grants.library.is_some()),
+        ("taskhost:media/ffmpeg", "ffmpeg", grants.ffmpeg.is_some()),
+    ]
+}
+
+/// Refuses the first import that cannot be linked, and says what would be right.
+pub(super) fn check(component: &Component, plugin: &str, grants: &Grants) -> Result<(), LoadError> {
+    let ty = component.component_type();
+    let engine = component.engine();
+    // An interface that only lends the names of its types to another one needs no grant: it is not linked.
+    let only_types = |item: &ComponentItem| match item {
+        ComponentItem::ComponentInstance(instance) => {
+            instance.exports(engine).all(|(_, export)| matches!(export.ty, ComponentItem::Type(_)))
+        }
+        ComponentItem::Type(_) => true,
+        ComponentItem::ComponentFunc(_)
+        | ComponentItem::CoreFunc(_)
+        | ComponentItem::Module(_)
+        | ComponentItem::Component(_)
+        | ComponentItem::Resource(_) => false,
+    };
+    ty.imports(engine)
+        .filter(|(_, import)| !only_types(&import.ty))
+        .try_for_each(|(import, _)| check_import(import, plugin, grants))
+}
+
+fn check_import(import: &str, plugin: &str, grants: &Grants) -> Result<(), LoadError> {
+    let (interface, version) = import.split_once('@').unwrap_or((import, ""));
+    if interface.starts_with("wasi:") {
+        // The linker knows which of them it has.
+        return Ok(());
+    }
+    let capabilities = capabilities(grants);
+    let needed = capabilities.iter().find(|(name, ..)| *name == interface);
+    if needed.is_none() && !ALWAYS.contains(&interface) {
+        let names = ALWAYS.iter().chain(capabilities.iter().map(|(name, ..)| name)).copied();
+        let provided = names.chain(["wasi:*@0.2"]).collect::<Vec<_>>().join(", ");
+        return Err(LoadError::UnknownImport { import: import.to_owned(), provided });
+    }
+    if !speaks(version) {
+        return Err(LoadError::OtherVersion { item: format!("its import {import}") });
+    }
+    match needed {
+        Some((_, capability, false)) => {
+            Err(LoadError::NotGranted { import: import.to_owned(), plugin: plugin.to_owned(), capability })
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Before 1.0 the minor version must be equal; a newer patch of the contract only adds.
+fn speaks(version: &str) -> bool {
+    let minor = |version: &str| version.rsplit_once('.').map(|(minor, _)| minor.to_owned());
+    minor(version) == minor(VERSION)
+}
+
+/// The roles of a plugin; at least one that this host can run.
+pub(super) fn roles(component: &Component) -> Result<Vec<Role>, LoadError> {
+    let ty = component.component_type();
+    let exports: Vec<_> = ty.exports(component.engine()).map(|(name, _)| name.to_owned()).collect();
+    let has = |interface: &str| -> Result<bool, LoadError> {
+        let Some(export) = exports.iter().find(|export| export.split('@').next() == Some(interface)) else {
+            return Ok(false);
+        };
+        if speaks(export.split_once('@').map_or("", |(_, version)| version)) {
+            return Ok(true);
+        }
+        Err(LoadError::OtherVersion { item: format!("its export {export}") })
+    };
+    if !has(METADATA)? {
+        return Err(LoadError::NoMetadata);
+    }
+    let mut roles = Vec::new();
+    for (interface, role) in ROLES {
+        if has(interface)? {
+            roles.push(role);
+        }
+    }
+    // The actuator's calls come with the part of the host that steers outside work.
+    if roles.iter().all(|role| *role == Role::Actuator) {
+        return Err(LoadError::NoRole);
+    }
+    Ok(roles)
+}

@@ -1,0 +1,106 @@
+//! One attempt, straight through: generation, outcome, commit.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::plugin::control::{Control, Directive};
+use crate::plugin::{Generation, Job};
+use crate::store::{Claimed, Finish, Heartbeat, Store, StoreError};
+use crate::task::{Failure, Outcome, Progress};
+use crate::time::now;
+
+/// Progress of one attempt is committed at most this often.
+const PROGRESS_EVERY: Duration = Duration::from_millis(250);
+/// How long to wait before a finish that the store was too busy for is tried again.
+const FINISH_RETRY: Duration = Duration::from_millis(50);
+
+/// One claimed attempt and what it needs.
+#[derive(Debug)]
+pub(super) struct Attempt {
+    pub(super) store: Arc<dyn Store>,
+    /// The one whose digest the claim recorded, pinned for the whole attempt (invariant I7).
+    pub(super) generation: Arc<Generation>,
+    pub(super) claimed: Claimed,
+    pub(super) control: Arc<Control>,
+    pub(super) lease_ms: u64,
+    pub(super) abort: CancellationToken,
+}
+
+impl Attempt {
+    /// Runs the guest and commits what happened.
+    pub(super) async fn run(self) {
+        let outcome = self.outcome().await;
+        let (id, attempt) = (self.claimed.id, self.claimed.status.attempt);
+        loop {
+            let finish = Finish { id, attempt, outcome: outcome.clone(), jitter: fastrand::f64() };
+            match self.store.finish(finish, now()).await {
+                Ok(_) | Err(StoreError::Closed) => return,
+                Err(StoreError::Stale | StoreError::NotFound) => {
+                    tracing::info!(task = %id, attempt, "the result of a stale attempt was refused");
+                    return;
+                }
+                Err(error @ (StoreError::Full(_) | StoreError::Conflict(_))) => {
+                    tracing::warn!(task = %id, attempt, %error, "cannot commit a result yet");
+                    tokio::time::sleep(FINISH_RETRY).await;
+                }
+            }
+        }
+    }
+
+    async fn outcome(&self) -> Outcome {
+        let status = &self.claimed.status;
+        let job = Job {
+            id: self.claimed.id,
+            attempt: status.attempt,
+            spec: Arc::clone(&self.claimed.spec),
+            started_at: now(),
+        };
+        let mut progress = self.control.progress();
+        let guest = self.generation.execute(job, Arc::clone(&self.control));
+        tokio::pin!(guest);
+        loop {
+            tokio::select! {
+                biased;
+                outcome = &mut guest => return self.settle_cancel(outcome),
+                // Dropping the guest kills what it started; its task returns to the queue.
+                () = self.abort.cancelled() => return Outcome::Interrupted,
+                Ok(()) = progress.changed() => {
+                    let latest = progress.borrow_and_update().clone();
+                    tokio::select! {
+                        biased;
+                        outcome = &mut guest => return self.settle_cancel(outcome),
+                        () = self.report(latest) => {}
+                    }
+                }
+            }
+        }
+    }
+
+    /// A guest that failed while it was being stopped was stopped.
+    fn settle_cancel(&self, outcome: Outcome) -> Outcome {
+        match (&outcome, self.control.directive()) {
+            (Outcome::Retry { .. }, Directive::Cancel) => Outcome::Cancelled,
+            _ => outcome,
+        }
+    }
+
+    /// Commits a progress report, then leaves a pause: the reports of that time coalesce.
+    async fn report(&self, progress: Option<Progress>) {
+        let now = now();
+        let beat = Heartbeat {
+            id: self.claimed.id,
+            attempt: self.claimed.status.attempt,
+            lease_until: now.plus_millis(self.lease_ms),
+            progress,
+        };
+        match self.store.heartbeat(beat, now).await {
+            Ok(true) => self.control.direct(Directive::Cancel),
+            Ok(false) => {}
+            Err(StoreError::Stale | StoreError::NotFound) => self.control.direct(Directive::Cancel),
+            Err(error) => tracing::debug!(%error, "a progress report was not kept"),
+        }
+        tokio::time::sleep(PROGRESS_EVERY).await;
+    }
+}

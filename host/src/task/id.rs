@@ -1,0 +1,70 @@
+//! What tasks, generations and starts of the host are called.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// Identifies a task. Ids are UUID version 7, so they sort by the time of creation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct TaskId(u128);
+
+impl TaskId {
+    /// A new id; ids made by one process are strictly increasing.
+    pub fn generate() -> Self {
+        Self(Uuid::now_v7().as_u128())
+    }
+
+    /// The id as a number whose order is the order of creation.
+    pub fn as_u128(self) -> u128 {
+        self.0
+    }
+
+    /// The inverse of [`Self::as_u128`].
+    pub fn from_u128(value: u128) -> Self {
+        Self(value)
+    }
+}
+
+impl fmt::Display for TaskId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Uuid::from_u128(self.0).as_hyphenated().fmt(f)
+    }
+}
+
+/// Text that is not a task id.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("a task id is a UUID such as 01912d4c-7b1e-7cc3-a3a4-5d1e8f6b7a90")]
+pub struct InvalidTaskId;
+
+impl FromStr for TaskId {
+    type Err = InvalidTaskId;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        // Only the canonical form: a second spelling would be a second name for one task.
+        let id = Uuid::try_parse(text).map_err(|_| InvalidTaskId)?;
+        let id = Self(id.as_u128());
+        if id.to_string() == text { Ok(id) } else { Err(InvalidTaskId) }
+    }
+}
+
+/// SHA-256 of a component file: the identity of a plugin's generation.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Digest(pub [u8; 32]);
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Digest({self})")
+    }
+}
+
+/// Identifies one start of a host. Random, so that a lease of an older start is recognised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BootId(pub u64);

@@ -1,0 +1,189 @@
+//! What may happen to a task: pure transitions, the only place where a state becomes another.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    AttemptEnd, AttemptRecord, BootId, Digest, Failure, HISTORY_LEN, MAX_CRASHES, NewTask, Outcome, Progress, Spec,
+    State,
+};
+use crate::time::Timestamp;
+
+/// What changes while a task lives.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Where it stands.
+    pub state: State,
+    /// Number of the latest claim; 0 before the first. Raised by every claim (fencing, invariant I3).
+    pub attempt: u32,
+    /// Attempts that failed and were counted.
+    pub failures: u32,
+    /// Attempts that took the guest or the host down.
+    pub crashes: u32,
+    /// Somebody asked to stop it.
+    pub cancel_requested: bool,
+    /// The last report of the attempt that runs or ran last.
+    pub progress: Option<Progress>,
+    /// The latest attempts, oldest first, at most [`HISTORY_LEN`].
+    pub history: Vec<AttemptRecord>,
+}
+
+/// The lease that a claim takes.
+#[derive(Clone, Copy, Debug)]
+pub struct Lease {
+    /// The host start that takes it.
+    pub boot: BootId,
+    /// When it ends without a heartbeat.
+    pub until: Timestamp,
+    /// The generation that will run the attempt.
+    pub digest: Digest,
+}
+
+/// A transition that does not apply: the task is elsewhere by now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the attempt is stale: the task has moved on")]
+pub struct Stale;
+
+impl Status {
+    /// A task just created.
+    pub fn queued(due_at: Timestamp) -> Self {
+        Self {
+            state: State::Queued { due_at },
+            attempt: 0,
+            failures: 0,
+            crashes: 0,
+            cancel_requested: false,
+            progress: None,
+            history: Vec::new(),
+        }
+    }
+
+    /// Queued to running: raises the attempt number.
+    pub fn claim(&mut self, lease: Lease, now: Timestamp) -> Result<u32, Stale> {
+        let State::Queued { due_at } = self.state else { return Err(Stale) };
+        if due_at > now {
+            return Err(Stale);
+        }
+        self.attempt = self.attempt.saturating_add(1);
+        self.progress = None;
+        self.state =
+            State::Running { boot: lease.boot, lease_until: lease.until, started_at: now, digest: lease.digest };
+        Ok(self.attempt)
+    }
+
+    /// Proof of life of attempt `attempt`: moves the end of its lease and keeps its progress.
+    pub fn beat(&mut self, attempt: u32, until: Timestamp, progress: Option<Progress>) -> Result<(), Stale> {
+        let current = self.attempt;
+        let State::Running { lease_until, .. } = &mut self.state else { return Err(Stale) };
+        if current != attempt {
+            return Err(Stale);
+        }
+        *lease_until = until;
+        if progress.is_some() {
+            self.progress = progress;
+        }
+        Ok(())
+    }
+
+    /// Somebody asks to stop the task: a queued one ends now, a running one is asked.
+    ///
+    /// Returns whether anything changed; a task that has ended is left alone.
+    pub fn request_cancel(&mut self, now: Timestamp) -> bool {
+        match self.state {
+            State::Queued { .. } => {
+                self.cancel_requested = true;
+                self.state = State::Cancelled { at: now };
+                true
+            }
+            State::Running { .. } => !std::mem::replace(&mut self.cancel_requested, true),
+            State::Succeeded { .. } | State::Failed { .. } | State::Cancelled { .. } => false,
+        }
+    }
+
+    /// Puts a task that ended back into the queue with a fresh budget; the attempt number keeps rising.
+    pub fn redrive(&mut self, now: Timestamp) -> bool {
+        if !self.state.is_terminal() {
+            return false;
+        }
+        self.state = State::Queued { due_at: now };
+        self.failures = 0;
+        self.crashes = 0;
+        self.cancel_requested = false;
+        self.progress = None;
+        true
+    }
+
+    /// The end of attempt `attempt`: decides what follows. Stale attempts change nothing (invariant I3).
+    ///
+    /// `jitter` in `[0, 1)` spreads the retry (see [`Backoff::delay_ms`]).
+    pub fn settle(
+        &mut self,
+        spec: &Spec,
+        attempt: u32,
+        outcome: &Outcome,
+        (now, jitter): (Timestamp, f64),
+    ) -> Result<(), Stale> {
+        let State::Running { started_at, digest, .. } = self.state else { return Err(Stale) };
+        if self.attempt != attempt {
+            return Err(Stale);
+        }
+        let end = match outcome {
+            Outcome::Succeeded { .. } => AttemptEnd::Succeeded,
+            Outcome::Retry { failure, .. } | Outcome::Fatal(failure) => AttemptEnd::Failed(failure.clone()),
+            Outcome::Crashed(failure) => AttemptEnd::Crashed(failure.clone()),
+            Outcome::Cancelled => AttemptEnd::Cancelled,
+            Outcome::Yielded | Outcome::Interrupted => AttemptEnd::Returned,
+        };
+        if self.history.len() >= HISTORY_LEN {
+            self.history.remove(0);
+        }
+        self.history.push(AttemptRecord { number: attempt, digest, started_at, ended_at: now, end });
+        self.state = self.follow(&spec.new, outcome, now, jitter);
+        Ok(())
+    }
+
+    fn follow(&mut self, new: &NewTask, outcome: &Outcome, now: Timestamp, jitter: f64) -> State {
+        match outcome {
+            // A result that arrived in spite of a cancel request is kept: the work is done.
+            Outcome::Succeeded { output, .. } => State::Succeeded { at: now, output: output.clone() },
+            Outcome::Cancelled => State::Cancelled { at: now },
+            Outcome::Fatal(failure) => State::Failed { at: now, failure: failure.clone() },
+            Outcome::Yielded | Outcome::Interrupted if self.cancel_requested => State::Cancelled { at: now },
+            Outcome::Yielded | Outcome::Interrupted => State::Queued { due_at: now },
+            Outcome::Retry { failure, after_ms } => {
+                self.failures = self.failures.saturating_add(1);
+                self.retry_or_give_up(new, failure, (now, jitter), *after_ms)
+            }
+            Outcome::Crashed(failure) => {
+                self.crashes = self.crashes.saturating_add(1);
+                self.retry_or_give_up(new, failure, (now, jitter), None)
+            }
+        }
+    }
+
+    fn retry_or_give_up(
+        &self,
+        new: &NewTask,
+        failure: &Failure,
+        (now, jitter): (Timestamp, f64),
+        after_ms: Option<u64>,
+    ) -> State {
+        if self.cancel_requested {
+            return State::Cancelled { at: now };
+        }
+        if self.crashes >= MAX_CRASHES {
+            let message = format!("parked after {} crashes; the last: {}", self.crashes, failure.message);
+            let failure = Failure { code: "poison".to_owned(), message, details: failure.details.clone() };
+            return State::Failed { at: now, failure };
+        }
+        let tried = self.failures.saturating_add(self.crashes);
+        if tried >= new.max_attempts {
+            return State::Failed { at: now, failure: failure.clone() };
+        }
+        let delay_ms = after_ms.unwrap_or_else(|| new.backoff.delay_ms(tried, jitter));
+        State::Queued { due_at: now.plus_millis(delay_ms) }
+    }
+}
+
+#[cfg(test)]
+#[path = "status_tests.rs"]
+mod tests;

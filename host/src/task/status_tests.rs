@@ -1,0 +1,165 @@
+use super::*;
+
+const DIGEST: Digest = Digest([7; 32]);
+
+fn at(millis: u64) -> Timestamp {
+    Timestamp::from_millis(millis)
+}
+
+fn spec(max_attempts: u32) -> Spec {
+    Spec { new: NewTask { max_attempts, ..NewTask::new("echo", "{}") }, created_at: at(0) }
+}
+
+fn failure() -> Failure {
+    Failure::new("boom", "it broke")
+}
+
+fn claim(status: &mut Status, now: u64) -> u32 {
+    let lease = Lease { boot: BootId(1), until: at(now + 1_000), digest: DIGEST };
+    status.claim(lease, at(now)).unwrap()
+}
+
+fn settle(status: &mut Status, attempt: u32, outcome: &Outcome) -> Result<(), Stale> {
+    status.settle(&spec(3), attempt, outcome, (at(500), 0.5))
+}
+
+fn retry() -> Outcome {
+    Outcome::Retry { failure: failure(), after_ms: Some(0) }
+}
+
+fn succeeded() -> Outcome {
+    Outcome::Succeeded { output: "1".to_owned(), outbox: Vec::new() }
+}
+
+#[test]
+fn i3_a_claim_raises_the_attempt_and_a_stale_result_changes_nothing() {
+    let mut status = Status::queued(at(0));
+    assert_eq!(claim(&mut status, 10), 1);
+    settle(&mut status, 1, &retry()).unwrap();
+    assert_eq!(claim(&mut status, 600), 2);
+    let before = status.clone();
+    assert_eq!(settle(&mut status, 1, &succeeded()), Err(Stale));
+    assert_eq!(status.beat(1, at(9_999), None), Err(Stale));
+    assert_eq!(status, before);
+    settle(&mut status, 2, &succeeded()).unwrap();
+    assert_eq!(settle(&mut status, 2, &succeeded()), Err(Stale), "settled before");
+    let numbers: Vec<u32> = status.history.iter().map(|attempt| attempt.number).collect();
+    assert_eq!(numbers, [1, 2]);
+}
+
+#[test]
+fn a_task_that_is_not_due_or_not_queued_is_not_claimed() {
+    let lease = Lease { boot: BootId(1), until: at(2_000), digest: DIGEST };
+    let mut status = Status::queued(at(100));
+    assert_eq!(status.claim(lease, at(99)), Err(Stale));
+    assert_eq!(status.claim(lease, at(100)), Ok(1));
+    assert_eq!(status.claim(lease, at(100)), Err(Stale));
+}
+
+#[test]
+fn failures_are_retried_until_the_attempts_are_used_up() {
+    let mut status = Status::queued(at(0));
+    for number in 1..=3 {
+        let now = 1_000_000 * u64::from(number);
+        assert_eq!(claim(&mut status, now), number);
+        settle(&mut status, number, &Outcome::Retry { failure: failure(), after_ms: None }).unwrap();
+    }
+    assert_eq!(status.state, State::Failed { at: at(500), failure: failure() });
+    assert_eq!((status.failures, status.crashes), (3, 0));
+}
+
+#[test]
+fn i5_crashes_are_counted_apart_and_the_third_parks_the_task() {
+    let mut status = Status::queued(at(0));
+    let patient = spec(100);
+    for number in 1..=3 {
+        assert!(matches!(status.state, State::Queued { .. }));
+        claim(&mut status, 10_000_000 * u64::from(number));
+        status.settle(&patient, number, &Outcome::Crashed(failure()), (at(1), 0.0)).unwrap();
+    }
+    let State::Failed { failure, .. } = &status.state else { panic!("parked: {:?}", status.state) };
+    assert_eq!(failure.code, "poison");
+    assert_eq!((status.failures, status.crashes), (0, 3));
+}
+
+#[test]
+fn i14_interrupted_and_yielded_attempts_return_at_once_and_are_not_counted() {
+    for outcome in [Outcome::Interrupted, Outcome::Yielded] {
+        let mut status = Status::queued(at(0));
+        claim(&mut status, 10);
+        settle(&mut status, 1, &outcome).unwrap();
+        assert_eq!(status.state, State::Queued { due_at: at(500) });
+        assert_eq!((status.attempt, status.failures, status.crashes), (1, 0, 0));
+    }
+}
+
+#[test]
+fn cancel_ends_a_queued_task_asks_a_running_one_and_leaves_an_ended_one() {
+    let mut queued = Status::queued(at(0));
+    assert!(queued.request_cancel(at(5)));
+    assert_eq!(queued.state, State::Cancelled { at: at(5) });
+    assert!(!queued.request_cancel(at(6)));
+
+    for outcome in [retry(), Outcome::Crashed(failure()), Outcome::Interrupted, Outcome::Cancelled] {
+        let mut running = Status::queued(at(0));
+        claim(&mut running, 10);
+        assert!(running.request_cancel(at(20)));
+        assert!(matches!(running.state, State::Running { .. }));
+        assert!(!running.request_cancel(at(21)), "asked before");
+        settle(&mut running, 1, &outcome).unwrap();
+        assert_eq!(running.state, State::Cancelled { at: at(500) }, "{outcome:?}");
+    }
+}
+
+#[test]
+fn work_that_was_done_in_spite_of_a_cancel_is_kept() {
+    let mut status = Status::queued(at(0));
+    claim(&mut status, 10);
+    status.request_cancel(at(20));
+    settle(&mut status, 1, &succeeded()).unwrap();
+    assert_eq!(status.state.name(), "succeeded");
+}
+
+#[test]
+fn i1_every_outcome_leads_from_running_to_exactly_one_state_and_only_from_running() {
+    let outcomes = [
+        succeeded(),
+        retry(),
+        Outcome::Fatal(failure()),
+        Outcome::Crashed(failure()),
+        Outcome::Cancelled,
+        Outcome::Yielded,
+        Outcome::Interrupted,
+    ];
+    let ends = ["succeeded", "queued", "failed", "queued", "cancelled", "queued", "queued"];
+    for (outcome, end) in outcomes.iter().zip(ends) {
+        let mut status = Status::queued(at(0));
+        assert_eq!(settle(&mut status, 0, outcome), Err(Stale), "queued");
+        claim(&mut status, 10);
+        settle(&mut status, 1, outcome).unwrap();
+        assert_eq!(status.state.name(), end);
+        assert_eq!(settle(&mut status, 1, outcome), Err(Stale), "{end}");
+    }
+}
+
+#[test]
+fn a_redriven_task_starts_with_a_fresh_budget_and_a_rising_attempt() {
+    let mut status = Status::queued(at(0));
+    assert!(!status.redrive(at(1)), "lives");
+    claim(&mut status, 10);
+    settle(&mut status, 1, &Outcome::Fatal(failure())).unwrap();
+    assert!(status.redrive(at(600)));
+    assert_eq!((status.failures, status.crashes, status.cancel_requested), (0, 0, false));
+    assert_eq!(claim(&mut status, 600), 2);
+}
+
+#[test]
+fn history_keeps_the_latest_attempts() {
+    let mut status = Status::queued(at(0));
+    for number in 1..=20 {
+        claim(&mut status, 1_000);
+        settle(&mut status, number, &Outcome::Yielded).unwrap();
+    }
+    assert_eq!(status.history.len(), HISTORY_LEN);
+    assert_eq!(status.history.last().unwrap().number, 20);
+}

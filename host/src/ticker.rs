@@ -1,0 +1,186 @@
+//! What happens by itself: fires schedules, reclaims leases, forgets history.
+
+mod pass;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::{Id, JoinSet};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::logs::TaskLogs;
+use crate::plugin::Plugins;
+use crate::schedule::{Action, Schedule};
+use crate::store::{Retention, Store, StoreError};
+use crate::time::{Timestamp, now};
+
+/// How often history is pruned when nothing is left over.
+const PRUNE_EVERY: Duration = Duration::from_secs(10);
+/// How often schedules are looked at again after the store refused a verb.
+const STORE_RETRY: Duration = Duration::from_millis(500);
+/// The longest sleep: a clock that is set forward is noticed within it.
+const LONGEST_SLEEP: Duration = Duration::from_secs(1);
+
+/// What the ticker keeps up.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// How long a lease lives without a heartbeat, in milliseconds.
+    pub lease_ms: u64,
+    /// What is kept of the past.
+    pub retention: Retention,
+}
+
+/// Fires schedules and keeps house.
+#[derive(Debug)]
+pub struct Ticker {
+    store: Arc<dyn Store>,
+    plugins: Arc<Plugins>,
+    logs: Arc<TaskLogs>,
+    settings: Settings,
+    stop: CancellationToken,
+    passes: JoinSet<()>,
+    /// Schedules whose pass runs: single-flight.
+    passing: HashMap<Id, String>,
+}
+
+/// What one look at the schedules did.
+#[derive(Debug, Default)]
+struct Ticked {
+    passes: Vec<Schedule>,
+    next_at: Option<Timestamp>,
+}
+
+impl Ticker {
+    /// A ticker that has fired nothing yet.
+    pub fn new(
+        store: Arc<dyn Store>,
+        plugins: Arc<Plugins>,
+        logs: Arc<TaskLogs>,
+        settings: Settings,
+        stop: CancellationToken,
+    ) -> Self {
+        Self { store, plugins, logs, settings, stop, passes: JoinSet::new(), passing: HashMap::new() }
+    }
+
+    /// Runs until `stop`, then until every pass has ended.
+    pub async fn run(mut self) {
+        let start = Instant::now();
+        let lease_step = Duration::from_millis((self.settings.lease_ms / 2).max(100));
+        let (mut reclaim_at, mut prune_at) = (start + lease_step, start + PRUNE_EVERY);
+        let mut tick_at = start;
+        loop {
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => break,
+                Some(ended) = self.passes.join_next_with_id() => self.reap(&ended),
+                () = tokio::time::sleep_until(tick_at) => tick_at = self.fire_due().await,
+                () = tokio::time::sleep_until(reclaim_at) => {
+                    self.reclaim().await;
+                    reclaim_at = Instant::now() + lease_step;
+                }
+                () = tokio::time::sleep_until(prune_at) => prune_at = self.prune().await,
+            }
+        }
+        while self.passes.join_next().await.is_some() {}
+    }
+
+    fn reap(&mut self, ended: &Result<(Id, ()), tokio::task::JoinError>) {
+        let id = match ended {
+            Ok((id, ())) => *id,
+            Err(error) => {
+                tracing::error!(%error, "a pass panicked");
+                error.id()
+            }
+        };
+        self.passing.remove(&id);
+    }
+
+    /// Fires what is due and starts its passes; answers when to look again.
+    async fn fire_due(&mut self) -> Instant {
+        let now = now();
+        let busy: Vec<&str> = self.passing.values().map(String::as_str).collect();
+        match tick(self.store.as_ref(), &busy, now).await {
+            Ok(Ticked { passes, next_at }) => {
+                for schedule in passes {
+                    self.start_pass(schedule);
+                }
+                let wait = next_at.map_or(LONGEST_SLEEP, |at| at.wait_from(now).min(LONGEST_SLEEP));
+                Instant::now() + wait
+            }
+            Err(StoreError::Closed) => {
+                self.stop.cancel();
+                Instant::now()
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot fire schedules, trying again");
+                Instant::now() + STORE_RETRY
+            }
+        }
+    }
+
+    fn start_pass(&mut self, schedule: Schedule) {
+        let name = schedule.spec.name.clone();
+        let pass = pass::Pass {
+            store: Arc::clone(&self.store),
+            plugins: Arc::clone(&self.plugins),
+            stop: self.stop.clone(),
+            schedule,
+        };
+        let handle = self.passes.spawn(pass.run());
+        self.passing.insert(handle.id(), name);
+    }
+
+    async fn reclaim(&self) {
+        match self.store.reclaim_expired(now()).await {
+            Ok(0) => {}
+            Ok(count) => tracing::warn!(count, "requeued tasks whose lease had expired"),
+            Err(error) => tracing::warn!(%error, "cannot reclaim leases"),
+        }
+    }
+
+    /// Forgets one slice; comes back at once while there is more.
+    async fn prune(&self) -> Instant {
+        match self.store.prune(self.settings.retention, now()).await {
+            Ok(forgotten) if !forgotten.is_empty() => {
+                let logs = Arc::clone(&self.logs);
+                let removal = tokio::task::spawn_blocking(move || forgotten.into_iter().for_each(|id| logs.remove(id)));
+                if let Err(error) = removal.await {
+                    tracing::error!(%error, "removing task logs panicked");
+                }
+                Instant::now()
+            }
+            Ok(_) => Instant::now() + PRUNE_EVERY,
+            Err(error) => {
+                tracing::warn!(%error, "cannot prune history");
+                Instant::now() + PRUNE_EVERY
+            }
+        }
+    }
+}
+
+/// One look at the schedules at `now`: fires each that is due, once, and names the passes to start.
+/// A dispatching schedule whose pass still runs (`busy`) is left out and counted.
+async fn tick(store: &dyn Store, busy: &[&str], now: Timestamp) -> Result<Ticked, StoreError> {
+    let mut ticked = Ticked::default();
+    for schedule in store.schedules().await? {
+        let mut next_at = schedule.next_at;
+        if next_at <= now {
+            let dispatches = matches!(schedule.spec.action, Action::Dispatch { .. });
+            let overlapped = dispatches && busy.contains(&schedule.spec.name.as_str());
+            let fired = match store.fire(&schedule.spec.name, next_at, overlapped, now).await {
+                Ok(fired) => fired,
+                // Fired or removed meanwhile: nothing is owed.
+                Err(StoreError::Stale | StoreError::NotFound) => continue,
+                Err(error) => return Err(error),
+            };
+            next_at = fired.next_at;
+            if dispatches && !overlapped {
+                ticked.passes.push(fired);
+            }
+        }
+        ticked.next_at = Some(ticked.next_at.map_or(next_at, |earliest: Timestamp| earliest.min(next_at)));
+    }
+    Ok(ticked)
+}
