@@ -1,5 +1,8 @@
 //! The parts of a host without HTTP, wired as the host wires them, and small helpers.
 
+#[path = "../../tests/it/support/component.rs"]
+mod component;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -243,8 +246,7 @@ pub(crate) fn runtime() -> tokio::runtime::Runtime {
 
 /// A component text fixture of the tests, as a binary.
 pub(crate) fn fixture(name: &str) -> Vec<u8> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/{name}.wat"));
-    wat::parse_file(path).unwrap()
+    component::encode(&component::text(name))
 }
 
 /// A plugin that `cargo xtask plugins` has built, and its manifest.

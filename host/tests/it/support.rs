@@ -1,6 +1,7 @@
 //! The harness: the real host on a temporary directory and a free port, and a client for it.
 
 pub(crate) mod binary;
+pub(crate) mod component;
 pub(crate) mod events;
 pub(crate) mod folder;
 pub(crate) mod video;
@@ -55,7 +56,7 @@ impl Home {
 
     /// Adds a component text fixture under its own name.
     pub(crate) fn fixture(self, name: &str) -> Self {
-        self.plugins().put(name, &folder::fixture(name), folder::fixture_manifest(name).as_deref());
+        self.plugins().put(name, &folder::fixture(name), None);
         self
     }
 

@@ -27,7 +27,7 @@ impl Place {
         std::fs::create_dir(place.path("plugins")).unwrap();
         std::fs::write(place.path("taskhost.toml"), CONFIG).unwrap();
         for name in fixtures {
-            place.plugins().put(name, &folder::fixture(name), folder::fixture_manifest(name).as_deref());
+            place.plugins().put(name, &folder::fixture(name), None);
         }
         place
     }

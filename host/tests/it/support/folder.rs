@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use super::component::{encode, text};
+
 /// A plugins folder.
 pub(crate) struct Folder {
     path: PathBuf,
@@ -48,34 +50,14 @@ impl Folder {
     }
 }
 
-fn fixture_path(file: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(file)
-}
-
-/// The component text of a fixture.
-pub(crate) fn fixture_text(name: &str) -> String {
-    let path = fixture_path(&format!("{name}.wat"));
-    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-}
-
-/// The manifest of a fixture, if it has one.
-pub(crate) fn fixture_manifest(name: &str) -> Option<String> {
-    std::fs::read_to_string(fixture_path(&format!("{name}.toml"))).ok()
-}
-
 /// A fixture as a binary component.
 pub(crate) fn fixture(name: &str) -> Vec<u8> {
-    encode(&fixture_text(name))
-}
-
-/// Component text as a binary component.
-pub(crate) fn encode(text: &str) -> Vec<u8> {
-    wat::parse_str(text).unwrap()
+    encode(&text(name))
 }
 
 /// A fixture with every occurrence of a text replaced; there must be one.
 pub(crate) fn variant(name: &str, from: &str, to: &str) -> Vec<u8> {
-    let text = fixture_text(name);
+    let text = text(name);
     assert!(text.contains(from), "{name}.wat does not contain {from:?}");
     encode(&text.replace(from, to))
 }
