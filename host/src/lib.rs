@@ -1,7 +1,11 @@
 //! taskhost: a task host whose task logic is sandboxed WebAssembly.
 
 pub mod event;
+pub mod ffmpeg;
+pub mod logs;
+pub mod media;
 pub mod plugin;
+pub mod process;
 pub mod retry;
 pub mod schedule;
 pub mod store;
