@@ -29,6 +29,9 @@ use crate::time::Timestamp;
 pub use registry::generation::Generation;
 pub use registry::{Executor, Plugins};
 
+/// The line of the WebAssembly runtime that guests run in.
+pub const WASMTIME_VERSION: &str = "48";
+
 /// Where plugins live and what all of them together may use.
 #[derive(Clone, Debug)]
 pub struct Settings {

@@ -88,6 +88,9 @@ impl Config {
         let file = draft.read_file(sources);
         draft.mistakes.sort();
         draft.read_variables(&sources.variables);
+        if let Some((_, path)) = sources.variables.iter().find(|(name, _)| name == "PATH") {
+            draft.config.ffmpeg.search_path.clone_from(path);
+        }
         draft.read_flags(&sources.flags);
         draft.config.schedules = draft.schedules.effective(std::mem::take(&mut draft.config.schedules));
         // A bound that rests on a value that is itself wrong would only confuse.
