@@ -32,6 +32,8 @@ pub struct Flags {
     pub plugins: Option<PathBuf>,
     /// `--listen`
     pub listen: Option<SocketAddr>,
+    /// `--accept-data-loss`
+    pub accept_data_loss: bool,
 }
 
 /// Everything that a configuration is made from.
@@ -163,6 +165,10 @@ impl Draft {
         if let Some(listen) = flags.listen {
             self.config.server.listen = listen;
             self.origins.insert("server.listen", Place::Flag("--listen"));
+        }
+        if flags.accept_data_loss {
+            self.config.store.accept_data_loss = true;
+            self.origins.insert("store.accept_data_loss", Place::Flag("--accept-data-loss"));
         }
     }
 
