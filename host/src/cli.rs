@@ -77,7 +77,7 @@ impl Cli {
     pub fn run(self) -> Exit {
         match self.command {
             Command::Serve(arguments) => serve::run(arguments),
-            Command::Plugin(PluginCommand::Check(arguments)) => plugin::check(&arguments),
+            Command::Plugin(PluginCommand::Check(arguments)) => plugin::check(arguments),
             Command::Config(ConfigCommand::Check(arguments)) => config::check(arguments),
         }
     }

@@ -13,6 +13,7 @@ mod source;
 mod tests;
 mod unit;
 
+use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
@@ -140,6 +141,8 @@ pub struct Ffmpeg {
     pub ffmpeg: PathBuf,
     /// The program, looked up in `PATH` when it has no slash.
     pub ffprobe: PathBuf,
+    /// `PATH`, as this process has it.
+    pub search_path: OsString,
     /// Runs at the same time; 0 means one a core.
     pub jobs: u32,
     /// Threads of one run; 0 lets ffmpeg choose.
@@ -234,7 +237,14 @@ impl Default for Plugins {
 
 impl Default for Ffmpeg {
     fn default() -> Self {
-        Self { ffmpeg: "ffmpeg".into(), ffprobe: "ffprobe".into(), jobs: 0, threads: 0, max_output_bytes: 16 * GIB }
+        Self {
+            ffmpeg: "ffmpeg".into(),
+            ffprobe: "ffprobe".into(),
+            search_path: "/usr/local/bin:/usr/bin:/bin".into(),
+            jobs: 0,
+            threads: 0,
+            max_output_bytes: 16 * GIB,
+        }
     }
 }
 

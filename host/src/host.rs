@@ -161,7 +161,8 @@ impl Parts {
             (Some(problem), _) => tracing::warn!("cuts are not available: {problem}"),
             (None, version) => tracing::info!(version, "found ffmpeg"),
         }
-        let logs = TaskLogs::open(data.join("logs"), config.log.task_log_bytes).context("cannot open the task logs")?;
+        let logs = TaskLogs::open(&data.join("logs"), config.log.task_log_bytes).context("cannot open the task logs")?;
+        let logs = Arc::new(logs);
         let ports = lend::ports(&store, &library, &ffmpeg, &logs);
         let plugins = Self::start_plugins(config, ports).await?;
         store.declare_schedules(config.schedules.clone(), now()).await.context("cannot declare the schedules")?;

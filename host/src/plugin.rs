@@ -4,22 +4,33 @@
 //! linked), an *attempt* (one Store), a *guest's state* (inside the Store).
 
 mod capability;
+pub mod check;
 mod contract;
 pub mod control;
 pub mod engine;
 mod guest;
 pub mod limits;
 pub mod link;
+pub mod manifest;
 mod names;
 pub mod ports;
+pub mod registry;
+mod reload;
+mod schema;
+#[cfg(test)]
+mod testbed;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::task::{Digest, Failure, NewTask, Outcome, Spec, TaskId};
+use crate::task::{Digest, NewTask, Spec, TaskId};
 use crate::time::Timestamp;
-use control::Control;
-use ports::Ports;
+
+pub use registry::generation::Generation;
+pub use registry::{Executor, Plugins};
+
+/// The line of the WebAssembly runtime that guests run in.
+pub const WASMTIME_VERSION: &str = "48";
 
 /// Where plugins live and what all of them together may use.
 #[derive(Clone, Debug)]

@@ -145,7 +145,13 @@ impl Ticker {
         match self.store.prune(self.settings.retention, now()).await {
             Ok(forgotten) if !forgotten.is_empty() => {
                 let logs = Arc::clone(&self.logs);
-                let removal = tokio::task::spawn_blocking(move || forgotten.into_iter().for_each(|id| logs.remove(id)));
+                let removal = tokio::task::spawn_blocking(move || {
+                    for id in forgotten {
+                        if let Err(error) = logs.remove(id) {
+                            tracing::warn!(task = %id, %error, "the log of a forgotten task stays on the disk");
+                        }
+                    }
+                });
                 if let Err(error) = removal.await {
                     tracing::error!(%error, "removing task logs panicked");
                 }

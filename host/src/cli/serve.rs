@@ -24,12 +24,15 @@ pub(super) struct Arguments {
     /// Where HTTP is served, such as 127.0.0.1:7420; port 0 takes a free one
     #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
+    /// Opens a store that ends before its latest acknowledged write, for this start
+    #[arg(long)]
+    accept_data_loss: bool,
 }
 
 /// Runs a host until it is asked to stop.
 pub(super) fn run(arguments: Arguments) -> Exit {
-    let flags = Flags { data: arguments.data, plugins: arguments.plugins, listen: arguments.listen };
-    let loaded = match config::load(arguments.file.config, flags) {
+    let Arguments { file, data, plugins, listen, accept_data_loss } = arguments;
+    let loaded = match config::load(file.config, Flags { data, plugins, listen, accept_data_loss }) {
         Ok(loaded) => loaded,
         Err(exit) => return exit,
     };

@@ -32,6 +32,8 @@ pub struct Flags {
     pub plugins: Option<PathBuf>,
     /// `--listen`
     pub listen: Option<SocketAddr>,
+    /// `--accept-data-loss`
+    pub accept_data_loss: bool,
 }
 
 /// Everything that a configuration is made from.
@@ -88,6 +90,9 @@ impl Config {
         let file = draft.read_file(sources);
         draft.mistakes.sort();
         draft.read_variables(&sources.variables);
+        if let Some((_, path)) = sources.variables.iter().find(|(name, _)| name == "PATH") {
+            draft.config.ffmpeg.search_path.clone_from(path);
+        }
         draft.read_flags(&sources.flags);
         draft.config.schedules = draft.schedules.effective(std::mem::take(&mut draft.config.schedules));
         // A bound that rests on a value that is itself wrong would only confuse.
@@ -160,6 +165,10 @@ impl Draft {
         if let Some(listen) = flags.listen {
             self.config.server.listen = listen;
             self.origins.insert("server.listen", Place::Flag("--listen"));
+        }
+        if flags.accept_data_loss {
+            self.config.store.accept_data_loss = true;
+            self.origins.insert("store.accept_data_loss", Place::Flag("--accept-data-loss"));
         }
     }
 

@@ -64,6 +64,7 @@ fn every_layer_wins_over_the_one_below() {
     let mut case = Case::new(file).variables(&[
         ("TASKHOST_DATA", "env"),
         ("TASKHOST_SERVER__LISTEN", "127.0.0.1:2"),
+        ("TASKHOST_PLUGINS__DIR", "env"),
         ("TASKHOST_SERVER__MAX_CONNECTIONS", "7"),
         ("TASKHOST_RUNNER__SHUTDOWN_GRACE", "1500"),
         ("TASKHOST_STORE__ACCEPT_DATA_LOSS", "true"),
@@ -71,10 +72,13 @@ fn every_layer_wins_over_the_one_below() {
         ("TASKHOST_PORT_7420_TCP", "tcp://10.0.0.1:7420"),
         ("HOME", "/"),
     ]);
-    case.sources.flags = Flags { listen: Some("127.0.0.1:3".parse().unwrap()), ..Flags::default() };
+    let listen = Some("127.0.0.1:3".parse().unwrap());
+    let plugins = Some("flag".into());
+    case.sources.flags = Flags { plugins, listen, ..Flags::default() };
     let loaded = case.load();
     let config = &loaded.config;
     assert_eq!(config.server.listen, "127.0.0.1:3".parse().unwrap(), "flags win over all");
+    assert_eq!(config.plugins.dir, PathBuf::from("flag"));
     assert_eq!(config.data, PathBuf::from("env"), "the environment wins over the file");
     assert_eq!(
         (config.runner.lease_ms, config.server.max_body_bytes),

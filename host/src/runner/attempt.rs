@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use crate::plugin::control::{Control, Directive};
 use crate::plugin::{Generation, Job};
 use crate::store::{Claimed, Finish, Heartbeat, Store, StoreError};
-use crate::task::{Failure, Outcome, Progress};
+use crate::task::{Outcome, Progress};
 use crate::time::now;
 
 /// Progress of one attempt is committed at most this often.

@@ -1,0 +1,116 @@
+//! What is known about every name in the folder.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
+
+use crate::plugin::{LoadFailure, PluginInfo};
+
+use super::generation::{Generation, Source};
+
+#[derive(Debug, Default)]
+struct Entry {
+    /// What new attempts use.
+    live: Option<Arc<Generation>>,
+    /// What older attempts may still use.
+    draining: Vec<Weak<Generation>>,
+    /// Why the file is not live.
+    failure: Option<LoadFailure>,
+    /// The last source that was refused for good: not worth a second look.
+    tried: Option<Source>,
+}
+
+/// Names and their generations.
+#[derive(Debug, Default)]
+pub(super) struct Book {
+    entries: BTreeMap<String, Entry>,
+}
+
+impl Book {
+    /// Whether this is what runs already.
+    pub(super) fn is_live(&self, name: &str, source: &Source) -> bool {
+        self.entries.get(name).and_then(|entry| entry.live.as_ref()).is_some_and(|live| live.source() == source)
+    }
+
+    /// Whether this was refused before.
+    pub(super) fn was_tried(&self, name: &str, source: &Source) -> bool {
+        self.entries.get(name).is_some_and(|entry| entry.tried.as_ref() == Some(source))
+    }
+
+    /// A kind that the candidate wants and another live plugin has, with that plugin's name.
+    pub(super) fn clash(&self, candidate: &Generation) -> Option<(String, String)> {
+        let others = self.entries.values().filter_map(|entry| entry.live.as_ref());
+        others.filter(|other| other.plugin() != candidate.plugin()).find_map(|other| {
+            let kind = candidate.kinds().find(|kind| other.kinds().any(|taken| taken.name == kind.name))?;
+            Some((kind.name.clone(), other.plugin().to_owned()))
+        })
+    }
+
+    /// Makes a generation live; the one before it drains.
+    pub(super) fn adopt(&mut self, generation: Arc<Generation>) {
+        let entry = self.entries.entry(generation.plugin().to_owned()).or_default();
+        entry.retire();
+        entry.live = Some(generation);
+        entry.failure = None;
+        entry.tried = None;
+    }
+
+    /// Records a failure, and the source when it is refused for good; what is live stays.
+    pub(super) fn refuse(&mut self, name: &str, failure: LoadFailure, tried: Option<Source>) {
+        let entry = self.entries.entry(name.to_owned()).or_default();
+        entry.failure = Some(failure);
+        entry.tried = tried;
+    }
+
+    /// Takes a failure back; whether there was one.
+    pub(super) fn forgive(&mut self, name: &str) -> bool {
+        let Some(entry) = self.entries.get_mut(name) else { return false };
+        entry.tried = None;
+        entry.failure.take().is_some()
+    }
+
+    /// The file is gone.
+    pub(super) fn remove(&mut self, name: &str) {
+        let Some(entry) = self.entries.get_mut(name) else { return };
+        entry.retire();
+        entry.failure = None;
+        entry.tried = None;
+        // Names come and go for years: forget the ones that nothing is known about.
+        self.entries.retain(|_, entry| entry.live.is_some() || entry.failure.is_some() || !entry.drained());
+    }
+
+    /// What new attempts use.
+    pub(super) fn live(&self) -> BTreeMap<String, Arc<Generation>> {
+        let live = |entry: &Entry| entry.live.clone();
+        self.entries.iter().filter_map(|(name, entry)| Some((name.clone(), live(entry)?))).collect()
+    }
+
+    /// As the API and the CLI show it.
+    pub(super) fn list(&self) -> Vec<PluginInfo> {
+        self.entries
+            .iter()
+            .map(|(name, entry)| PluginInfo {
+                name: name.clone(),
+                live: entry.live.as_ref().map(|live| live.info()),
+                draining: entry.draining(),
+                error: entry.failure.clone(),
+            })
+            .filter(|info| info.live.is_some() || info.error.is_some() || !info.draining.is_empty())
+            .collect()
+    }
+}
+
+impl Entry {
+    fn retire(&mut self) {
+        self.draining.retain(|old| old.strong_count() > 0);
+        self.draining.extend(self.live.take().map(|old| Arc::downgrade(&old)));
+    }
+
+    fn drained(&self) -> bool {
+        self.draining.iter().all(|old| old.strong_count() == 0)
+    }
+
+    fn draining(&self) -> Vec<(crate::task::Digest, u32)> {
+        let old = self.draining.iter().filter_map(Weak::upgrade);
+        old.map(|old| (old.digest(), old.running())).filter(|(_, running)| *running > 0).collect()
+    }
+}

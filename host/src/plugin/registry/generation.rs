@@ -1,0 +1,261 @@
+//! One digest of one plugin, ready to run. Whoever holds it may use it, also after it was replaced.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use serde_json::json;
+
+use crate::plugin::control::Control;
+use crate::plugin::limits::Limits;
+use crate::plugin::link::{Descriptor, Grants, Linked, Role, TaskCheck};
+use crate::plugin::schema::Schema;
+use crate::plugin::{Batch, GenerationInfo, InputError, Job, KindInfo, names};
+use crate::task::{Digest, Failure, Outcome, is_valid_kind};
+use crate::time::Timestamp;
+
+/// Kinds of one plugin at most.
+const MAX_KINDS: usize = 64;
+
+/// A plugin as it was loaded from one component and one manifest.
+#[derive(Debug)]
+pub struct Generation {
+    plugin: String,
+    source: Source,
+    version: String,
+    summary: String,
+    roles: Vec<Role>,
+    kinds: Vec<Kind>,
+    limits: Limits,
+    grants: Grants,
+    linked: Arc<Linked>,
+    tasks: TaskRules,
+    loaded_at: Timestamp,
+    running: AtomicU32,
+}
+
+/// What a generation is made from: equal sources make equal generations.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::plugin) struct Source {
+    /// SHA-256 of the component.
+    pub(in crate::plugin) digest: Digest,
+    /// The manifest's bytes, if there is one.
+    pub(in crate::plugin) manifest: Option<Vec<u8>>,
+}
+
+/// What the loader has found out about a generation.
+pub(in crate::plugin) struct Parts {
+    pub(in crate::plugin) plugin: String,
+    pub(in crate::plugin) source: Source,
+    pub(in crate::plugin) descriptor: Descriptor,
+    pub(in crate::plugin) roles: Vec<Role>,
+    pub(in crate::plugin) limits: Limits,
+    pub(in crate::plugin) grants: Grants,
+    pub(in crate::plugin) linked: Arc<Linked>,
+    pub(in crate::plugin) tasks: Arc<dyn TaskCheck>,
+    pub(in crate::plugin) loaded_at: Timestamp,
+}
+
+#[derive(Debug)]
+struct Kind {
+    info: KindInfo,
+    default_timeout_ms: Option<u64>,
+    input: Schema,
+}
+
+struct TaskRules(Arc<dyn TaskCheck>);
+
+impl std::fmt::Debug for TaskRules {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("TaskRules")
+    }
+}
+
+/// Counts one use of a generation, however it ends.
+struct Running<'a>(&'a AtomicU32);
+
+impl<'a> Running<'a> {
+    fn of(generation: &'a Generation) -> Self {
+        generation.running.fetch_add(1, Ordering::Relaxed);
+        Self(&generation.running)
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Generation {
+    /// Checks what the plugin says of itself; the error is for the plugin's author.
+    pub(in crate::plugin) fn new(parts: Parts) -> Result<Self, String> {
+        let Parts { plugin, source, descriptor, roles, limits, grants, linked, tasks, loaded_at } = parts;
+        let works = roles.contains(&Role::Executor) || roles.contains(&Role::Actuator);
+        if works == descriptor.kinds.is_empty() {
+            return Err(if works {
+                "it exports an executor or actuator but `describe` names no kind".to_owned()
+            } else {
+                "`describe` names kinds but it exports neither an executor nor an actuator".to_owned()
+            });
+        }
+        if descriptor.kinds.len() > MAX_KINDS {
+            return Err(format!("`describe` names {} kinds, the limit is {MAX_KINDS}", descriptor.kinds.len()));
+        }
+        let mut kinds: Vec<Kind> = Vec::with_capacity(descriptor.kinds.len());
+        for kind in descriptor.kinds {
+            if kinds.iter().any(|known| known.info.name == kind.name) {
+                return Err(format!("`describe` names the kind {:?} twice", kind.name));
+            }
+            kinds.push(Kind::new(kind, &plugin, limits.concurrency)?);
+        }
+        let (version, summary) = (descriptor.version, descriptor.summary);
+        let (tasks, running) = (TaskRules(tasks), AtomicU32::new(0));
+        Ok(Self { plugin, source, version, summary, roles, kinds, limits, grants, linked, tasks, loaded_at, running })
+    }
+
+    /// The plugin's name.
+    pub fn plugin(&self) -> &str {
+        &self.plugin
+    }
+
+    /// SHA-256 of the component.
+    pub fn digest(&self) -> Digest {
+        self.source.digest
+    }
+
+    /// Attempts of this plugin at the same time, at most.
+    pub fn concurrency(&self) -> u32 {
+        self.limits.concurrency
+    }
+
+    /// Calls into it that run now.
+    pub fn running(&self) -> u32 {
+        self.running.load(Ordering::Relaxed)
+    }
+
+    /// Whether it turns ticks into tasks.
+    pub fn is_dispatcher(&self) -> bool {
+        self.roles.contains(&Role::Dispatcher)
+    }
+
+    /// The kinds that it executes.
+    pub fn kinds(&self) -> impl Iterator<Item = &KindInfo> {
+        let executes = self.roles.contains(&Role::Executor);
+        self.kinds.iter().filter(move |_| executes).map(|kind| &kind.info)
+    }
+
+    /// What it is made from.
+    pub(in crate::plugin) fn source(&self) -> &Source {
+        &self.source
+    }
+
+    /// Its bounds.
+    pub(in crate::plugin) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Runs one attempt. Its wall budget is what the task asks for, else what the kind has as its
+    /// default, and never more than the manifest's limit.
+    pub async fn execute(self: &Arc<Self>, job: Job, control: Arc<Control>) -> Outcome {
+        let _running = Running::of(self);
+        let default = || self.kind(&job.spec.new.kind).and_then(|kind| kind.default_timeout_ms);
+        let asked = job.spec.new.timeout_ms.or_else(default);
+        let wall_ms = asked.unwrap_or(u64::MAX).min(self.limits.wall_ms);
+        self.linked.execute(job, control, wall_ms).await
+    }
+
+    /// Asks the dispatcher for at most `limit` tasks. All of them are acceptable, or the batch fails.
+    pub async fn dispatch(self: &Arc<Self>, limit: u32, cursor: Option<Vec<u8>>) -> Result<Batch, Failure> {
+        let _running = Running::of(self);
+        let raw = self.linked.dispatch(limit, cursor).await?;
+        for (index, task) in raw.tasks.iter().enumerate() {
+            self.check_task(index, &task.kind, &task.input)?;
+        }
+        Ok(Batch { tasks: raw.tasks, cursor: raw.cursor, more: raw.more })
+    }
+
+    fn check_task(&self, index: usize, kind: &str, input: &str) -> Result<(), Failure> {
+        let granted =
+            self.grants.queue.iter().flat_map(|grant| &grant.kinds).any(|pattern| names::covers(pattern, kind));
+        if !granted && self.kind(kind).is_none() {
+            let message = format!(
+                "task {index} of the batch has the kind {kind:?}, which plugin {:?} neither executes nor was granted; \
+                 grant it in plugins/{}.toml: [grant] queue = {{ kinds = [{kind:?}] }}",
+                self.plugin, self.plugin
+            );
+            return Err(Failure::new("invalid-batch", message));
+        }
+        self.tasks.0.check(kind, input).map_err(|error| invalid_task(index, &error))
+    }
+
+    /// Whether it takes `input` for `kind`.
+    pub(in crate::plugin) fn check_input(&self, kind: &str, input: &str) -> Option<Result<(), InputError>> {
+        self.kind(kind).map(|found| found.input.check(kind, input))
+    }
+
+    fn kind(&self, name: &str) -> Option<&Kind> {
+        self.kinds.iter().find(|kind| kind.info.name == name)
+    }
+
+    /// As the API and the CLI show it.
+    pub fn info(&self) -> GenerationInfo {
+        let Grants { state, queue, library, ffmpeg } = &self.grants;
+        let granted = [
+            ("state", state.is_some()),
+            ("queue", queue.is_some()),
+            ("library", library.is_some()),
+            ("ffmpeg", ffmpeg.is_some()),
+        ];
+        GenerationInfo {
+            digest: self.source.digest,
+            version: self.version.clone(),
+            summary: self.summary.clone(),
+            roles: self.roles.iter().map(|role| role.name()).collect(),
+            kinds: self.kinds.iter().map(|kind| kind.info.clone()).collect(),
+            grants: granted.iter().filter(|(_, yes)| *yes).map(|(name, _)| (*name).to_owned()).collect(),
+            loaded_at: self.loaded_at,
+            running: self.running(),
+        }
+    }
+}
+
+impl Kind {
+    fn new(kind: crate::plugin::link::Kind, plugin: &str, concurrency: u32) -> Result<Self, String> {
+        let name = kind.name;
+        if !is_valid_kind(&name) {
+            return Err(format!(
+                "{name:?} is not a kind: words of a-z, 0-9, - and _, joined by dots, at most 128 bytes"
+            ));
+        }
+        let compile = |what: &str, text: Option<&str>| {
+            Schema::compile(text).map_err(|error| format!("the {what} schema of kind {name:?} is not usable: {error}"))
+        };
+        let input = compile("input", kind.input_schema.as_deref())?;
+        compile("output", kind.output_schema.as_deref())?;
+        let info = KindInfo {
+            name,
+            summary: kind.summary,
+            input_schema: kind.input_schema,
+            output_schema: kind.output_schema,
+            plugin: plugin.to_owned(),
+            concurrency,
+        };
+        Ok(Self { info, default_timeout_ms: kind.default_timeout_ms, input })
+    }
+}
+
+fn invalid_task(index: usize, error: &InputError) -> Failure {
+    let mut message = format!("task {index} of the batch: {error}");
+    let violations: &[(String, String)] = match error {
+        InputError::Mismatch { violations, .. } => violations,
+        InputError::UnknownKind { .. } | InputError::NotJson(_) => &[],
+    };
+    if let Some((pointer, what)) = violations.first() {
+        let _written = write!(message, " (at {pointer:?}: {what})");
+    }
+    let violations: Vec<_> =
+        violations.iter().map(|(pointer, message)| json!({"pointer": pointer, "message": message})).collect();
+    let details = json!({"task": index, "violations": violations}).to_string();
+    Failure { details: Some(details), ..Failure::new("invalid-batch", message) }
+}

@@ -1,0 +1,90 @@
+//! From the bytes of a component and its manifest to a generation. Nothing of it is visible to
+//! anybody until it is adopted.
+
+use std::sync::Arc;
+
+use crate::plugin::engine::{Compiled, Sandbox};
+use crate::plugin::link::{LinkRequest, TaskCheck};
+use crate::plugin::manifest::Manifest;
+use crate::plugin::names;
+use crate::time::Timestamp;
+
+use super::generation::{Generation, Parts, Source};
+
+/// What was found in the folder under one name.
+pub(in crate::plugin) struct Candidate {
+    pub(in crate::plugin) name: String,
+    pub(in crate::plugin) component: Vec<u8>,
+    pub(in crate::plugin) source: Source,
+}
+
+/// Why a name cannot be a plugin's.
+pub(in crate::plugin) fn check_name(name: &str) -> Result<(), String> {
+    if names::is_plugin(name) {
+        return Ok(());
+    }
+    let lower = name.to_lowercase().replace(['_', '.', ' '], "-");
+    let hint = if names::is_plugin(&lower) { format!("; rename it to {lower}.wasm") } else { String::new() };
+    Err(format!("{name:?} is not a plugin name: 1 to 64 of a-z, 0-9 and -, not starting with a dash{hint}"))
+}
+
+/// Compiles, links and questions a candidate. `tasks` decides what its guests may create.
+pub(in crate::plugin) async fn load(
+    sandbox: &Arc<Sandbox>,
+    candidate: Candidate,
+    tasks: Arc<dyn TaskCheck>,
+    now: Timestamp,
+) -> Result<Generation, String> {
+    let Candidate { name, component, source } = candidate;
+    check_name(&name)?;
+    let manifest = manifest(&name, &source)?;
+    let compiled = compile(sandbox, component).await?;
+    finish(sandbox, &compiled, (name, source, manifest), tasks, now).await
+}
+
+/// The candidate's manifest, or the defaults; a pin must fit.
+pub(in crate::plugin) fn manifest(name: &str, source: &Source) -> Result<Manifest, String> {
+    let Some(bytes) = &source.manifest else { return Ok(Manifest::default()) };
+    let file = format!("{name}.toml");
+    let text = std::str::from_utf8(bytes)
+        .map_err(|error| format!("{file} is not UTF-8 text: byte {} is invalid", error.valid_up_to()))?;
+    let manifest = Manifest::parse(&file, text).map_err(|error| error.to_string())?;
+    match manifest.sha256 {
+        Some(pin) if pin != source.digest => Err(format!(
+            "the sha256 of {name}.wasm is {}, but {file} pins {pin}: restore the file or update the pin",
+            source.digest
+        )),
+        _ => Ok(manifest),
+    }
+}
+
+/// Compiles off the runtime's threads; the sandbox lets one in at a time.
+pub(in crate::plugin) async fn compile(sandbox: &Arc<Sandbox>, component: Vec<u8>) -> Result<Compiled, String> {
+    let compiler = Arc::clone(sandbox);
+    tokio::task::spawn_blocking(move || compiler.compile(&component))
+        .await
+        .map_err(|error| format!("the compiler failed on this file: {error}"))?
+        .map_err(|error| error.to_string())
+}
+
+/// Links what was compiled, off the runtime's threads too, and asks the guest about itself, under tight limits.
+pub(in crate::plugin) async fn finish(
+    sandbox: &Arc<Sandbox>,
+    compiled: &Compiled,
+    (plugin, source, manifest): (String, Source, Manifest),
+    tasks: Arc<dyn TaskCheck>,
+    now: Timestamp,
+) -> Result<Generation, String> {
+    let Manifest { limits, grants, config, sha256: _ } = manifest;
+    let digest = source.digest;
+    let request = LinkRequest { name: plugin.clone(), digest, limits: limits.clone(), grants: grants.clone(), config };
+    let (on, compiled, checks) = (Arc::clone(sandbox), compiled.clone(), Arc::clone(&tasks));
+    let linked = tokio::task::spawn_blocking(move || on.link(&compiled, request, checks))
+        .await
+        .map_err(|error| format!("the linker failed on this file: {error}"))?
+        .map_err(|error| error.to_string())?;
+    let descriptor = linked.describe().await.map_err(|error| error.to_string())?;
+    linked.validate_config().await.map_err(|error| error.to_string())?;
+    let roles = linked.roles().to_vec();
+    Generation::new(Parts { plugin, source, descriptor, roles, limits, grants, linked, tasks, loaded_at: now })
+}

@@ -1,0 +1,257 @@
+//! Follows the plugins folder. Events of the file system only hint that a look is worth while; what
+//! is loaded is decided by what the looks see.
+
+pub(super) mod folder;
+mod settle;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use notify::event::{AccessKind, AccessMode, ModifyKind, RenameMode};
+use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::registry::load::check_name;
+use super::registry::{Refusal, Registry, Verdict};
+use super::{LoadFailure, Settings};
+use folder::{MAX_PLUGINS, ReadError, Stamp};
+use settle::{Settling, Step};
+
+/// Looks without a hint: network file systems and full event queues send none.
+const RESCAN: Duration = Duration::from_secs(10);
+/// Looks without a hint when nothing can hint.
+const RESCAN_UNWATCHED: Duration = Duration::from_secs(1);
+/// Between two looks, however many hints there are.
+const MIN_GAP: Duration = Duration::from_millis(20);
+/// Renames that are remembered between two looks.
+const MAX_RENAMED: usize = 1024;
+
+/// What the file system's events say, gathered on their own thread.
+#[derive(Debug, Default)]
+struct Hints {
+    wake: Notify,
+    renamed: Mutex<BTreeSet<String>>,
+}
+
+impl Hints {
+    fn take(&self, event: notify::Result<notify::Event>) {
+        let Ok(event) = event else { return self.wake.notify_one() };
+        // Reading a file is an event too, and we read them.
+        let by_readers =
+            event.kind.is_access() && event.kind != EventKind::Access(AccessKind::Close(AccessMode::Write));
+        if event.kind == EventKind::Modify(ModifyKind::Name(RenameMode::To)) {
+            let mut renamed = self.renamed.lock().unwrap_or_else(PoisonError::into_inner);
+            let names = event.paths.iter().filter_map(|path| folder::plugin_of(path));
+            let room = MAX_RENAMED.saturating_sub(renamed.len());
+            renamed.extend(names.take(room));
+        }
+        if !by_readers || event.need_rescan() {
+            self.wake.notify_one();
+        }
+    }
+
+    fn renamed(&self) -> BTreeSet<String> {
+        std::mem::take(&mut self.renamed.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// The loop that keeps the registry in step with the folder.
+#[derive(Debug)]
+pub(super) struct Reloader {
+    settings: Settings,
+    registry: Arc<Registry>,
+    hints: Arc<Hints>,
+    watcher: Option<RecommendedWatcher>,
+    /// The folder that is watched: a folder of the same name may be another one.
+    watched: Option<(u64, u64)>,
+    settling: Settling,
+    /// Names that wait for a kind which another plugin has.
+    blocked: BTreeSet<String>,
+    /// A plugin came or went since: a kind may be free.
+    freed: bool,
+    /// What was said about the folder, to say it once.
+    complaint: Option<String>,
+}
+
+impl Reloader {
+    /// Starts to listen for hints; nothing is loaded yet.
+    pub(super) fn new(settings: Settings, registry: Arc<Registry>) -> Self {
+        if let Err(error) = std::fs::create_dir_all(&settings.dir) {
+            tracing::warn!(dir = %settings.dir.display(), %error, "cannot create the plugins folder");
+        }
+        let hints = Arc::new(Hints::default());
+        let sink = Arc::clone(&hints);
+        let watcher = notify::recommended_watcher(move |event| sink.take(event))
+            .inspect_err(|error| tracing::warn!(%error, "no file events: the plugins folder is polled"))
+            .ok();
+        let mut reloader = Self {
+            settings,
+            registry,
+            hints,
+            watcher,
+            watched: None,
+            settling: Settling::default(),
+            blocked: BTreeSet::new(),
+            freed: false,
+            complaint: None,
+        };
+        reloader.watch();
+        reloader
+    }
+
+    /// Loads what is there, in the order of names, without waiting for it to settle: what is half
+    /// written is refused now and loaded when it changes.
+    pub(super) async fn load_all(&mut self) {
+        let Some(seen) = self.look().await else { return };
+        let names: Vec<(String, Stamp)> = seen.into_iter().collect();
+        for (name, stamp) in names {
+            self.load(&name, stamp).await;
+        }
+        // Nothing has left yet, so whoever is blocked stays so.
+        self.freed = false;
+    }
+
+    /// Follows the folder until it is told to stop. A load that is under way is given up.
+    pub(super) async fn run(mut self, stop: CancellationToken) {
+        stop.run_until_cancelled(self.follow()).await;
+    }
+
+    async fn follow(&mut self) {
+        let mut last_look = Instant::now();
+        loop {
+            let rescan = last_look + if self.watched.is_some() { RESCAN } else { RESCAN_UNWATCHED };
+            let wake = self.settling.next().map_or(rescan, |due| due.min(rescan)).max(last_look + MIN_GAP);
+            tokio::select! {
+                () = self.hints.wake.notified() => tokio::time::sleep_until(last_look + MIN_GAP).await,
+                () = tokio::time::sleep_until(wake) => {}
+            }
+            last_look = Instant::now();
+            // Renames first: one that happens after the look belongs to the next one.
+            let renamed = self.hints.renamed();
+            self.watch();
+            let Some(seen) = self.look().await else { continue };
+            self.settling.observe(&seen, &renamed, last_look);
+            for (name, step) in self.settling.due(last_look) {
+                self.take(&name, step).await;
+            }
+            self.unblock().await;
+        }
+    }
+
+    async fn take(&mut self, name: &str, step: Step) {
+        match step {
+            Step::Load(stamp) => self.load(name, stamp).await,
+            Step::Remove => {
+                self.settling.settled(name, Stamp::default());
+                self.blocked.remove(name);
+                self.registry.remove(name);
+                self.freed = true;
+            }
+            Step::Restless => {
+                let message = "the file keeps changing; it is loaded once it has been left alone for 300 ms";
+                self.refuse(name, message.to_owned());
+            }
+        }
+    }
+
+    async fn load(&mut self, name: &str, stamp: Stamp) {
+        self.blocked.remove(name);
+        if let Err(message) = check_name(name) {
+            self.settling.settled(name, stamp);
+            return self.refuse(name, message);
+        }
+        let now = Instant::now();
+        match self.read(name, stamp).await {
+            Ok(candidate) => {
+                self.settling.settled(name, stamp);
+                match self.registry.offer(candidate, crate::time::now()).await {
+                    Verdict::Adopted => self.freed = true,
+                    Verdict::Same | Verdict::Refused(Refusal::Invalid) => {}
+                    Verdict::Refused(Refusal::Clash) => {
+                        self.blocked.insert(name.to_owned());
+                    }
+                }
+            }
+            Err(ReadError::Changed) => self.settling.again(name, stamp, now + MIN_GAP, now),
+            Err(ReadError::Unfit(message)) => {
+                self.settling.settled(name, stamp);
+                self.refuse(name, message);
+            }
+            Err(error @ ReadError::Unreadable { .. }) => {
+                self.settling.again(name, stamp, now + RESCAN, now);
+                self.refuse(name, error.to_string());
+            }
+        }
+    }
+
+    /// Tries again what waits for a kind, as long as that makes progress.
+    async fn unblock(&mut self) {
+        while std::mem::take(&mut self.freed) {
+            for name in std::mem::take(&mut self.blocked) {
+                if let Some(stamp) = self.settling.unchanged(&name) {
+                    self.load(&name, stamp).await;
+                }
+            }
+        }
+    }
+
+    fn refuse(&self, name: &str, message: String) {
+        self.registry.refuse(name, LoadFailure { at: crate::time::now(), digest: None, message });
+    }
+
+    async fn read(&self, name: &str, stamp: Stamp) -> Result<super::registry::load::Candidate, ReadError> {
+        let (dir, owned, max_bytes) = (self.settings.dir.clone(), name.to_owned(), self.settings.max_component_bytes);
+        let read = tokio::task::spawn_blocking(move || folder::read(&dir, &owned, stamp, max_bytes));
+        read.await.unwrap_or_else(|error| Err(ReadError::Unfit(format!("reading it failed: {error}"))))
+    }
+
+    /// What is in the folder; nothing when it cannot be read, which changes nothing.
+    async fn look(&mut self) -> Option<BTreeMap<String, Stamp>> {
+        let dir = self.settings.dir.clone();
+        let seen = tokio::task::spawn_blocking(move || folder::look(&dir)).await.map_err(std::io::Error::other);
+        let (seen, complaint) = match seen.flatten() {
+            Ok(seen) => {
+                let complaint = seen
+                    .overflow
+                    .then(|| format!("it has more than {MAX_PLUGINS} plugins; the others are passed over"));
+                (Some(seen.plugins), complaint)
+            }
+            Err(error) => (None, Some(format!("it cannot be read: {error}; what is live stays"))),
+        };
+        if complaint != self.complaint
+            && let Some(reason) = &complaint
+        {
+            tracing::warn!(dir = %self.settings.dir.display(), %reason, "something is wrong with the plugins folder");
+        }
+        self.complaint = complaint;
+        seen
+    }
+
+    /// Watches the folder that now has the name.
+    fn watch(&mut self) {
+        let dir: &Path = &self.settings.dir;
+        let identity = std::fs::metadata(dir).ok().map(|metadata| (metadata.dev(), metadata.ino()));
+        let Some(watcher) = self.watcher.as_mut().filter(|_| identity != self.watched) else { return };
+        if self.watched.take().is_some() {
+            // The watch of a folder that is gone has ended by itself.
+            let _gone = watcher.unwatch(dir);
+        }
+        if identity.is_none() {
+            return;
+        }
+        match watcher.watch(dir, RecursiveMode::NonRecursive) {
+            Ok(()) => self.watched = identity,
+            Err(error) => {
+                tracing::warn!(dir = %dir.display(), %error, "cannot watch the plugins folder; it is polled");
+                self.watcher = None;
+            }
+        }
+    }
+}

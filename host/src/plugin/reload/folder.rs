@@ -1,0 +1,148 @@
+//! What lies in the plugins folder: names, stamps and bytes.
+
+use std::collections::BTreeMap;
+use std::fs::{File, Metadata};
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest as _, Sha256};
+
+use crate::plugin::manifest::MAX_MANIFEST_BYTES;
+use crate::plugin::registry::generation::Source;
+use crate::plugin::registry::load::Candidate;
+use crate::task::Digest;
+
+/// Plugins in one folder at most; what sorts after them is not looked at.
+pub(super) const MAX_PLUGINS: usize = 256;
+
+/// Tells whether a file is still the one that was seen, without reading it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FileStamp {
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+    file: (u64, u64),
+}
+
+impl FileStamp {
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            size: metadata.size(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+            file: (metadata.dev(), metadata.ino()),
+        }
+    }
+}
+
+/// A component and its manifest as they were seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Stamp {
+    /// `<name>.wasm`.
+    pub(super) component: Option<FileStamp>,
+    /// `<name>.toml`.
+    pub(super) manifest: Option<FileStamp>,
+}
+
+/// Why a candidate could not be read.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::plugin) enum ReadError {
+    /// Somebody writes to it or has moved it: look again.
+    #[error("the file changed while it was read")]
+    Changed,
+    /// The file has to change first.
+    #[error("{0}")]
+    Unfit(String),
+    /// It may work later.
+    #[error("cannot read {}: {error}", path.display())]
+    Unreadable { path: PathBuf, error: io::Error },
+}
+
+/// What a look found.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    /// At most [`MAX_PLUGINS`], the first in the order of names.
+    pub(super) plugins: BTreeMap<String, Stamp>,
+    /// There are more.
+    pub(super) overflow: bool,
+}
+
+/// Every `<name>.wasm` of the folder, through symbolic links; hidden files and folders are passed over.
+pub(super) fn look(dir: &Path) -> io::Result<Seen> {
+    let mut seen = Seen::default();
+    for entry in std::fs::read_dir(dir)? {
+        let path = entry?.path();
+        let Some(name) = component_name(&path) else { continue };
+        let Some(component) = stamp(&path) else { continue };
+        let manifest = stamp(&path.with_extension("toml"));
+        seen.plugins.insert(name, Stamp { component: Some(component), manifest });
+        if seen.plugins.len() > MAX_PLUGINS {
+            seen.plugins.pop_last();
+            seen.overflow = true;
+        }
+    }
+    Ok(seen)
+}
+
+/// The plugin that a path of the folder belongs to.
+pub(super) fn plugin_of(path: &Path) -> Option<String> {
+    component_name(&path.with_extension("wasm"))
+        .filter(|_| path.extension().is_some_and(|end| end == "wasm" || end == "toml"))
+}
+
+fn component_name(path: &Path) -> Option<String> {
+    let stem = path.file_stem()?.to_string_lossy();
+    let fits = path.extension().is_some_and(|end| end == "wasm") && !stem.starts_with('.');
+    fits.then(|| stem.into_owned())
+}
+
+fn stamp(path: &Path) -> Option<FileStamp> {
+    // A dangling link or a file that has just gone is no file.
+    let metadata = std::fs::metadata(path).ok()?;
+    metadata.is_file().then(|| FileStamp::of(&metadata))
+}
+
+/// Reads a file outside of any loop, for whoever wants to know whether it would load.
+pub(in crate::plugin) fn read_once(path: &Path, max_bytes: u64) -> Result<Candidate, ReadError> {
+    let name =
+        component_name(path).ok_or_else(|| ReadError::Unfit("a plugin is a file named <name>.wasm".to_owned()))?;
+    let component = std::fs::metadata(path).map_err(|error| ReadError::Unreadable { path: path.to_owned(), error })?;
+    if !component.is_file() {
+        return Err(ReadError::Unfit(format!("{} is not a file", path.display())));
+    }
+    let expected = Stamp { component: Some(FileStamp::of(&component)), manifest: stamp(&path.with_extension("toml")) };
+    read(path.parent().unwrap_or(Path::new("")), &name, expected, max_bytes)
+}
+
+/// Reads a candidate that still has this stamp, once: what was hashed is what will be compiled.
+pub(super) fn read(dir: &Path, name: &str, expected: Stamp, max_bytes: u64) -> Result<Candidate, ReadError> {
+    let path = dir.join(format!("{name}.wasm"));
+    let component = read_file(&path, expected.component, max_bytes)?.ok_or(ReadError::Changed)?;
+    let manifest = read_file(&path.with_extension("toml"), expected.manifest, MAX_MANIFEST_BYTES)?;
+    let digest = Digest(Sha256::digest(&component).into());
+    Ok(Candidate { name: name.to_owned(), component, source: Source { digest, manifest } })
+}
+
+fn read_file(path: &Path, expected: Option<FileStamp>, max_bytes: u64) -> Result<Option<Vec<u8>>, ReadError> {
+    let Some(expected) = expected else { return Ok(None) };
+    if expected.size > max_bytes {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        return Err(ReadError::Unfit(format!("{name} has {} bytes, the limit is {max_bytes}", expected.size)));
+    }
+    let read = || -> io::Result<Option<Vec<u8>>> {
+        let file = File::open(path)?;
+        let before = FileStamp::of(&file.metadata()?);
+        let mut bytes = Vec::with_capacity(usize::try_from(expected.size).unwrap_or(0));
+        (&file).take(max_bytes + 1).read_to_end(&mut bytes)?;
+        let after = FileStamp::of(&file.metadata()?);
+        let same = before == expected && after == expected && bytes.len() as u64 == expected.size;
+        Ok(same.then_some(bytes))
+    };
+    match read() {
+        Ok(Some(bytes)) => Ok(Some(bytes)),
+        Ok(None) => Err(ReadError::Changed),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(ReadError::Changed),
+        Err(error) => Err(ReadError::Unreadable { path: path.to_owned(), error }),
+    }
+}
