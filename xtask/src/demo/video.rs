@@ -28,8 +28,8 @@ pub(super) struct Cut {
 }
 
 impl Cut {
-    /// On a keyframe, of which the video has one a second.
-    pub(super) const KEYFRAME: Self = Self { accuracy: "keyframe", start: "00:03", end: "00:05", tolerance_s: 0.15 };
+    /// On a keyframe, of which the video has one a second. Copied streams end where their packets do, not to the frame.
+    pub(super) const KEYFRAME: Self = Self { accuracy: "keyframe", start: "00:03", end: "00:05", tolerance_s: 0.5 };
     /// Between keyframes.
     pub(super) const EXACT: Self = Self { accuracy: "exact", start: "00:03.400", end: "00:05.400", tolerance_s: 0.1 };
 }
