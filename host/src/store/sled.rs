@@ -39,6 +39,8 @@ use crate::time::Timestamp;
 
 /// Batches of events that a subscriber may lag behind before it is told so.
 const EVENT_BATCHES: usize = 1_024;
+/// sled's frames are large, in unoptimised builds above all.
+const STACK_BYTES: usize = 16 << 20;
 /// What a verb weighs in a group at least, in bytes.
 const JOB_BYTES: usize = 256;
 
@@ -147,7 +149,8 @@ impl SledStore {
         let (closing, closed) = watch::channel(false);
         let outlets = Outlets { events: events.clone(), wakeups: wake };
         let (opening, opened) = mpsc::sync_channel(1);
-        let thread = std::thread::Builder::new().name("taskhost-store".to_owned()).spawn(move || {
+        let thread = std::thread::Builder::new().name("taskhost-store".to_owned()).stack_size(STACK_BYTES);
+        let thread = thread.spawn(move || {
             let bounds = GroupBounds { ops: settings.max_group, bytes: settings.max_group_bytes };
             match open::open(&settings, now) {
                 Ok(opened) => {
