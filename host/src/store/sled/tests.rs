@@ -153,9 +153,13 @@ fn a_newer_format_is_left_alone() {
 
     let dir = Directory::new();
     drop(open(dir.path()).unwrap());
-    let database = Unchecked::open(&dir.path().join("sled"), 1 << 20).unwrap();
-    database.format.put(keys::FORMAT, &Format { format: 99, epoch: 1 }).unwrap();
-    database.trees().unwrap().flush().unwrap();
+    let path = dir.path().join("sled");
+    let rewrite = move || {
+        let database = Unchecked::open(&path, 1 << 20).unwrap();
+        database.format.put(keys::FORMAT, &Format { format: 99, epoch: 1 }).unwrap();
+        database.trees().unwrap().flush().unwrap();
+    };
+    std::thread::Builder::new().stack_size(super::STACK_BYTES).spawn(rewrite).unwrap().join().unwrap();
     let error = open(dir.path()).unwrap_err();
     assert!(matches!(error, OpenError::NewerFormat { found: 99, known: 1 }), "{error}");
 }
