@@ -55,7 +55,6 @@ struct Parts {
     store: Arc<dyn Store>,
     library: Library,
     supervisor: Supervisor,
-    ffmpeg: Arc<Ffmpeg>,
     logs: Arc<TaskLogs>,
     plugins: Arc<Plugins>,
     boot: BootId,
@@ -166,7 +165,7 @@ impl Parts {
         let ports = lend::ports(&store, &library, &ffmpeg, &logs);
         let plugins = Self::start_plugins(config, ports).await?;
         store.declare_schedules(config.schedules.clone(), now()).await.context("cannot declare the schedules")?;
-        Ok(Self { store, library, supervisor, ffmpeg, logs, plugins, boot })
+        Ok(Self { store, library, supervisor, logs, plugins, boot })
     }
 
     async fn start_plugins(config: &Config, ports: Ports) -> anyhow::Result<Arc<Plugins>> {

@@ -3,7 +3,10 @@
 //! Every verb is one commit: it answers after the change is durable (invariant I15), and its
 //! events are published after that (I2). Reads see durable state only.
 
+#[cfg(test)]
+mod conformance;
 pub mod request;
+pub mod sled;
 
 use std::sync::Arc;
 

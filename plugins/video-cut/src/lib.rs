@@ -54,9 +54,13 @@ impl Executor for VideoCut {
 
     fn execute(input: Input, context: &Context) -> Result<Output, TaskError> {
         check_order(&input)?;
-        // A host that went down between the cut and its record: the file is there already.
-        if let Some(output) = context.load_checkpoint().and_then(|media| look_at(media).ok()) {
-            return Ok(output);
+        // An earlier attempt made the file, but its end was not recorded: the host went down in between.
+        if let Some(media) = context.load_checkpoint() {
+            match look_at(media) {
+                // Deleted meanwhile: it is made again.
+                Err(ffmpeg::Error::NotFound) => {}
+                found => return Ok(found?),
+            }
         }
         check_source(&input, &ffmpeg::probe(&input.media)?)?;
         let range = ffmpeg::Range { start: input.start.as_millis(), end: input.end.as_millis() };

@@ -1,0 +1,58 @@
+//! Building the plugins.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+
+use crate::shell::{cargo, root, run, target};
+use crate::tools::WASM_TARGET;
+
+/// The plugins of this repository: the crate's name, which is the plugin's too, and its folder.
+pub(crate) const PLUGINS: [(&str, &str); 3] =
+    [("video-cut", "plugins/video-cut"), ("video-clear", "plugins/video-clear"), ("echo", "examples/echo")];
+
+/// Builds every plugin and puts them with their manifests into `target/plugins`, which it answers.
+pub(crate) fn build() -> Result<PathBuf> {
+    let packages: Vec<&str> = PLUGINS.iter().flat_map(|(name, _)| ["--package", name]).collect();
+    compile(&packages)?;
+    let dir = target().join("plugins");
+    fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
+    for (name, folder) in PLUGINS {
+        // The manifest first: a host that watches the folder never sees a plugin without its grants.
+        let manifest = format!("{name}.toml");
+        place(&root().join(folder).join(&manifest), &dir.join(&manifest))?;
+        place(&built(name), &dir.join(format!("{name}.wasm")))?;
+    }
+    Ok(dir)
+}
+
+/// Builds a second version of echo, which answers `[input, input]`, into a file of its own, which it answers.
+pub(crate) fn build_second_echo() -> Result<PathBuf> {
+    compile(&["--package", "echo", "--features", "twice"])?;
+    let file = target().join("echo-twice.wasm");
+    place(&built("echo"), &file)?;
+    Ok(file)
+}
+
+fn compile(what: &[&str]) -> Result<()> {
+    let arguments = [&["build", "--target", WASM_TARGET, "--profile", "guest"], what].concat();
+    run(&mut cargo(&arguments))
+}
+
+fn built(name: &str) -> PathBuf {
+    target().join(WASM_TARGET).join("guest").join(format!("{}.wasm", name.replace('-', "_")))
+}
+
+/// Copies a file in one step for those who watch: they see the old one or the new one. What has not changed is left
+/// alone, so that nobody reloads for nothing.
+pub(crate) fn place(from: &Path, to: &Path) -> Result<()> {
+    let bytes = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
+    if fs::read(to).is_ok_and(|old| old == bytes) {
+        return Ok(());
+    }
+    let name = to.file_name().unwrap_or_default().to_string_lossy();
+    let temporary = to.with_file_name(format!(".{name}.tmp"));
+    fs::write(&temporary, bytes).with_context(|| format!("cannot write {}", temporary.display()))?;
+    fs::rename(&temporary, to).with_context(|| format!("cannot rename to {}", to.display()))
+}

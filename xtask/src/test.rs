@@ -1,0 +1,84 @@
+//! Everything that a change must pass.
+
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use clap::Args;
+
+use crate::shell::{cargo, complain, run as run_command, say};
+use crate::tools::WASM_TARGET;
+use crate::{deadline, demo, plugins, tools};
+
+/// How much to test.
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Leave out the documentation and the demo
+    #[arg(long)]
+    quick: bool,
+}
+
+/// A check and what it runs.
+struct Check {
+    name: &'static str,
+    run: fn() -> Result<()>,
+    /// Left out by `--quick`.
+    slow: bool,
+}
+
+const CHECKS: [Check; 8] = [
+    Check { name: "tools", run: install, slow: false },
+    Check { name: "plugins", run: || plugins::build().map(drop), slow: false },
+    Check { name: "format", run: || run_command(&mut cargo(&["fmt", "--all", "--check"])), slow: false },
+    Check { name: "lints", run: lint, slow: false },
+    Check { name: "lints for WebAssembly", run: lint_plugins, slow: false },
+    Check { name: "tests", run: || run_command(&mut cargo(&["test", "--workspace"])), slow: false },
+    Check { name: "documentation", run: document, slow: true },
+    Check { name: "demo", run: || demo::run(&demo::Options::default()), slow: true },
+];
+
+/// Runs every check, also after one failed, and says how each went.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let checks = CHECKS.iter().filter(|check| !(options.quick && check.slow));
+    let results: Vec<(&str, bool, Duration)> = checks.map(perform).collect();
+    say("");
+    for (name, passed, took) in &results {
+        let verdict = if *passed { "passed" } else { "FAILED" };
+        say(&format!("{verdict}  {:6.1} s  {name}", took.as_secs_f64()));
+    }
+    let failed: Vec<&str> = results.iter().filter(|(_, passed, _)| !passed).map(|(name, ..)| *name).collect();
+    if !failed.is_empty() {
+        bail!("{} of {} checks failed: {}", failed.len(), results.len(), failed.join(", "));
+    }
+    Ok(())
+}
+
+fn perform(check: &Check) -> (&'static str, bool, Duration) {
+    say(&format!("\n=== {}", check.name));
+    let started = deadline::now();
+    let result = (check.run)();
+    if let Err(error) = &result {
+        complain(&format!("error: {error:#}"));
+    }
+    (check.name, result.is_ok(), started.elapsed())
+}
+
+fn install() -> Result<()> {
+    tools::need_lints()?;
+    tools::need_wasm_target()?;
+    tools::need_ffmpeg()
+}
+
+fn lint() -> Result<()> {
+    run_command(&mut cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
+}
+
+/// What plugins export exists only in WebAssembly.
+fn lint_plugins() -> Result<()> {
+    let packages: Vec<&str> = plugins::PLUGINS.iter().flat_map(|(name, _)| ["--package", name]).collect();
+    let arguments = [&["clippy", "--target", WASM_TARGET], packages.as_slice(), &["--", "-D", "warnings"]].concat();
+    run_command(&mut cargo(&arguments))
+}
+
+fn document() -> Result<()> {
+    run_command(cargo(&["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"))
+}
