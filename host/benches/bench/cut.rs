@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::Report;
+use crate::report::Report;
 use crate::live::Live;
 use crate::rig::{built, quantile, runtime};
 

@@ -12,7 +12,7 @@ use wasmtime::component::{Component, Linker, ResourceTable};
 use wasmtime::{Config, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, Store};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
-use crate::Report;
+use crate::report::Report;
 use crate::rig::{Rig, built, fixture, micros, quantile};
 
 /// Calls of one round; rounds of both sides alternate, and the median round counts.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::Report;
+use crate::report::Report;
 use crate::rig::{built, millis, quantile, runtime, scratch};
 
 const STARTS: usize = 10;

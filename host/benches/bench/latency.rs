@@ -7,7 +7,7 @@ use taskhost::time::now;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::Report;
+use crate::report::Report;
 use crate::rig::{Ends, Rig, fixture, millis, quantile, runtime};
 
 const SAMPLES: usize = 500;

@@ -2,13 +2,31 @@
 //!
 //! Without names, everything runs. One file a bench; each adds rows to the [`report::Report`].
 
+mod cut;
+mod guest;
+mod idle;
+mod latency;
+mod live;
+mod pipeline;
+mod reload;
 mod report;
+mod responsiveness;
+mod rig;
 mod store;
 
 use report::Report;
 
 /// Benches by name, in the order of their runs.
-const BENCHES: &[(&str, fn(&mut Report))] = &[("store", store::store)];
+const BENCHES: &[(&str, fn(&mut Report))] = &[
+    ("store", store::store),
+    ("guest", guest::run),
+    ("pipeline", pipeline::run),
+    ("latency", latency::run),
+    ("cut", cut::run),
+    ("idle", idle::run),
+    ("spin", responsiveness::run),
+    ("reload", reload::run),
+];
 
 fn main() -> std::io::Result<()> {
     let mut names = Vec::new();

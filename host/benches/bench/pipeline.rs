@@ -8,7 +8,7 @@ use taskhost::task::{BootId, Digest, NewTask, Outcome};
 use taskhost::time::now;
 use tokio::time::Instant;
 
-use crate::Report;
+use crate::report::Report;
 use crate::rig::{Ends, Rig, fixture, rate, runtime};
 
 const TASKS: usize = 20_000;

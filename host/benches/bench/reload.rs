@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::Report;
+use crate::report::Report;
 use crate::live::Live;
 use crate::rig::{built, fixture, millis, quantile, runtime};
 

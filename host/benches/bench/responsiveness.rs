@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::Report;
+use crate::report::Report;
 use crate::live::Live;
 use crate::rig::{fixture, millis, quantile, runtime};
 
