@@ -8,6 +8,7 @@ pub mod events;
 pub mod gate;
 pub mod guard;
 pub mod health;
+pub mod media;
 pub mod observe;
 pub mod plugins;
 pub mod problem;
@@ -16,11 +17,15 @@ pub mod schedules;
 pub mod serve;
 pub mod tasks;
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{delete, get, post};
 use tokio_util::sync::CancellationToken;
@@ -28,6 +33,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::health::{HostInfo, Readiness};
 use self::problem::Problem;
 use crate::limiter::{ConnectionLimiter, Limits};
+use crate::media::Library;
 use crate::plugin::{InputError, PluginInfo};
 use crate::store::Store;
 use crate::task::TaskId;
@@ -92,6 +98,8 @@ pub struct AppState {
     pub store: Arc<dyn Store>,
     /// Plugins.
     pub plugins: Arc<dyn PluginDirectory>,
+    /// Media files.
+    pub media: Library,
     /// Task logs.
     pub logs: Arc<dyn LogReader>,
     /// Bounds and names.
@@ -127,6 +135,10 @@ pub fn router(state: AppState) -> Router {
         .route("/v1/events", get(events::follow))
         .route("/v1/plugins", get(plugins::list))
         .route("/v1/schedules", get(schedules::list))
+        .route("/v1/media", get(media::list).post(media::upload::create))
+        .route("/v1/media/{id}", delete(media::trash).get(media::read))
+        .route("/v1/media/{id}/restore", post(media::restore))
+        .route("/v1/media/{id}/content", get(media::content::read))
         .route("/healthz", get(health::live))
         .route("/readyz", get(health::ready))
         .route("/version", get(health::version))
@@ -135,6 +147,8 @@ pub fn router(state: AppState) -> Router {
         .layer(from_fn_with_state(Arc::clone(&state), gate::admit))
         .layer(from_fn_with_state(Arc::clone(&state), guard::check))
         .layer(from_fn(observe::observe))
+        // Each handler that reads a body has a bound of its own.
+        .layer(DefaultBodyLimit::disable())
         .with_state(state)
 }
 

@@ -180,7 +180,7 @@ mod tests {
 
     #[test]
     fn every_mistake_of_a_query_is_named() {
-        let uri = "/x?limit=0&limit=1&what=1".parse().unwrap();
+        let uri = "/x?limit=1&limit=0&what=1".parse().unwrap();
         let mut parameters = Parameters::of(&uri).unwrap();
         assert_eq!(parameters.limit(), super::DEFAULT_PAGE);
         let problem = format!("{:?}", parameters.finish().unwrap_err());

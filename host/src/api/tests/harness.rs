@@ -1,0 +1,207 @@
+//! The router on a real store in a temporary folder; requests go in without a socket.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderMap, Method, Request, StatusCode, header};
+use http_body_util::BodyExt as _;
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
+
+use crate::api::{AppState, HostInfo, LogPage, LogReader, PluginDirectory, Readiness, Settings, router};
+use crate::limiter::ConnectionLimiter;
+use crate::plugin::{GenerationInfo, InputError, KindInfo, LoadFailure, PluginInfo};
+use crate::store::{ClaimRequest, Finish, GenerationRoom, Store};
+use crate::task::{BootId, Digest, Outcome, Task, TaskId};
+use crate::time::{Timestamp, now};
+
+pub(super) const DIGEST: Digest = Digest([0xab; 32]);
+const BOOT: BootId = BootId(7);
+
+/// `echo` accepts anything, `video.cut` wants a text `media`.
+struct Directory;
+
+impl PluginDirectory for Directory {
+    fn check_input(&self, kind: &str, input: &str) -> Result<(), InputError> {
+        let value: Value = serde_json::from_str(input).map_err(|error| InputError::NotJson(error.to_string()))?;
+        match kind {
+            "echo" => Ok(()),
+            "video.cut" if value["media"].is_string() => Ok(()),
+            "video.cut" => Err(InputError::Mismatch {
+                kind: kind.to_owned(),
+                violations: vec![("/media".to_owned(), "is not of type \"string\"".to_owned())],
+            }),
+            _ => Err(InputError::UnknownKind {
+                kind: kind.to_owned(),
+                known: vec!["echo".to_owned(), "video.cut".to_owned()],
+            }),
+        }
+    }
+
+    fn list(&self) -> Vec<PluginInfo> {
+        let kind = KindInfo {
+            name: "echo".to_owned(),
+            summary: "Returns its input".to_owned(),
+            input_schema: Some(r#"{"type": "object"}"#.to_owned()),
+            output_schema: None,
+            plugin: "echo".to_owned(),
+            concurrency: 4,
+        };
+        let live = GenerationInfo {
+            digest: DIGEST,
+            version: "1.0.0".to_owned(),
+            summary: "Echo".to_owned(),
+            roles: vec!["executor"],
+            kinds: vec![kind],
+            grants: vec!["log".to_owned()],
+            loaded_at: Timestamp::from_millis(1_000),
+            running: 1,
+        };
+        let error = LoadFailure { at: Timestamp::from_millis(2_000), digest: None, message: "half a file".to_owned() };
+        let echo = PluginInfo { name: "echo".to_owned(), live: Some(live), draining: vec![(DIGEST, 2)], error: None };
+        let bad = PluginInfo { name: "bad".to_owned(), live: None, draining: Vec::new(), error: Some(error) };
+        vec![echo, bad]
+    }
+}
+
+/// Lines of logs; an offset is a number of lines.
+#[derive(Default)]
+pub(super) struct Logs(Mutex<HashMap<TaskId, Vec<String>>>);
+
+impl Logs {
+    pub(super) fn append(&self, task: TaskId, line: &str) {
+        self.0.lock().unwrap().entry(task).or_default().push(line.to_owned());
+    }
+}
+
+#[async_trait]
+impl LogReader for Logs {
+    async fn read(&self, task: TaskId, offset: u64, max_bytes: usize) -> std::io::Result<LogPage> {
+        let logs = self.0.lock().unwrap();
+        let all = logs.get(&task).map_or(&[][..], Vec::as_slice);
+        let from = usize::try_from(offset).unwrap().min(all.len());
+        let lines = all[from..].iter().take((max_bytes / 16).max(1)).cloned().collect::<Vec<_>>();
+        Ok(LogPage { next_offset: (from + lines.len()) as u64, lines })
+    }
+}
+
+pub(super) struct Api {
+    pub(super) router: Router,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) state: AppState,
+    pub(super) logs: Arc<Logs>,
+    pub(super) dir: tempfile::TempDir,
+}
+
+impl Api {
+    pub(super) async fn new() -> Self {
+        Self::with(Settings::default()).await
+    }
+
+    pub(super) async fn with(settings: Settings) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().to_owned();
+        let store: Arc<dyn Store> = tokio::task::spawn_blocking(move || super::open_store(&path)).await.unwrap();
+        let media = super::open_library(dir.path(), Arc::clone(&store)).await;
+        let logs = Arc::<Logs>::default();
+        let state = AppState {
+            store: Arc::clone(&store),
+            plugins: Arc::new(Directory),
+            media,
+            logs: Arc::clone(&logs) as Arc<dyn LogReader>,
+            limiter: ConnectionLimiter::new(settings.limits),
+            settings,
+            info: HostInfo {
+                version: "1.2.3",
+                wasmtime: "48.0.0",
+                boot: BOOT,
+                started_at: Timestamp::from_millis(1_000),
+            },
+            readiness: Arc::default(),
+            stop: CancellationToken::new(),
+        };
+        Self { router: router(state.clone()), store, state, logs, dir }
+    }
+
+    /// Sends a request as a client on this machine would.
+    pub(super) async fn send(&self, mut request: Request<Body>) -> Answer {
+        if !request.headers().contains_key(header::HOST) && request.uri().authority().is_none() {
+            request.headers_mut().insert(header::HOST, "localhost:7420".parse().unwrap());
+        }
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        Answer { status: parts.status, headers: parts.headers, body }
+    }
+
+    pub(super) async fn call(&self, method: Method, uri: &str) -> Answer {
+        self.send(Request::builder().method(method).uri(uri).body(Body::empty()).unwrap()).await
+    }
+
+    pub(super) async fn get(&self, uri: &str) -> Answer {
+        self.call(Method::GET, uri).await
+    }
+
+    pub(super) async fn post(&self, uri: &str) -> Answer {
+        self.call(Method::POST, uri).await
+    }
+
+    pub(super) async fn post_json(&self, uri: &str, body: impl Into<Body>) -> Answer {
+        let request = Request::post(uri).header(header::CONTENT_TYPE, "application/json");
+        self.send(request.body(body.into()).unwrap()).await
+    }
+
+    /// Creates a task and answers its id.
+    pub(super) async fn enqueue(&self, body: &'static str) -> TaskId {
+        let answer = self.post_json("/v1/tasks", body).await;
+        assert_eq!(answer.status, StatusCode::CREATED, "{answer:?}");
+        answer.json()["id"].as_str().unwrap().parse().unwrap()
+    }
+
+    /// Claims one due task of `kind`, as a runner would.
+    pub(super) async fn claim(&self, kind: &str) -> TaskId {
+        let room = GenerationRoom { kinds: vec![kind.to_owned()], room: 1, digest: DIGEST };
+        let lease_until = now().plus_millis(60_000);
+        let request = ClaimRequest { rooms: vec![room], limit: 1, boot: BOOT, lease_until };
+        self.store.claim(request, now()).await.unwrap().claimed[0].id
+    }
+
+    /// Ends the running attempt of a task.
+    pub(super) async fn finish(&self, id: TaskId, outcome: Outcome) -> Task {
+        let attempt = self.store.task(id).await.unwrap().unwrap().status.attempt;
+        self.store.finish(Finish { id, attempt, outcome, jitter: 0.5 }, now()).await.unwrap()
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+}
+
+impl Answer {
+    pub(super) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    pub(super) fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
+
+    pub(super) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    /// Asserts a status and the body of a problem, whole; `<…>` in the expectation stands for what varies.
+    #[track_caller]
+    pub(super) fn is_problem(&self, status: u16, expected: &str) {
+        assert_eq!(self.status.as_u16(), status, "{self:?}");
+        assert_eq!(self.header("content-type"), "application/problem+json");
+        assert_eq!(self.text(), expected);
+    }
+}
