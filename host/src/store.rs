@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use tokio::sync::{broadcast, watch};
 
 pub use self::request::{
-    Claim, ClaimRequest, Claimed, Dispatched, Enqueued, EventPage, Finish, GenerationRoom, Heartbeat, KindCount,
+    Claim, ClaimRequest, Claimed, Dispatched, Enqueued, EventPage, Expected, Finish, GenerationRoom, Heartbeat, KindCount,
     MediaQuery, MediaRecord, MediaStatus, NewMedia, Page, Retention, StateEntry, StateWrite, Swapped, TaskQuery,
 };
 use crate::event::Event;
