@@ -55,24 +55,24 @@ async fn through_host(live: &Live, media: &str, accuracy: &str) -> (Duration, Op
     let begin = Instant::now();
     let id = live.enqueue("video.cut", &input).await;
     let mut pace = tokio::time::interval(Duration::from_millis(2));
-    let mut line = None;
+    let mut command = None;
     let ended = live.wait(&id);
     tokio::pin!(ended);
     let task = loop {
         tokio::select! {
             biased;
             task = &mut ended => break task,
-            _ = pace.tick(), if line.is_none() => line = spied(),
+            _ = pace.tick(), if command.is_none() => command = spied(),
         }
     };
     let took = begin.elapsed();
     assert_eq!(task["state"], "succeeded", "{task:#}");
-    (took, line)
+    (took, command)
 }
 
 /// The same command with the same file, its output elsewhere.
-fn bare(line: &[String], clip: &Path, folder: &Path) -> Duration {
-    let (program, rest) = line.split_first().unwrap();
+fn bare(command: &[String], clip: &Path, folder: &Path) -> Duration {
+    let (program, rest) = command.split_first().unwrap();
     let (_, arguments) = rest.split_last().unwrap();
     let begin = Instant::now();
     let status = Command::new(program)
@@ -92,13 +92,13 @@ async fn compare(report: &mut Report, live: &Live, accuracy: &str) {
     let upload = live.client.post(format!("{}/v1/media?name=clip.mp4", live.base)).header("content-type", "video/mp4");
     let media: serde_json::Value = upload.body(bytes).send().await.unwrap().json().await.unwrap();
     let media = media["id"].as_str().unwrap();
-    let (mut hosts, mut bares, mut line) = (Vec::new(), Vec::new(), None);
+    let (mut hosts, mut bares, mut command) = (Vec::new(), Vec::new(), None);
     for _ in 0..ROUNDS {
         let (took, seen) = through_host(live, media, accuracy).await;
         hosts.push(took);
-        line = line.or(seen);
-        let line = line.as_deref().expect("ffmpeg was seen at work");
-        bares.push(bare(line, &clip, live.scratch()));
+        command = command.or(seen);
+        let command = command.as_deref().expect("ffmpeg was seen at work");
+        bares.push(bare(command, &clip, live.scratch()));
     }
     let (host, bare) = (quantile(&mut hosts, 0.5), quantile(&mut bares, 0.5));
     report.add("cut", &format!("{accuracy}_bare"), bare.as_secs_f64(), "s", None);

@@ -72,14 +72,10 @@ pub(crate) fn run(report: &mut Report) {
         let (process, cold) = start(dir.path(), &client).await;
         drop(process);
         let mut warm = Vec::new();
-        let mut last = None;
         for _ in 0..STARTS {
-            last = None;
-            let (process, took) = start(dir.path(), &client).await;
-            warm.push(took);
-            last = Some(process);
+            warm.push(start(dir.path(), &client).await.1);
         }
-        let process = last.expect("it was started");
+        let (process, _) = start(dir.path(), &client).await;
         report.add("idle", "start_cold", millis(cold), "ms", None);
         report.add("idle", "start_warm_p50", millis(quantile(&mut warm, 0.5)), "ms", None);
         report.add("idle", "start_warm_max", millis(quantile(&mut warm, 1.0)), "ms", None);

@@ -16,7 +16,7 @@ const KIND: &str = "log";
 
 /// The log port hears a guest as soon as it runs: no clock of the host is asked.
 async fn measure() -> (Vec<std::time::Duration>, Vec<std::time::Duration>) {
-    let (heard, mut hears) = mpsc::unbounded_channel::<(TaskId, Instant)>();
+    let (heard, mut starts_of_guests) = mpsc::unbounded_channel::<(TaskId, Instant)>();
     let heard = Mutex::new(heard);
     let on_log = move |task| {
         // Nobody listens any more at the end.
@@ -29,12 +29,12 @@ async fn measure() -> (Vec<std::time::Duration>, Vec<std::time::Duration>) {
         let mut ended = Ends::of(&rig.store);
         let begin = Instant::now();
         let enqueued = rig.store.enqueue(vec![NewTask::new(KIND, "{}")], now()).await.unwrap();
-        let (task, at) = hears.recv().await.unwrap();
+        let (task, at) = starts_of_guests.recv().await.unwrap();
         assert_eq!(task, enqueued[0].id);
         starts.push(at - begin);
         ended.all(1).await.unwrap();
         ends.push(begin.elapsed());
-        while hears.try_recv().is_ok() {}
+        while starts_of_guests.try_recv().is_ok() {}
     }
     shutdown.stop.cancel();
     runner.await.unwrap();

@@ -2,6 +2,8 @@
 //!
 //! Without names, everything runs. One file a bench; each adds rows to the [`report::Report`].
 
+#![expect(clippy::unwrap_used, reason = "a measurement that cannot go on has failed")]
+
 mod cut;
 mod guest;
 mod idle;
@@ -16,8 +18,11 @@ mod store;
 
 use report::Report;
 
+/// Adds its rows.
+type Bench = fn(&mut Report);
+
 /// Benches by name, in the order of their runs.
-const BENCHES: &[(&str, fn(&mut Report))] = &[
+const BENCHES: &[(&str, Bench)] = &[
     ("store", store::store),
     ("guest", guest::run),
     ("pipeline", pipeline::run),

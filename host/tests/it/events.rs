@@ -125,7 +125,7 @@ async fn a_position_that_is_none_is_refused_or_reset() {
             let first = Events::of(answer).next().await.unwrap();
             assert_eq!(first.name, "reset", "{position}: {first:?}");
         } else {
-            assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "{position}");
+            assert!(answer.status().is_client_error(), "{position}: {}", answer.status());
         }
     }
     host.stop().await;

@@ -105,12 +105,12 @@ async fn raw_paths_with_dots_do_not_leave_the_library() {
     let address = host.base().trim_start_matches("http://").to_owned();
     for path in ["/v1/media/../../../../etc/passwd", "/v1/media/../etc/passwd/content", "/../../etc/passwd", "/v1/media/\0/content"] {
         let mut stream = TcpStream::connect(&address).await.unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut text = Vec::new();
         timeout(PATIENCE, stream.read_to_end(&mut text)).await.unwrap().unwrap();
         let text = String::from_utf8_lossy(&text);
-        assert!(text.starts_with("HTTP/1.1 4") && !text.contains("root:"), "{path:?}: {text}");
+        assert!(text.starts_with("HTTP/1.1 40") && !text.contains("root:"), "{path:?}: {text}");
     }
     host.stop().await;
 }
@@ -158,7 +158,7 @@ async fn s7_an_upload_that_breaks_off_leaves_nothing() {
     let address = host.base().trim_start_matches("http://").to_owned();
     for head in ["content-length: 1000000", "transfer-encoding: chunked"] {
         let mut stream = TcpStream::connect(&address).await.unwrap();
-        let request = format!("POST /v1/media?name=a.mp4 HTTP/1.1\r\nhost: x\r\ncontent-type: video/mp4\r\n{head}\r\n\r\n");
+        let request = format!("POST /v1/media?name=a.mp4 HTTP/1.1\r\nhost: localhost\r\ncontent-type: video/mp4\r\n{head}\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         stream.write_all(b"4000\r\n").await.unwrap();
         stream.write_all(&[7; 0x4000]).await.unwrap();
