@@ -66,12 +66,7 @@ fn unsatisfiable(size: u64) -> Result<Problem, Problem> {
 }
 
 /// What every answer about a file has in common.
-fn answer(
-    status: StatusCode,
-    record: &MediaRecord,
-    validators: &Validators,
-    body: Body,
-) -> Result<Response, Problem> {
+fn answer(status: StatusCode, record: &MediaRecord, validators: &Validators, body: Body) -> Result<Response, Problem> {
     let value = |text: &str| HeaderValue::try_from(text).map_err(Problem::internal);
     let mut response = Response::new(body);
     *response.status_mut() = status;
@@ -93,7 +88,7 @@ fn answer(
 /// The bytes from `start` up to `end`, read as they are asked for. A file that is shorter than its
 /// record ends the response with an error, so that the client does not take it for whole.
 fn chunks(file: File, start: u64, end: u64) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
-    futures_util::stream::unfold((Arc::new(file), start), async move |(file, at)| {
+    futures_util::stream::unfold((Arc::new(file), start), move |(file, at)| async move {
         let length = usize::try_from(CHUNK_BYTES.min(end.checked_sub(at)?)).ok().filter(|length| *length > 0)?;
         let reader = Arc::clone(&file);
         let read = tokio::task::spawn_blocking(move || {
