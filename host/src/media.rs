@@ -24,6 +24,7 @@ use crate::store::{MediaQuery, MediaRecord, MediaStatus, NewMedia, Page, Store, 
 use crate::task::TaskId;
 use crate::time::Timestamp;
 use bytes::Bytes;
+use futures_util::future::try_join_all;
 
 /// Names that one step of the sweep holds in memory.
 const SWEEP_STEP: usize = 256;
@@ -253,11 +254,10 @@ impl Library {
                 return Ok(());
             }
             walk = rest;
-            for id in ids {
-                if self.store.media(&id.to_string()).await?.is_none() {
-                    tracing::info!(%id, "removing a file without a record");
-                    self.unlink(id).await;
-                }
+            let records = try_join_all(ids.iter().map(async |id| self.store.media(&id.to_string()).await)).await?;
+            for (id, _) in ids.into_iter().zip(records).filter(|(_, record)| record.is_none()) {
+                tracing::info!(%id, "removing a file without a record");
+                self.unlink(id).await;
             }
         }
     }
