@@ -1,0 +1,163 @@
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::*;
+use crate::plugin::ports::{LogLevel, LogSource};
+use crate::time::Timestamp;
+
+fn line(message: &str) -> LogLine {
+    LogLine {
+        at: Timestamp::from_millis(1_700_000_000_123),
+        attempt: 2,
+        level: LogLevel::Info,
+        source: LogSource::Log,
+        message: message.to_owned(),
+        fields: vec![("key".to_owned(), "va\"lue".to_owned())],
+    }
+}
+
+fn all(logs: &TaskLogs, task: TaskId) -> Vec<Value> {
+    let page = logs.read(task, 0, MAX_PAGE_BYTES).unwrap();
+    assert!(page.eof);
+    page.lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn text(line: &Value, field: &str) -> String {
+    line[field].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn lines_are_written_and_read_in_slices() {
+    let dir = tempfile::tempdir().unwrap();
+    let logs = TaskLogs::open(dir.path(), 1 << 20).unwrap();
+    let task = TaskId::generate();
+    assert_eq!(logs.read(task, 7, 100).unwrap(), LogPage { lines: vec![], next_offset: 0, eof: true });
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "no file before the first line");
+    for number in 0..10 {
+        logs.append(task, line(&format!("number {number}\nline")));
+    }
+    let first = logs.read(task, 0, 1).unwrap();
+    assert_eq!(first.lines.len(), 1, "at least one line");
+    assert_eq!(
+        first.lines[0],
+        r#"{"at":"2023-11-14T22:13:20.123Z","attempt":2,"level":"info","source":"log","message":"number 0\nline","fields":{"key":"va\"lue"}}"#
+    );
+    assert!(!first.eof);
+    let (mut offset, mut seen) = (0, 0);
+    loop {
+        let page = logs.read(task, offset, 300).unwrap();
+        seen += page.lines.len();
+        offset = page.next_offset;
+        if page.eof {
+            break;
+        }
+        assert_eq!(page.lines.len(), 2);
+    }
+    assert_eq!(seen, 10);
+    // Nothing new, then one more.
+    let page = logs.read(task, offset, 300).unwrap();
+    assert!(page.lines.is_empty() && page.eof && page.next_offset == offset);
+    logs.append(task, line("late"));
+    assert_eq!(logs.read(task, offset, 300).unwrap().lines.len(), 1);
+    // An offset inside of a line starts with the next one; one beyond the end is the end.
+    assert_eq!(logs.read(task, 1, MAX_PAGE_BYTES).unwrap().lines.len(), 10);
+    assert!(logs.read(task, u64::MAX, 300).unwrap().lines.is_empty());
+    logs.remove(task).unwrap();
+    logs.remove(task).unwrap();
+    assert!(all(&logs, task).is_empty());
+}
+
+#[test]
+fn a_full_log_counts_what_it_drops_also_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let task = TaskId::generate();
+    let cap = 4096;
+    let logs = TaskLogs::open(dir.path(), cap).unwrap();
+    for _ in 0..1000 {
+        logs.append(task, line("flood"));
+    }
+    let lines = all(&logs, task);
+    let kept = lines.len() - 1;
+    assert!(kept > 20);
+    assert_eq!(text(&lines[kept], "source"), "host");
+    let message = |dropped: usize| format!("the log is full: {dropped} further lines were dropped");
+    assert_eq!(text(&lines[kept], "message"), message(1000 - kept));
+    logs.append(task, line("flood"));
+    drop(logs);
+    let logs = TaskLogs::open(dir.path(), cap).unwrap();
+    for _ in 0..5 {
+        logs.append(task, line("x"));
+    }
+    let lines = all(&logs, task);
+    assert_eq!(lines.len(), kept + 1);
+    assert_eq!(text(&lines[kept], "message"), message(1006 - kept));
+    assert!(fs::metadata(logs.path(task)).unwrap().len() <= cap);
+}
+
+#[test]
+fn a_guest_cannot_fake_the_last_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let task = TaskId::generate();
+    let mut fake = line(&"x".repeat(400));
+    fake.fields = vec![("dropped".to_owned(), "7".to_owned())];
+    let logs = TaskLogs::open(dir.path(), 1 << 20).unwrap();
+    logs.append(task, fake);
+    drop(logs);
+    let logs = TaskLogs::open(dir.path(), 1 << 20).unwrap();
+    logs.append(task, line("next"));
+    assert_eq!(text(&all(&logs, task)[1], "message"), "next");
+}
+
+#[test]
+fn half_a_line_left_by_a_crash_is_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let task = TaskId::generate();
+    let logs = TaskLogs::open(dir.path(), 1 << 20).unwrap();
+    logs.append(task, line("whole"));
+    let path = logs.path(task);
+    drop(logs);
+    let mut bytes = fs::read(&path).unwrap();
+    bytes.extend_from_slice(b"{\"at\":\"20");
+    fs::write(&path, bytes).unwrap();
+    let logs = TaskLogs::open(dir.path(), 1 << 20).unwrap();
+    assert_eq!(logs.read(task, 0, 1000).unwrap().lines.len(), 1, "only whole lines are answered");
+    logs.append(task, line("next"));
+    let messages: Vec<_> = all(&logs, task).iter().map(|line| text(line, "message")).collect();
+    assert_eq!(messages, ["whole", "next"]);
+}
+
+#[test]
+fn a_huge_line_is_cut() {
+    let dir = tempfile::tempdir().unwrap();
+    let logs = TaskLogs::open(dir.path(), 1 << 20).unwrap();
+    let task = TaskId::generate();
+    logs.append(task, line(&"\u{1}é".repeat(100_000)));
+    logs.append(task, line("next"));
+    let lines = all(&logs, task);
+    assert!(text(&lines[0], "message").starts_with("\u{1}é\u{1}"));
+    assert!(lines[0]["fields"]["truncated"].is_string());
+    assert_eq!(text(&lines[1], "message"), "next");
+}
+
+#[test]
+fn many_tasks_share_few_open_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let logs = Arc::new(TaskLogs::open(dir.path(), 1 << 20).unwrap());
+    let tasks: Vec<TaskId> = (0..300).map(|_| TaskId::generate()).collect();
+    std::thread::scope(|scope| {
+        for writer in 0..4 {
+            let (logs, tasks) = (Arc::clone(&logs), &tasks);
+            scope.spawn(move || {
+                for task in tasks {
+                    logs.append(*task, line(&format!("from {writer}")));
+                }
+            });
+        }
+    });
+    for task in &tasks {
+        assert_eq!(all(&logs, *task).len(), 4);
+    }
+    let open: usize = logs.shards.iter().map(|shard| shard.lock().unwrap().len()).sum();
+    assert!(open <= SHARDS * OPEN_PER_SHARD);
+}

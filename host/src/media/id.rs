@@ -1,0 +1,67 @@
+//! Names of files.
+
+use std::fmt;
+
+use uuid::Uuid;
+
+/// Identifies a file of the library: a UUID version 7, so ids sort by the time of creation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MediaId(Uuid);
+
+impl MediaId {
+    /// A new id; ids made by one process are strictly increasing.
+    pub fn generate() -> Self {
+        Self(Uuid::now_v7())
+    }
+
+    /// An id from its canonical text; other text is the name of nothing.
+    pub fn parse(text: &str) -> Option<Self> {
+        let id = Uuid::try_parse(text).ok().filter(|id| id.get_version_num() == 7)?;
+        // Only the canonical form: a second spelling would be a second name for one file.
+        let id = Self(id);
+        (id.to_string() == text).then_some(id)
+    }
+
+    /// The folder of the file, two hexadecimal digits: the random end spreads files evenly.
+    pub(super) fn shard(self) -> String {
+        let [.., last] = self.0.into_bytes();
+        format!("{last:02x}")
+    }
+}
+
+impl fmt::Display for MediaId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.as_hyphenated().fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::MediaId;
+
+    #[test]
+    fn only_the_canonical_text_is_an_id() {
+        let id = MediaId::generate();
+        let text = id.to_string();
+        assert_eq!(MediaId::parse(&text), Some(id));
+        assert!(text.ends_with(&id.shard()));
+        let long = "a".repeat(10_000);
+        for other in [
+            "",
+            "..",
+            "../../etc/passwd",
+            "%2e%2e%2f",
+            "\0",
+            &long,
+            &text.to_uppercase(),
+            &text.replace('-', ""),
+            &format!("{{{text}}}"),
+            &format!("urn:uuid:{text}"),
+            &format!("{text}\0"),
+            &format!("{text}/"),
+            "67e55044-10b1-426f-9247-bb680e5fe0c8",
+        ] {
+            assert_eq!(MediaId::parse(other), None, "{other}");
+        }
+    }
+}

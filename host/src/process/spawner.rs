@@ -1,0 +1,131 @@
+//! The thread that starts every child.
+//!
+//! A thread of its own, because Linux ties a child's death signal to the *thread* that started it:
+//! `setpriv --pdeathsig KILL` then makes the kernel end the children of a host that was killed.
+//! Where `setpriv` cannot do that, children of a killed host run to their end or their limits.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::mpsc;
+use std::sync::{Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::process::Child;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+
+use super::{Command, SpawnError, Stdout};
+
+type Reply = Result<(Child, Stdout), SpawnError>;
+type Request = (Command, oneshot::Sender<Reply>);
+
+/// Where the helper that sets the death signal is looked for.
+const SETPRIV: [&str; 2] = ["/usr/bin/setpriv", "/bin/setpriv"];
+const SETPRIV_ARGS: [&str; 4] = ["--no-new-privs", "--pdeathsig", "KILL", "--"];
+
+pub(super) struct Spawner {
+    thread: Mutex<Option<(mpsc::Sender<Request>, JoinHandle<()>)>>,
+}
+
+impl Spawner {
+    pub(super) fn start(runtime: Handle) -> io::Result<Self> {
+        let (requests, inbox) = mpsc::channel::<Request>();
+        let thread = std::thread::Builder::new().name("spawner".to_owned()).spawn(move || {
+            let helper = helper();
+            let _context = runtime.enter();
+            while let Ok((command, reply)) = inbox.recv() {
+                // A child that nobody takes is killed when it is dropped.
+                let _ = reply.send(start(command, helper.as_deref()));
+            }
+        })?;
+        Ok(Self { thread: Mutex::new(Some((requests, thread))) })
+    }
+
+    pub(super) async fn spawn(&self, command: Command) -> Reply {
+        let (reply, answer) = oneshot::channel();
+        let sent = match &*self.thread.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some((requests, _)) => requests.send((command, reply)).is_ok(),
+            None => false,
+        };
+        if !sent {
+            return Err(SpawnError::Stopped);
+        }
+        answer.await.unwrap_or(Err(SpawnError::Stopped))
+    }
+
+    /// Ends the thread and, with it, children that are still there.
+    pub(super) fn stop(&self) {
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some((requests, thread)) = thread {
+            drop(requests);
+            if thread.join().is_err() {
+                tracing::error!("the thread that starts processes panicked");
+            }
+        }
+    }
+}
+
+impl Drop for Spawner {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// A `setpriv` that knows the death signal.
+fn helper() -> Option<PathBuf> {
+    let path = SETPRIV.iter().map(PathBuf::from).find(|path| path.is_file())?;
+    let works = std::process::Command::new(&path)
+        .args(SETPRIV_ARGS)
+        .arg(&path)
+        .arg("--version")
+        .env_clear()
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success());
+    works.then_some(path)
+}
+
+fn start(command: Command, helper: Option<&Path>) -> Reply {
+    let Command { program, args, stdin, cwd, limits, stdout, stderr_tail_bytes: _ } = command;
+    if !program.is_absolute() || !program.is_file() {
+        return Err(SpawnError::NotFound(program));
+    }
+    let mut system = match helper {
+        Some(helper) => {
+            let mut system = tokio::process::Command::new(helper);
+            system.args(SETPRIV_ARGS).arg(&program);
+            system
+        }
+        None => tokio::process::Command::new(&program),
+    };
+    let output = if matches!(stdout, Stdout::Discard) { Stdio::null() } else { Stdio::piped() };
+    system
+        .args(args)
+        .env_clear()
+        .env("LC_ALL", "C")
+        .current_dir(cwd)
+        .stdin(stdin.map_or_else(Stdio::null, Stdio::from))
+        .stdout(output)
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .kill_on_drop(true);
+    let refused = |source| SpawnError::Refused { program: program.clone(), source };
+    let child = system.spawn().map_err(refused)?;
+    if let Some(group) = group_of(&child)
+        && let Err(error) = limits.apply(group)
+    {
+        // An unbounded child is not run. It is reaped by the runtime after it is dropped.
+        let _ = kill_process_group(group, Signal::KILL);
+        return Err(refused(error));
+    }
+    Ok((child, stdout))
+}
+
+/// The group that a child leads, until it is reaped.
+pub(super) fn group_of(child: &Child) -> Option<Pid> {
+    child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw)
+}
