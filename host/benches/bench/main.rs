@@ -7,8 +7,11 @@ mod store;
 
 use report::Report;
 
+/// Measures something and reports it.
+type Bench = fn(&mut Report);
+
 /// Benches by name, in the order of their runs.
-const BENCHES: &[(&str, fn(&mut Report))] = &[("store", store::store)];
+const BENCHES: &[(&str, Bench)] = &[("store", store::store)];
 
 fn main() -> std::io::Result<()> {
     let mut names = Vec::new();
