@@ -3,7 +3,10 @@
 //! Every verb is one commit: it answers after the change is durable (invariant I15), and its
 //! events are published after that (I2). Reads see durable state only.
 
+#[cfg(test)]
+mod conformance;
 pub mod request;
+pub mod sled;
 
 use std::sync::Arc;
 
@@ -11,8 +14,8 @@ use async_trait::async_trait;
 use tokio::sync::{broadcast, watch};
 
 pub use self::request::{
-    Claim, ClaimRequest, Claimed, Dispatched, Enqueued, EventPage, Finish, Heartbeat, KindCount, KindRoom, MediaQuery,
-    MediaRecord, MediaStatus, NewMedia, Page, Retention, StateEntry, StateWrite, Swapped, TaskQuery,
+    Claim, ClaimRequest, Claimed, Dispatched, Enqueued, EventPage, Finish, GenerationRoom, Heartbeat, KindCount,
+    MediaQuery, MediaRecord, MediaStatus, NewMedia, Page, Retention, StateEntry, StateWrite, Swapped, TaskQuery,
 };
 use crate::event::Event;
 use crate::schedule::{Schedule, ScheduleSpec};

@@ -17,12 +17,12 @@ pub struct Enqueued {
     pub duplicate: bool,
 }
 
-/// How many attempts of one kind may start.
+/// How many attempts of one generation may start.
 #[derive(Clone, Debug)]
-pub struct KindRoom {
-    /// The kind.
-    pub kind: String,
-    /// Claims of this kind at most.
+pub struct GenerationRoom {
+    /// The kinds that it executes.
+    pub kinds: Vec<String>,
+    /// Claims of these kinds together, at most.
     pub room: u32,
     /// The generation that will run them.
     pub digest: Digest,
@@ -31,8 +31,8 @@ pub struct KindRoom {
 /// Asks for due tasks.
 #[derive(Clone, Debug)]
 pub struct ClaimRequest {
-    /// Kinds that can run now; tasks of other kinds wait.
-    pub kinds: Vec<KindRoom>,
+    /// Generations that can run something now; tasks of other kinds wait.
+    pub rooms: Vec<GenerationRoom>,
     /// Claims in all, at most.
     pub limit: u32,
     /// The host start that takes the leases.

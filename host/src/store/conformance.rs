@@ -1,0 +1,142 @@
+//! The suite that every store passes. [`conformance_tests`] turns it into tests over a [`Harness`].
+
+pub(crate) mod claims;
+pub(crate) mod events;
+pub(crate) mod media;
+pub(crate) mod model;
+pub(crate) mod plan;
+pub(crate) mod schedules;
+pub(crate) mod state;
+pub(crate) mod tasks;
+
+use std::sync::Arc;
+
+use super::request::{Claim, ClaimRequest, Enqueued, Finish, GenerationRoom};
+use super::{Store, StoreError};
+use crate::retry::Backoff;
+use crate::task::{BootId, Digest, Failure, NewTask, Outcome, Task, TaskId};
+use crate::time::Timestamp;
+
+/// One empty data directory, opened again and again.
+pub(crate) trait Harness {
+    /// Opens it for the host start `boot` with at most `max_live` queued and running tasks.
+    fn open(&self, boot: u64, max_live: u64, now: Timestamp) -> Arc<dyn Store>;
+}
+
+/// What most checks do with the bound.
+pub(crate) const MANY: u64 = 1_000;
+/// How long a lease lasts in checks, in milliseconds.
+pub(crate) const LEASE_MS: u64 = 100;
+
+/// An instant.
+pub(crate) fn at(millis: u64) -> Timestamp {
+    Timestamp::from_millis(millis)
+}
+
+/// The generation that runs everything here.
+pub(crate) fn digest() -> Digest {
+    Digest([7; 32])
+}
+
+/// A task of kind `echo` that is tried again at once.
+pub(crate) fn new_task() -> NewTask {
+    NewTask { backoff: Backoff { base_ms: 0, cap_ms: 0 }, ..NewTask::new("echo", "{}") }
+}
+
+/// Creates one task.
+pub(crate) async fn add(store: &dyn Store, new: NewTask, now: u64) -> TaskId {
+    let added = store.enqueue(vec![new], at(now)).await.unwrap();
+    let [Enqueued { id, duplicate: false }] = added[..] else { panic!("not one new task: {added:?}") };
+    id
+}
+
+/// A claim of these kinds.
+pub(crate) fn request(kinds: &[&str], limit: u32, now: u64) -> ClaimRequest {
+    let kinds = kinds.iter().map(|kind| (*kind).to_owned()).collect();
+    let rooms = vec![GenerationRoom { kinds, room: limit, digest: digest() }];
+    ClaimRequest { rooms, limit, boot: BootId(1), lease_until: at(now + LEASE_MS) }
+}
+
+/// Claims tasks of kind `echo`.
+pub(crate) async fn claim(store: &dyn Store, limit: u32, now: u64) -> Claim {
+    store.claim(request(&["echo"], limit, now), at(now)).await.unwrap()
+}
+
+/// Claims exactly one task of kind `echo`, and answers it with its attempt number.
+pub(crate) async fn claim_one(store: &dyn Store, now: u64) -> (TaskId, u32) {
+    let claimed = claim(store, 1, now).await.claimed;
+    let [one] = &claimed[..] else { panic!("not one claim: {claimed:?}") };
+    (one.id, one.status.attempt)
+}
+
+/// Ends an attempt.
+pub(crate) async fn finish(
+    store: &dyn Store,
+    (id, attempt): (TaskId, u32),
+    outcome: Outcome,
+    now: u64,
+) -> Result<Task, StoreError> {
+    store.finish(Finish { id, attempt, outcome, jitter: 0.5 }, at(now)).await
+}
+
+/// A good end without an outbox.
+pub(crate) fn success() -> Outcome {
+    Outcome::Succeeded { output: "{}".to_owned(), outbox: Vec::new() }
+}
+
+/// A bad end that is tried again after `after_ms`.
+pub(crate) fn failure(after_ms: u64) -> Outcome {
+    Outcome::Retry { failure: Failure::new("busy", "come again"), after_ms: Some(after_ms) }
+}
+
+/// A task's state by name.
+pub(crate) async fn state_of(store: &dyn Store, id: TaskId) -> &'static str {
+    store.task(id).await.unwrap().unwrap().status.state.name()
+}
+
+/// Makes a test of each check; `$harness` makes a fresh [`Harness`].
+macro_rules! conformance_tests {
+    ($harness:expr) => {
+        $crate::store::conformance::conformance_tests! { $harness;
+            claims::i3_a_stale_attempt_changes_nothing,
+            claims::i4_an_expired_lease_requeues_and_a_heartbeat_keeps_it,
+            claims::i4_i5_attempts_of_an_older_start_are_taken_back_as_crashes,
+            claims::i5_the_third_crash_parks_a_task,
+            claims::i14_an_interrupted_attempt_is_not_counted,
+            claims::claims_go_by_priority_then_due_time_within_the_rooms,
+            claims::kinds_of_one_generation_share_its_room,
+            claims::next_due_names_the_next_instant,
+            events::i2_events_follow_the_order_of_commits_and_only_after_them,
+            events::i2_a_reader_resumes_and_is_told_of_a_gap,
+            media::media_is_trashed_restored_and_purged,
+            media::i15_media_survives_a_restart,
+            media::purgeable_media_is_found_among_live_ones,
+            schedules::declaring_keeps_progress_and_drops_the_rest,
+            schedules::i12_a_nominal_time_fires_once_with_its_task,
+            schedules::i13_a_cursor_and_its_tasks_are_one_commit,
+            state::writes_are_conditional_and_versions_never_return,
+            state::the_quota_counts_what_is_there_and_expired_entries_give_way,
+            state::a_scan_stays_within_its_plugin_and_prefix,
+            tasks::i1_an_outbox_is_created_with_the_end_of_its_task,
+            tasks::i8_enqueue_is_all_or_none,
+            tasks::i8_history_is_pruned_by_count_and_age,
+            tasks::i15_what_was_acknowledged_is_there_after_a_restart,
+            tasks::a_cancelled_task_ends_or_is_asked_to,
+            tasks::a_checkpoint_belongs_to_the_attempt_and_goes_with_the_task,
+            tasks::a_closed_store_says_so,
+            tasks::a_redriven_task_starts_over,
+            tasks::a_unique_key_is_held_while_its_task_lives,
+            tasks::listings_are_newest_first_and_go_on,
+            tasks::wakeups_announce_work,
+        }
+    };
+    ($harness:expr; $($module:ident :: $check:ident,)*) => {
+        $(
+            #[tokio::test]
+            async fn $check() {
+                crate::store::conformance::$module::$check(&$harness).await;
+            }
+        )*
+    };
+}
+pub(crate) use conformance_tests;

@@ -1,0 +1,376 @@
+//! A store as plain as can be, and a run that compares one with it verb by verb.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::plan::{KINDS, Step, progress};
+use super::{Harness, LEASE_MS, at, digest};
+use crate::event::{Change, Event, TaskChange};
+use crate::store::request::{
+    ClaimRequest, Enqueued, Finish, GenerationRoom, Heartbeat, KindCount, Retention, TaskQuery,
+};
+use crate::store::{Store, StoreError};
+use crate::task::{AttemptEnd, BootId, Failure, Lease, NewTask, Outcome, Spec, State, Status, Task, TaskId};
+use crate::time::Timestamp;
+
+/// Queued and running tasks at most: few, so that plans reach the bound.
+const MAX_LIVE: u64 = 12;
+
+/// Everything in one map.
+#[derive(Default)]
+struct Model {
+    tasks: BTreeMap<TaskId, Task>,
+    checkpoints: BTreeMap<TaskId, Vec<u8>>,
+    events: Vec<Event>,
+}
+
+impl Model {
+    fn emit(&mut self, id: TaskId, now: Timestamp, change: TaskChange) {
+        let task = &self.tasks[&id];
+        let (kind, attempt) = (task.spec.new.kind.clone(), task.status.attempt);
+        let seq = self.events.len() as u64 + 1;
+        self.events.push(Event { seq, at: now, change: Change::Task { id, kind, attempt, change } });
+    }
+
+    fn live(&self) -> impl Iterator<Item = &Task> {
+        self.tasks.values().filter(|task| !task.status.state.is_terminal())
+    }
+
+    fn holder(&self, key: Option<&String>) -> Option<TaskId> {
+        let key = key?;
+        self.live().find(|task| task.spec.new.unique_key.as_ref() == Some(key)).map(|task| task.id)
+    }
+
+    /// Creates the tasks in a copy of the truth, so that all or none is plain to see.
+    fn enqueue(
+        &mut self,
+        tasks: &[NewTask],
+        now: Timestamp,
+        mut next: impl FnMut() -> TaskId,
+    ) -> Option<Vec<Enqueued>> {
+        let mut added = Vec::new();
+        for new in tasks {
+            if let Some(id) = self.holder(new.unique_key.as_ref()) {
+                added.push(Enqueued { id, duplicate: true });
+                continue;
+            }
+            if self.live().count() as u64 >= MAX_LIVE {
+                return None;
+            }
+            let id = next();
+            let due_at = new.run_at.map_or(now, |run_at| run_at.max(now));
+            let spec = Arc::new(Spec { new: new.clone(), created_at: now });
+            self.tasks.insert(id, Task { id, spec, status: Status::queued(due_at) });
+            self.emit(id, now, TaskChange::Queued { due_at });
+            added.push(Enqueued { id, duplicate: false });
+        }
+        Some(added)
+    }
+
+    fn claim(&mut self, request: &ClaimRequest, now: Timestamp) -> (Vec<TaskId>, Option<Timestamp>) {
+        let room = &request.rooms[0];
+        let limit = room.room.min(request.limit) as usize;
+        let queued = |task: &Task| match task.status.state {
+            State::Queued { due_at } if room.kinds.contains(&task.spec.new.kind) => {
+                Some((u8::MAX - task.spec.new.priority, due_at, task.id))
+            }
+            State::Queued { .. }
+            | State::Running { .. }
+            | State::Succeeded { .. }
+            | State::Failed { .. }
+            | State::Cancelled { .. } => None,
+        };
+        let mut waiting: Vec<_> = self.live().filter_map(queued).collect();
+        waiting.sort_unstable();
+        let later = waiting.iter().map(|(_, due_at, _)| *due_at).filter(|due_at| *due_at > now).min();
+        let ids: Vec<_> =
+            waiting.iter().filter(|(_, due_at, _)| *due_at <= now).take(limit).map(|(_, _, id)| *id).collect();
+        let lease = Lease { boot: request.boot, until: request.lease_until, digest: room.digest };
+        for id in &ids {
+            self.tasks.get_mut(id).unwrap().status.claim(lease, now).unwrap();
+            self.emit(*id, now, TaskChange::Started { digest: room.digest });
+        }
+        let next_due = if ids.len() == limit { None } else { later };
+        (ids, next_due)
+    }
+
+    fn finish(&mut self, id: TaskId, attempt: u32, outcome: &Outcome, now: Timestamp) -> Result<(), StoreError> {
+        let task = self.tasks.get_mut(&id).ok_or(StoreError::NotFound)?;
+        let spec = Arc::clone(&task.spec);
+        task.status.settle(&spec, attempt, outcome, (now, 0.5)).map_err(|_| StoreError::Stale)?;
+        let change = match &task.status.state {
+            State::Queued { due_at } => {
+                let failure = match &task.status.history.last().unwrap().end {
+                    AttemptEnd::Failed(failure) | AttemptEnd::Crashed(failure) => Some(failure.clone()),
+                    AttemptEnd::Succeeded | AttemptEnd::Cancelled | AttemptEnd::Returned => None,
+                };
+                TaskChange::Retrying { due_at: *due_at, failure }
+            }
+            State::Running { .. } => panic!("runs after the end of its attempt"),
+            State::Succeeded { .. } => TaskChange::Succeeded,
+            State::Failed { failure, .. } => TaskChange::Failed(failure.clone()),
+            State::Cancelled { .. } => TaskChange::Cancelled,
+        };
+        if task.status.state.is_terminal() {
+            self.checkpoints.remove(&id);
+        }
+        self.emit(id, now, change);
+        Ok(())
+    }
+
+    /// Running tasks by the end of their leases.
+    fn leases(&self) -> Vec<(Timestamp, TaskId)> {
+        let lease = |task: &Task| match task.status.state {
+            State::Running { lease_until, .. } => Some((lease_until, task.id)),
+            State::Queued { .. } | State::Succeeded { .. } | State::Failed { .. } | State::Cancelled { .. } => None,
+        };
+        let mut leases: Vec<_> = self.live().filter_map(lease).collect();
+        leases.sort_unstable();
+        leases
+    }
+
+    fn crash(&mut self, id: TaskId, failure: Failure, now: Timestamp) {
+        let attempt = self.tasks[&id].status.attempt;
+        self.finish(id, attempt, &Outcome::Crashed(failure), now).unwrap();
+    }
+
+    fn prune(&mut self, max_tasks: u64, max_age_ms: u64, now: Timestamp) -> Vec<TaskId> {
+        let ended = |task: &Task| match task.status.state {
+            State::Succeeded { at, .. } | State::Failed { at, .. } | State::Cancelled { at } => Some((task.id, at)),
+            State::Queued { .. } | State::Running { .. } => None,
+        };
+        let ended: Vec<_> = self.tasks.values().filter_map(ended).collect();
+        let excess = ended.len().saturating_sub(usize::try_from(max_tasks).unwrap());
+        let gone = |(at, (_, ended_at)): &(usize, &(TaskId, Timestamp))| {
+            *at < excess || now.millis_since(*ended_at) > max_age_ms
+        };
+        let gone: Vec<_> = ended.iter().enumerate().filter(gone).map(|(_, (id, _))| *id).collect();
+        self.tasks.retain(|id, _| !gone.contains(id));
+        gone
+    }
+}
+
+/// The store under test beside the model.
+struct Run<'a, H: Harness> {
+    harness: &'a H,
+    store: Arc<dyn Store>,
+    model: Model,
+    boot: u64,
+    now: u64,
+}
+
+/// Carries a plan out on an empty store and on the model.
+pub(crate) async fn agrees(harness: &impl Harness, plan: &[Step]) {
+    let store = harness.open(1, MAX_LIVE, at(0));
+    let mut run = Run { harness, store, model: Model::default(), boot: 1, now: 0 };
+    for step in plan {
+        run.step(step).await;
+    }
+    run.compare().await;
+    run.step(&Step::Reopen).await;
+    run.compare().await;
+}
+
+impl<H: Harness> Run<'_, H> {
+    fn pick(&self, index: proptest::sample::Index) -> TaskId {
+        let ids: Vec<_> = self.model.tasks.keys().copied().collect();
+        if ids.is_empty() { TaskId::from_u128(1) } else { *index.get(&ids) }
+    }
+
+    fn attempt(&self, id: TaskId, stale: bool) -> u32 {
+        let current = self.model.tasks.get(&id).map_or(0, |task| task.status.attempt);
+        if stale { current + 1 } else { current }
+    }
+
+    async fn step(&mut self, step: &Step) {
+        let now = at(self.now);
+        match step {
+            Step::Enqueue(drafts) => self.enqueue(drafts.iter().map(|draft| draft.at(self.now)).collect()).await,
+            Step::Claim { kinds, room, limit } => self.claim(kinds, *room, *limit).await,
+            Step::Beat { task, stale, lease_ms, done } => {
+                let id = self.pick(*task);
+                self.beat(id, self.attempt(id, *stale), self.now + lease_ms, *done).await;
+            }
+            Step::Finish { task, stale, end } => {
+                let id = self.pick(*task);
+                self.finish(id, self.attempt(id, *stale), end.at(self.now)).await;
+            }
+            Step::Cancel(task) => self.cancel(self.pick(*task)).await,
+            Step::Redrive(task) => self.redrive(self.pick(*task)).await,
+            Step::Checkpoint { task, stale, byte } => {
+                let id = self.pick(*task);
+                let attempt = self.attempt(id, *stale);
+                let saved = self.store.save_checkpoint(id, attempt, vec![*byte]).await;
+                assert_eq!(saved.is_ok(), self.is_current(id, attempt));
+                if saved.is_ok() {
+                    self.model.checkpoints.insert(id, vec![*byte]);
+                }
+            }
+            Step::Reclaim => {
+                let expired = self.model.leases().into_iter().filter(|(until, _)| *until <= now);
+                let expired: Vec<_> = expired.map(|(_, id)| id).collect();
+                assert_eq!(self.store.reclaim_expired(now).await.unwrap(), expired.len());
+                for id in expired {
+                    let text = "the attempt gave no sign of life until its lease ended";
+                    self.model.crash(id, Failure::new("lease-expired", text), now);
+                }
+            }
+            Step::Prune { max_tasks, max_age_ms } => {
+                let keep = Retention { max_age_ms: *max_age_ms, max_tasks: *max_tasks, max_events: u64::MAX };
+                let mut gone = self.store.prune(keep, now).await.unwrap();
+                gone.sort_unstable();
+                assert_eq!(gone, self.model.prune(*max_tasks, *max_age_ms, now));
+            }
+            Step::Wait { millis } => self.now += millis,
+            Step::Reopen => self.reopen().await,
+        }
+    }
+
+    async fn enqueue(&mut self, tasks: Vec<NewTask>) {
+        let now = at(self.now);
+        let answer = self.store.enqueue(tasks.clone(), now).await;
+        let new: Vec<_> = answer.iter().flatten().filter(|one| !one.duplicate).map(|one| one.id).collect();
+        let (mut ids, before) = (new.into_iter(), self.model.events.len());
+        let known = self.model.tasks.clone();
+        let expected = self.model.enqueue(&tasks, now, || ids.next().unwrap_or_else(TaskId::generate));
+        if expected.is_none() {
+            self.model.tasks = known;
+            self.model.events.truncate(before);
+            assert!(matches!(answer, Err(StoreError::Full(_))), "{answer:?}");
+        } else {
+            assert_eq!(answer.ok(), expected);
+        }
+    }
+
+    async fn claim(&mut self, kinds: &[usize], room: u32, limit: u32) {
+        let now = at(self.now);
+        let kinds = kinds.iter().map(|at| KINDS[*at].to_owned()).collect();
+        let rooms = vec![GenerationRoom { kinds, room, digest: digest() }];
+        let request = ClaimRequest { rooms, limit, boot: BootId(self.boot), lease_until: at(self.now + LEASE_MS) };
+        let claim = self.store.claim(request.clone(), now).await.unwrap();
+        let (ids, next_due) = self.model.claim(&request, now);
+        assert_eq!(claim.claimed.iter().map(|one| one.id).collect::<Vec<_>>(), ids);
+        assert_eq!(claim.next_due, next_due);
+        for one in claim.claimed {
+            let task = &self.model.tasks[&one.id];
+            assert_eq!((&one.spec, &one.status), (&task.spec, &task.status));
+        }
+    }
+
+    async fn beat(&mut self, id: TaskId, attempt: u32, until: u64, done: Option<u64>) {
+        let beat = Heartbeat { id, attempt, lease_until: at(until), progress: done.map(progress) };
+        let answer = self.store.heartbeat(beat, at(self.now)).await;
+        assert_eq!(answer.is_ok(), self.is_current(id, attempt));
+        if let Ok(cancelled) = answer {
+            let status = &mut self.model.tasks.get_mut(&id).unwrap().status;
+            assert_eq!(cancelled, status.cancel_requested);
+            let is_news = done.is_some() && status.progress != done.map(progress);
+            status.beat(attempt, at(until), done.map(progress)).unwrap();
+            if is_news {
+                self.model.emit(id, at(self.now), TaskChange::Progress(progress(done.unwrap())));
+            }
+        }
+    }
+
+    async fn finish(&mut self, id: TaskId, attempt: u32, outcome: Outcome) {
+        let now = at(self.now);
+        let last = self.model.events.len() as u64;
+        let answer = self.store.finish(Finish { id, attempt, outcome: outcome.clone(), jitter: 0.5 }, now).await;
+        let (known, checkpoints) = (self.model.tasks.clone(), self.model.checkpoints.clone());
+        let mut expected = self.model.finish(id, attempt, &outcome, now);
+        if let (Ok(()), Outcome::Succeeded { outbox, .. }) = (&expected, &outcome) {
+            let told = self.store.events(last + 1, 100).await.unwrap().events;
+            let mut new = told.into_iter().filter_map(|event| match event.change {
+                Change::Task { id, change: TaskChange::Queued { .. }, .. } => Some(id),
+                Change::Task { .. } | Change::Media { .. } | Change::Schedule { .. } => None,
+            });
+            if self.model.enqueue(outbox, now, || new.next().unwrap_or_else(TaskId::generate)).is_none() {
+                expected = Err(StoreError::Full(String::new()));
+            }
+        }
+        match expected {
+            Ok(()) => assert_eq!(answer.ok().as_ref(), self.model.tasks.get(&id)),
+            Err(expected) => {
+                let name = |error: &StoreError| std::mem::discriminant(error);
+                assert_eq!(name(&answer.unwrap_err()), name(&expected));
+                (self.model.tasks, self.model.checkpoints) = (known, checkpoints);
+                self.model.events.truncate(usize::try_from(last).unwrap());
+            }
+        }
+    }
+
+    async fn cancel(&mut self, id: TaskId) {
+        let now = at(self.now);
+        let answer = self.store.request_cancel(id, now).await;
+        let Some(task) = self.model.tasks.get_mut(&id) else {
+            assert!(matches!(answer, Err(StoreError::NotFound)));
+            return;
+        };
+        if task.status.request_cancel(now) {
+            let ended = task.status.state.is_terminal();
+            self.model.emit(id, now, if ended { TaskChange::Cancelled } else { TaskChange::CancelRequested });
+            if ended {
+                self.model.checkpoints.remove(&id);
+            }
+        }
+        assert_eq!(answer.ok().as_ref(), self.model.tasks.get(&id));
+    }
+
+    async fn redrive(&mut self, id: TaskId) {
+        let now = at(self.now);
+        let answer = self.store.redrive(id, now).await;
+        let full = self.model.live().count() as u64 >= MAX_LIVE;
+        let Some(task) = self.model.tasks.get(&id) else {
+            assert!(matches!(answer, Err(StoreError::NotFound)));
+            return;
+        };
+        let taken = self.model.holder(task.spec.new.unique_key.as_ref()).is_some();
+        if !task.status.state.is_terminal() || taken {
+            assert!(matches!(answer, Err(StoreError::Conflict(_))));
+        } else if full {
+            assert!(matches!(answer, Err(StoreError::Full(_))));
+        } else {
+            self.model.tasks.get_mut(&id).unwrap().status.redrive(now);
+            self.model.emit(id, now, TaskChange::Queued { due_at: now });
+            assert_eq!(answer.ok().as_ref(), self.model.tasks.get(&id));
+        }
+    }
+
+    async fn reopen(&mut self) {
+        self.store.close().await;
+        self.boot += 1;
+        self.store = self.harness.open(self.boot, MAX_LIVE, at(self.now));
+        let mut orphans: Vec<_> = self.model.leases().into_iter().map(|(_, id)| id).collect();
+        orphans.sort_unstable();
+        for id in orphans {
+            let failure = Failure::new("host-crashed", "the host stopped while the attempt was running");
+            self.model.crash(id, failure, at(self.now));
+        }
+    }
+
+    fn is_current(&self, id: TaskId, attempt: u32) -> bool {
+        self.model
+            .tasks
+            .get(&id)
+            .is_some_and(|task| matches!(task.status.state, State::Running { .. }) && task.status.attempt == attempt)
+    }
+
+    /// Everything that can be asked.
+    async fn compare(&self) {
+        let (store, model) = (&self.store, &self.model);
+        let listed = store.tasks(TaskQuery { limit: 1_000, ..TaskQuery::default() }).await.unwrap();
+        assert_eq!(listed.items, model.tasks.values().rev().cloned().collect::<Vec<_>>());
+        assert_eq!(store.events(0, 4_096).await.unwrap().events, model.events);
+        for id in model.tasks.keys() {
+            assert_eq!(store.task(*id).await.unwrap().as_ref(), model.tasks.get(id));
+            assert_eq!(store.checkpoint(*id).await.unwrap().as_ref(), model.checkpoints.get(id));
+        }
+        let mut counts: BTreeMap<&str, KindCount> = BTreeMap::new();
+        for task in model.live() {
+            let kind = task.spec.new.kind.as_str();
+            let count = counts.entry(kind).or_insert(KindCount { kind: kind.to_owned(), queued: 0, running: 0 });
+            if matches!(task.status.state, State::Running { .. }) { count.running += 1 } else { count.queued += 1 }
+        }
+        assert_eq!(store.live_counts().await.unwrap(), counts.into_values().collect::<Vec<_>>());
+    }
+}

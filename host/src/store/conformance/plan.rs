@@ -1,0 +1,139 @@
+//! Random sequences of verbs.
+
+use proptest::prelude::*;
+use proptest::sample::Index;
+
+use super::new_task;
+use crate::task::{Failure, NewTask, Outcome, Progress};
+
+/// Kinds that occur.
+pub(crate) const KINDS: [&str; 3] = ["a", "b", "c"];
+
+/// One step of a plan. An [`Index`] picks one of the tasks known so far.
+#[derive(Clone, Debug)]
+pub(crate) enum Step {
+    Enqueue(Vec<Draft>),
+    Claim { kinds: Vec<usize>, room: u32, limit: u32 },
+    Beat { task: Index, stale: bool, lease_ms: u64, done: Option<u64> },
+    Finish { task: Index, stale: bool, end: End },
+    Cancel(Index),
+    Redrive(Index),
+    Checkpoint { task: Index, stale: bool, byte: u8 },
+    Reclaim,
+    Prune { max_tasks: u64, max_age_ms: u64 },
+    Wait { millis: u64 },
+    Reopen,
+}
+
+/// A task to be created.
+#[derive(Clone, Debug)]
+pub(crate) struct Draft {
+    kind: usize,
+    priority: u8,
+    key: Option<u8>,
+    delay_ms: Option<u64>,
+    max_attempts: u32,
+}
+
+impl Draft {
+    /// The task, created at `now`.
+    pub(crate) fn at(&self, now: u64) -> NewTask {
+        NewTask {
+            kind: KINDS[self.kind].to_owned(),
+            priority: self.priority,
+            unique_key: self.key.map(|key| format!("key-{key}")),
+            run_at: self.delay_ms.map(|delay| super::at((now + delay).saturating_sub(20))),
+            max_attempts: self.max_attempts,
+            ..new_task()
+        }
+    }
+}
+
+/// How an attempt ends.
+#[derive(Clone, Debug)]
+pub(crate) enum End {
+    Succeed(Vec<Draft>),
+    Retry { after_ms: Option<u64> },
+    Fatal,
+    Crash,
+    Cancel,
+    Yield,
+    Interrupt,
+}
+
+impl End {
+    /// The outcome at `now`.
+    pub(crate) fn at(&self, now: u64) -> Outcome {
+        let failure = Failure::new("code", "message");
+        match self {
+            Self::Succeed(drafts) => {
+                let outbox = drafts.iter().map(|draft| draft.at(now)).collect();
+                Outcome::Succeeded { output: "{}".to_owned(), outbox }
+            }
+            Self::Retry { after_ms } => Outcome::Retry { failure, after_ms: *after_ms },
+            Self::Fatal => Outcome::Fatal(failure),
+            Self::Crash => Outcome::Crashed(failure),
+            Self::Cancel => Outcome::Cancelled,
+            Self::Yield => Outcome::Yielded,
+            Self::Interrupt => Outcome::Interrupted,
+        }
+    }
+}
+
+/// The progress that `done` stands for.
+pub(crate) fn progress(done: u64) -> Progress {
+    Progress { done, total: None, unit: "frames".to_owned(), message: None }
+}
+
+fn drafts(max: usize) -> impl Strategy<Value = Vec<Draft>> {
+    let draft = (0..KINDS.len(), 0..4_u8, prop::option::of(0..3_u8), prop::option::of(0..80_u64), 1..4_u32);
+    let draft = draft.prop_map(|(kind, priority, key, delay_ms, max_attempts)| Draft {
+        kind,
+        priority,
+        key,
+        delay_ms,
+        max_attempts,
+    });
+    prop::collection::vec(draft, 0..=max)
+}
+
+fn end() -> impl Strategy<Value = End> {
+    prop_oneof![
+        4 => drafts(2).prop_map(End::Succeed),
+        2 => prop::option::of(0..50_u64).prop_map(|after_ms| End::Retry { after_ms }),
+        1 => Just(End::Fatal),
+        1 => Just(End::Crash),
+        1 => Just(End::Cancel),
+        1 => Just(End::Yield),
+        1 => Just(End::Interrupt),
+    ]
+}
+
+/// One in ten is aimed at an attempt that is not the current one.
+fn stale() -> impl Strategy<Value = bool> {
+    prop::bool::weighted(0.1)
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let task = any::<Index>;
+    let claim = (prop::sample::subsequence(vec![0, 1, 2], 0..=3), 0..4_u32, 0..6_u32);
+    let beat = (task(), stale(), 0..60_u64, prop::option::of(0..3_u64));
+    prop_oneof![
+        6 => drafts(4).prop_map(Step::Enqueue),
+        6 => claim.prop_map(|(kinds, room, limit)| Step::Claim { kinds, room, limit }),
+        2 => beat.prop_map(|(task, stale, lease_ms, done)| Step::Beat { task, stale, lease_ms, done }),
+        7 => (task(), stale(), end()).prop_map(|(task, stale, end)| Step::Finish { task, stale, end }),
+        2 => task().prop_map(Step::Cancel),
+        2 => task().prop_map(Step::Redrive),
+        1 => (task(), stale(), any::<u8>()).prop_map(|(task, stale, byte)| Step::Checkpoint { task, stale, byte }),
+        1 => Just(Step::Reclaim),
+        1 => (0..20_u64, 0..300_u64).prop_map(|(max_tasks, max_age_ms)| Step::Prune { max_tasks, max_age_ms }),
+        4 => (0..60_u64).prop_map(|millis| Step::Wait { millis }),
+        1 => Just(Step::Reopen),
+    ]
+}
+
+/// A whole plan.
+pub(crate) fn plan() -> impl Strategy<Value = Vec<Step>> {
+    prop::collection::vec(step(), 1..80)
+}

@@ -1,0 +1,187 @@
+//! Records: a version byte, then postcard.
+//!
+//! postcard is not self-describing: a changed type is a new version, and the golden bytes below
+//! fail when somebody forgets.
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::core::Halt;
+use crate::event::Change;
+use crate::time::Timestamp;
+
+/// The version of every record that is written today.
+const VERSION: u8 = 1;
+
+/// What the directory is. Read before anything else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Format {
+    /// Raised when an older host could not read the directory any more.
+    pub(super) format: u32,
+    /// Random at creation: names the event sequence.
+    pub(super) epoch: u32,
+}
+
+/// Written with every commit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct CommitRecord {
+    /// Commits so far.
+    pub(super) seq: u64,
+    /// Events so far: the sequence number of the latest.
+    pub(super) last_event: u64,
+    /// Ended tasks that are kept.
+    pub(super) ended: u64,
+}
+
+/// The account of a plugin's namespace.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Namespace {
+    /// The latest version that was handed out.
+    pub(super) version: u64,
+    /// Bytes of keys and values.
+    pub(super) bytes: u64,
+}
+
+/// Events of one commit; their numbers follow from the key.
+pub(super) type EventRecord = Vec<(Timestamp, Change)>;
+
+/// The bytes of a record.
+pub(super) fn encode<T: Serialize>(record: &T) -> Result<Vec<u8>, Halt> {
+    let mut bytes = Vec::with_capacity(128);
+    bytes.push(VERSION);
+    postcard::to_extend(record, bytes).map_err(|e| Halt::Broken(format!("a record does not encode: {e}")))
+}
+
+/// A record from its bytes.
+pub(super) fn decode<T: DeserializeOwned>(tree: &str, bytes: &[u8]) -> Result<T, Halt> {
+    match bytes.split_first() {
+        Some((&VERSION, record)) => {
+            postcard::from_bytes(record).map_err(|e| Halt::Broken(format!("a record of tree `{tree}` is damaged: {e}")))
+        }
+        Some((version, _)) => Err(Halt::Broken(format!("a record of tree `{tree}` has the unknown version {version}"))),
+        None => Err(Halt::Broken(format!("a record of tree `{tree}` is empty"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Debug;
+    use std::fmt::Write as _;
+
+    use serde::Serialize;
+    use serde::de::DeserializeOwned;
+
+    use super::{CommitRecord, EventRecord, Format, Namespace, decode, encode};
+    use crate::event::{Change, MediaChange, TaskChange};
+    use crate::retry::Backoff;
+    use crate::schedule::{Action, Schedule, ScheduleSpec};
+    use crate::store::request::{MediaRecord, MediaStatus, StateEntry};
+    use crate::task::{
+        AttemptEnd, AttemptRecord, BootId, Digest, Failure, NewTask, Progress, Source, Spec, State, Status, TaskId,
+    };
+    use crate::time::Timestamp;
+
+    fn a_task() -> TaskId {
+        TaskId::from_u128(0x0191_2d4c_7b1e_7cc3_a3a4_5d1e_8f6b_7a90)
+    }
+
+    fn at(millis: u64) -> Timestamp {
+        Timestamp::from_millis(millis)
+    }
+
+    /// The bytes on disk, and that they are read back.
+    #[track_caller]
+    fn golden<T: Serialize + DeserializeOwned + PartialEq + Debug>(record: &T, hex: &str) {
+        let bytes = encode(record).unwrap();
+        let mut text = String::new();
+        for byte in &bytes {
+            write!(text, "{byte:02x}").unwrap();
+        }
+        assert_eq!(text, hex, "the format on disk changed: it needs a new version");
+        assert_eq!(decode::<T>("golden", &bytes).unwrap(), *record);
+    }
+
+    #[test]
+    fn the_bytes_of_tasks_are_stable() {
+        let new = NewTask {
+            kind: "video.cut".to_owned(),
+            input: "{}".to_owned(),
+            priority: 4,
+            max_attempts: 5,
+            timeout_ms: Some(1_000),
+            backoff: Backoff { base_ms: 1_000, cap_ms: 3_600_000 },
+            run_at: None,
+            unique_key: Some("k".to_owned()),
+            attributes: vec![("a".to_owned(), "b".to_owned())],
+            source: Source::Schedule("nightly".to_owned()),
+        };
+        golden(
+            &Spec { new, created_at: at(1_234) },
+            "0109766964656f2e637574027b7d040501e807e80780dddb010001016b010161016201076e696768746c79d209",
+        );
+        golden(&Status::queued(at(1_700_000_000_000)), "010080d095ffbc31000000000000");
+        let failure = || Failure { code: "busy".to_owned(), message: "m".to_owned(), details: None };
+        let ended = |end| AttemptRecord { number: 1, digest: Digest([1; 32]), started_at: at(1), ended_at: at(2), end };
+        let running = Status {
+            state: State::Running { boot: BootId(3), lease_until: at(9), started_at: at(8), digest: Digest([2; 32]) },
+            attempt: 2,
+            failures: 1,
+            crashes: 0,
+            cancel_requested: true,
+            progress: Some(Progress { done: 1, total: Some(2), unit: "u".to_owned(), message: None }),
+            history: vec![ended(AttemptEnd::Failed(failure()))],
+        };
+        golden(
+            &running,
+            "010103090802020202020202020202020202020202020202020202020202020202020202020201000101010102017500010101010101010101010101010101010101010101010101010101010101010101010102010462757379016d00",
+        );
+        let state = State::Succeeded { at: at(5), output: "1".to_owned() };
+        golden(
+            &Status { state, history: vec![ended(AttemptEnd::Succeeded)], ..Status::queued(at(0)) },
+            "0102050131000000000001010101010101010101010101010101010101010101010101010101010101010101010200",
+        );
+        let state = State::Failed { at: at(5), failure: failure() };
+        golden(
+            &Status { state, history: vec![ended(AttemptEnd::Returned)], ..Status::queued(at(0)) },
+            "0103050462757379016d00000000000001010101010101010101010101010101010101010101010101010101010101010101010204",
+        );
+        golden(&Status { state: State::Cancelled { at: at(5) }, ..Status::queued(at(0)) }, "010405000000000000");
+    }
+
+    #[test]
+    fn the_bytes_of_the_rest_are_stable() {
+        golden(&Format { format: 1, epoch: 0xABCD }, "0101cdd702");
+        golden(&CommitRecord { seq: 300, last_event: 2, ended: 1 }, "01ac020201");
+        golden(&Namespace { version: 3, bytes: 4 }, "010304");
+        golden(&StateEntry { value: vec![1, 2], version: 3, expires_at: Some(at(4)) }, "01020102030104");
+        let status = MediaStatus::Trashed { at: at(2), purge_after: at(3) };
+        let (id, name, content_type) = ("i".to_owned(), "n".to_owned(), "video/mp4".to_owned());
+        golden(
+            &MediaRecord { id, name, content_type, size: 9, task: None, created_at: at(1), status },
+            "010169016e09766964656f2f6d7034090001010203",
+        );
+        let action = Action::Dispatch { plugin: "p".to_owned(), batch: 1, capacity: 2 };
+        let spec = ScheduleSpec { name: "s".to_owned(), every_ms: 100, action };
+        let schedule = Schedule { cursor: Some(vec![7]), fired: 1, ..Schedule::declared(spec, at(0)) };
+        golden(&schedule, "010173640001700102640001000001010700");
+        let task = |change| (at(1), Change::Task { id: a_task(), kind: "a".to_owned(), attempt: 1, change });
+        let events: EventRecord = vec![
+            task(TaskChange::Started { digest: Digest([1; 32]) }),
+            task(TaskChange::Cancelled),
+            (at(1), Change::Media { id: "m".to_owned(), change: MediaChange::Purged }),
+            (at(1), Change::Schedule { name: "s".to_owned(), nominal: at(1), overlapped: true }),
+        ];
+        golden(
+            &events,
+            "0104010090f5adfbe8a397d2a387f3f3b18fd3969103016101010101010101010101010101010101010101010101010101010101010101010101010090f5adfbe8a397d2a387f3f3b18fd3969103016101070101016d03010201730101",
+        );
+    }
+
+    #[test]
+    fn unknown_versions_and_damage_are_named() {
+        let text = |bytes: &[u8]| decode::<Format>("meta", bytes).unwrap_err().to_string();
+        assert_eq!(text(&[]), "a record of tree `meta` is empty");
+        assert_eq!(text(&[9, 1]), "a record of tree `meta` has the unknown version 9");
+        assert!(text(&[1, 0xFF]).starts_with("a record of tree `meta` is damaged"));
+    }
+}

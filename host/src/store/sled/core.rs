@@ -1,0 +1,121 @@
+//! What the store's thread owns: the trees, what it keeps in memory about them, and the commit
+//! in the making.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::sync::Arc;
+
+use super::codec::{CommitRecord, Namespace};
+use super::index::Index;
+use super::keys;
+use super::trees::Trees;
+use crate::event::{Change, Event, TaskChange};
+use crate::store::StoreError;
+use crate::task::{Spec, TaskId};
+use crate::time::Timestamp;
+
+/// Events a record: a reader that wants one decodes this many at most.
+pub(super) const EVENTS_A_RECORD: usize = 256;
+/// Records that one listing looks at before it answers with where to go on.
+pub(super) const MAX_SCAN: usize = 4_096;
+/// Items that one listing answers at most.
+pub(super) const MAX_PAGE: usize = 1_000;
+
+/// Why a verb did nothing, or why nothing goes on.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Halt {
+    /// The caller's affair; nothing was changed.
+    #[error(transparent)]
+    Refused(#[from] StoreError),
+    /// The database's affair; a write may be half done.
+    #[error("{0}")]
+    Broken(String),
+}
+
+impl From<io::Error> for Halt {
+    fn from(error: io::Error) -> Self {
+        Self::Broken(error.to_string())
+    }
+}
+
+/// What a verb comes to.
+pub(super) type Verdict<T> = Result<T, Halt>;
+
+/// Everything behind the verbs. Owned by one thread.
+pub(super) struct Core {
+    /// What is durable, and what becomes so with the next flush.
+    pub(super) trees: Trees,
+    /// Live tasks by what is asked about them.
+    pub(super) index: Index,
+    /// The latest commit, and the one in the making.
+    pub(super) commit: CommitRecord,
+    /// Trashed files and when they may be purged.
+    pub(super) trashed: BTreeMap<String, Timestamp>,
+    /// Accounts of namespaces that were touched.
+    pub(super) namespaces: HashMap<String, Namespace>,
+    /// Where the next prune by age goes on.
+    pub(super) aged_after: Option<TaskId>,
+    /// Where the next sweep of expired state goes on.
+    pub(super) swept_after: Option<Vec<u8>>,
+    /// Queued and running tasks at most.
+    pub(super) max_live_tasks: u64,
+    pending: Vec<Event>,
+    wake: bool,
+}
+
+/// What the outside is told about a commit once it is durable.
+pub(super) struct News {
+    /// Its events.
+    pub(super) events: Option<Arc<[Event]>>,
+    /// A task may have become claimable.
+    pub(super) wake: bool,
+}
+
+impl Core {
+    /// Over trees whose content was read already.
+    pub(super) fn new(trees: Trees, commit: CommitRecord, max_live_tasks: u64) -> Self {
+        Self {
+            trees,
+            index: Index::default(),
+            commit,
+            trashed: BTreeMap::new(),
+            namespaces: HashMap::new(),
+            aged_after: None,
+            swept_after: None,
+            max_live_tasks,
+            pending: Vec::new(),
+            wake: false,
+        }
+    }
+
+    /// The one place where events come from: the change is part of the commit in the making.
+    pub(super) fn emit(&mut self, at: Timestamp, change: Change) {
+        self.commit.last_event += 1;
+        self.pending.push(Event { seq: self.commit.last_event, at, change });
+    }
+
+    /// An event about a task.
+    pub(super) fn emit_task(&mut self, at: Timestamp, id: TaskId, (spec, attempt): (&Spec, u32), change: TaskChange) {
+        self.emit(at, Change::Task { id, kind: spec.new.kind.clone(), attempt, change });
+    }
+
+    /// A task may have become claimable.
+    pub(super) fn wake(&mut self) {
+        self.wake = true;
+    }
+
+    /// Writes what belongs to the commit as a whole. A flush follows.
+    pub(super) fn seal(&mut self) -> Verdict<News> {
+        self.commit.seq += 1;
+        self.trees.commit.put(keys::COMMIT, &self.commit)?;
+        let pending = std::mem::take(&mut self.pending);
+        for chunk in pending.chunks(EVENTS_A_RECORD) {
+            let first = chunk.first().map_or(0, |event| event.seq);
+            let record = chunk.iter().map(|event| (event.at, event.change.clone())).collect();
+            self.trees.event.put(&keys::event(first), &record)?;
+        }
+        let wake = std::mem::take(&mut self.wake);
+        let events = if pending.is_empty() { None } else { Some(pending.into()) };
+        Ok(News { events, wake })
+    }
+}

@@ -1,0 +1,145 @@
+//! Opening: whose directory it is, whether it is whole, and what an older start left behind.
+
+use std::fs::{self, File};
+use std::io;
+use std::ops::Bound;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+
+use super::codec::{CommitRecord, Format};
+use super::core::{Core, Halt, Verdict};
+use super::lock::DirLock;
+use super::mark::{Mark, Position};
+use super::trees::{Trees, Unchecked};
+use super::{OpenError, Settings, keys};
+use crate::store::request::MediaStatus;
+use crate::task::{Failure, State, TaskId};
+use crate::time::Timestamp;
+
+/// What this host writes. Raised when an older host could not read the directory any more.
+const FORMAT: u32 = 1;
+/// The database inside the directory.
+const DATABASE: &str = "sled";
+
+/// An open store. The fields end in this order: the lock is the last to go.
+pub(super) struct Opened {
+    /// The database and what is known about it.
+    pub(super) core: Core,
+    /// The high-water mark.
+    pub(super) mark: Mark,
+    /// Names the event sequence.
+    pub(super) epoch: u32,
+    /// The directory is ours.
+    pub(super) _lock: DirLock,
+}
+
+/// Opens or creates the store. Runs on the thread that will own it.
+pub(super) fn open(settings: &Settings, now: Timestamp) -> Result<Opened, OpenError> {
+    let dir = settings.dir.as_path();
+    fs::create_dir_all(dir)?;
+    let lock = DirLock::take(dir)?;
+    let mark = Mark::read(dir)?;
+    let database = dir.join(DATABASE);
+    // sled asserts where it could answer an error.
+    let opened = catch_unwind(AssertUnwindSafe(|| Unchecked::open(&database, settings.cache_bytes)));
+    let unchecked = opened.map_err(|_| OpenError::Corrupt("the database does not open".to_owned()))??;
+    let known = unchecked.format.get(keys::FORMAT)?;
+    if let Some(Format { format, .. }) = known
+        && format > FORMAT
+    {
+        return Err(OpenError::NewerFormat { found: format, known: FORMAT });
+    }
+    let data_loss = |mark: Position, found| OpenError::DataLoss { dir: dir.to_owned(), mark: mark.seq, found };
+    let missing = mark.filter(|mark| known.is_none() && mark.seq > 0 && !settings.accept_data_loss);
+    if let Some(mark) = missing {
+        return Err(data_loss(mark, 0));
+    }
+    let (trees, epoch) = match known {
+        Some(Format { epoch, .. }) => (unchecked.trees()?, epoch),
+        None => create(unchecked, dir)?,
+    };
+    let commit = trees.commit.get(keys::COMMIT)?.unwrap_or_default();
+    let lost = mark.filter(|mark| mark.seq > commit.seq || (mark.epoch != epoch && mark.seq > 0));
+    if let Some(mark) = lost {
+        if !settings.accept_data_loss {
+            return Err(data_loss(mark, commit.seq));
+        }
+        tracing::warn!(mark = mark.seq, found = commit.seq, "acknowledged commits are lost, as accepted");
+    }
+    let mut core = load(trees, commit, settings)?;
+    if let Err(halt) = reclaim(&mut core, settings, now) {
+        // After a failed flush, dropping the database would wait forever.
+        std::mem::forget(core);
+        return Err(halt.into());
+    }
+    let mark = Mark::create(dir, Position { epoch, seq: core.commit.seq })?;
+    Ok(Opened { core, mark, epoch, _lock: lock })
+}
+
+/// Makes the empty database durable as a whole: sled creates some files without a sync.
+fn create(unchecked: Unchecked, dir: &Path) -> Result<(Trees, u32), OpenError> {
+    let epoch = fastrand::u32(1..);
+    unchecked.format.put(keys::FORMAT, &Format { format: FORMAT, epoch })?;
+    let trees = unchecked.trees()?;
+    if trees.commit.get(keys::COMMIT)?.is_some() {
+        return Err(OpenError::Corrupt("the database has commits but no format".to_owned()));
+    }
+    if let Err(error) = trees.flush() {
+        std::mem::forget(trees);
+        return Err(error.into());
+    }
+    sync_all(dir)?;
+    if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        File::open(parent)?.sync_all()?;
+    }
+    Ok((trees, epoch))
+}
+
+fn sync_all(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            sync_all(&entry.path())?;
+        } else {
+            File::open(entry.path())?.sync_all()?;
+        }
+    }
+    File::open(dir)?.sync_all()
+}
+
+/// Reads what is kept in memory.
+fn load(trees: Trees, commit: CommitRecord, settings: &Settings) -> Verdict<Core> {
+    let mut core = Core::new(trees, commit, settings.max_live_tasks);
+    for record in core.trees.live.range(Bound::Unbounded, Bound::Unbounded) {
+        let (key, value) = record?;
+        let id = keys::task_of(&key).ok_or_else(|| Halt::Broken("a key of tree `live` is damaged".to_owned()))?;
+        let status = core.trees.live.decode(&value)?;
+        let spec = Arc::new(core.trees.spec(id)?);
+        core.index.enter(id, &spec, &status);
+    }
+    for record in core.trees.media.range(Bound::Unbounded, Bound::Unbounded) {
+        let media = core.trees.media.decode(&record?.1)?;
+        if let MediaStatus::Trashed { purge_after, .. } = media.status {
+            core.trashed.insert(media.id, purge_after);
+        }
+    }
+    Ok(core)
+}
+
+/// Attempts of older starts are orphans: they crashed with their host, and run again at once.
+fn reclaim(core: &mut Core, settings: &Settings, now: Timestamp) -> Verdict<()> {
+    let is_orphan = |state: &State| matches!(state, State::Running { boot, .. } if *boot != settings.boot);
+    let orphans: Vec<TaskId> = core.index.all_running(is_orphan);
+    if orphans.is_empty() {
+        return Ok(());
+    }
+    for id in &orphans {
+        let failure = Failure::new("host-crashed", "the host stopped while the attempt was running");
+        core.crash(*id, failure, now, true)?;
+    }
+    core.seal()?;
+    core.trees.flush()?;
+    tracing::info!(tasks = orphans.len(), "took back the attempts of an older start");
+    Ok(())
+}

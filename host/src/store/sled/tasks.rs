@@ -1,0 +1,298 @@
+//! Verbs on tasks: each checks first and writes then, so that a refused one changes nothing.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use super::core::{Core, Halt, Verdict};
+use super::index::{Pick, Run};
+use super::keys;
+use crate::event::TaskChange;
+use crate::store::StoreError;
+use crate::store::request::{Claim, ClaimRequest, Claimed, Enqueued, Finish, Heartbeat};
+use crate::task::{AttemptEnd, Failure, Lease, NewTask, Outcome, Spec, State, Status, Task, TaskId};
+use crate::time::Timestamp;
+
+/// Attempts that one claim takes at most.
+const MAX_CLAIM: usize = 1_024;
+/// Expired leases that one call reclaims at most.
+const MAX_RECLAIM: usize = 1_024;
+
+/// A task, wherever it is.
+enum Found {
+    Live(Task),
+    Ended(Task),
+}
+
+impl Core {
+    /// See [`crate::store::Store::enqueue`].
+    pub(super) fn enqueue(&mut self, tasks: Vec<NewTask>, now: Timestamp) -> Verdict<Vec<Enqueued>> {
+        self.check_room(&tasks, None)?;
+        tasks.into_iter().map(|new| self.create(new, now)).collect()
+    }
+
+    /// Whether these tasks fit, once `leaving` has ended.
+    pub(super) fn check_room(&self, tasks: &[NewTask], leaving: Option<&Spec>) -> Verdict<()> {
+        let freed = leaving.and_then(|spec| spec.new.unique_key.as_deref());
+        let mut keys = HashSet::new();
+        let mut wanted = 0;
+        for new in tasks {
+            let is_new = match new.unique_key.as_deref() {
+                None => true,
+                Some(key) => (Some(key) == freed || self.index.holder(key).is_none()) && keys.insert(key),
+            };
+            wanted += u64::from(is_new);
+        }
+        let room = (self.max_live_tasks + u64::from(leaving.is_some())).saturating_sub(self.index.live());
+        if wanted > room {
+            let text = format!("the queue is full: {wanted} tasks do not fit below {}", self.max_live_tasks);
+            return Err(StoreError::Full(text).into());
+        }
+        Ok(())
+    }
+
+    /// Creates a task that fits.
+    pub(super) fn create(&mut self, new: NewTask, now: Timestamp) -> Verdict<Enqueued> {
+        if let Some(id) = new.unique_key.as_deref().and_then(|key| self.index.holder(key)) {
+            return Ok(Enqueued { id, duplicate: true });
+        }
+        let id = TaskId::generate();
+        // A due time in the past would overtake those that wait already.
+        let due_at = new.run_at.map_or(now, |run_at| run_at.max(now));
+        let spec = Arc::new(Spec { new, created_at: now });
+        let status = Status::queued(due_at);
+        self.trees.body.put(&keys::task(id), &spec)?;
+        self.trees.live.put(&keys::task(id), &status)?;
+        self.index.enter(id, &spec, &status);
+        self.emit_task(now, id, (&spec, status.attempt), TaskChange::Queued { due_at });
+        self.wake();
+        Ok(Enqueued { id, duplicate: false })
+    }
+
+    /// See [`crate::store::Store::claim`].
+    pub(super) fn claim(&mut self, request: &ClaimRequest, now: Timestamp) -> Verdict<Claim> {
+        let limit = usize::try_from(request.limit).unwrap_or(usize::MAX).min(MAX_CLAIM);
+        let (picks, next_due) = self.index.pick(&request.rooms, limit, now);
+        let claimed = picks.into_iter().map(|pick| self.start(&pick, request, now)).collect::<Verdict<_>>()?;
+        Ok(Claim { claimed, next_due })
+    }
+
+    fn start(&mut self, pick: &Pick, request: &ClaimRequest, now: Timestamp) -> Verdict<Claimed> {
+        let id = pick.id;
+        let mut status = if pick.fresh { Status::queued(pick.due_at) } else { self.queued_status(id)? };
+        let lease = Lease { boot: request.boot, until: request.lease_until, digest: pick.digest };
+        let attempt = status.claim(lease, now).map_err(|_| Halt::Broken(format!("task {id} is not due")))?;
+        let spec = Arc::new(self.trees.spec(id)?);
+        self.trees.live.put(&keys::task(id), &status)?;
+        self.index.start(id, Run { spec: Arc::clone(&spec), status: status.clone() });
+        self.emit_task(now, id, (&spec, attempt), TaskChange::Started { digest: pick.digest });
+        Ok(Claimed { id, spec, status })
+    }
+
+    fn queued_status(&self, id: TaskId) -> Verdict<Status> {
+        self.trees.live.get(&keys::task(id))?.ok_or_else(|| Halt::Broken(format!("task {id} has no status")))
+    }
+
+    /// See [`crate::store::Store::heartbeat`].
+    pub(super) fn heartbeat(&mut self, beat: Heartbeat, now: Timestamp) -> Verdict<bool> {
+        let (spec, mut status) = self.attempt(beat.id, beat.attempt)?;
+        let news = beat.progress.filter(|progress| status.progress.as_ref() != Some(progress));
+        status.beat(beat.attempt, beat.lease_until, news.clone()).map_err(|_| StoreError::Stale)?;
+        let cancelled = status.cancel_requested;
+        if let Some(progress) = news {
+            self.trees.live.put(&keys::task(beat.id), &status)?;
+            self.emit_task(now, beat.id, (&spec, beat.attempt), TaskChange::Progress(progress));
+        }
+        // A lease alone stays in memory: leases of older starts are void, so it need not be durable.
+        self.index.restate(beat.id, status);
+        Ok(cancelled)
+    }
+
+    /// See [`crate::store::Store::finish`].
+    pub(super) fn finish(&mut self, finish: Finish, now: Timestamp) -> Verdict<Task> {
+        let Finish { id, attempt, mut outcome, jitter } = finish;
+        let (spec, before) = self.attempt(id, attempt)?;
+        let outbox = match &mut outcome {
+            Outcome::Succeeded { outbox, .. } => std::mem::take(outbox),
+            Outcome::Retry { .. }
+            | Outcome::Fatal(_)
+            | Outcome::Crashed(_)
+            | Outcome::Cancelled
+            | Outcome::Yielded
+            | Outcome::Interrupted => Vec::new(),
+        };
+        if !outbox.is_empty() {
+            self.check_room(&outbox, Some(&spec))?;
+        }
+        let mut status = before.clone();
+        status.settle(&spec, attempt, &outcome, (now, jitter)).map_err(|_| StoreError::Stale)?;
+        self.end_attempt(id, &spec, (&before, &status), now)?;
+        for new in outbox {
+            self.create(new, now)?;
+        }
+        Ok(Task { id, spec, status })
+    }
+
+    /// Moves a task whose attempt ended to where its status says.
+    pub(super) fn end_attempt(
+        &mut self,
+        id: TaskId,
+        spec: &Arc<Spec>,
+        (before, after): (&Status, &Status),
+        now: Timestamp,
+    ) -> Verdict<()> {
+        let failure = after.history.last().and_then(|attempt| match &attempt.end {
+            AttemptEnd::Failed(failure) | AttemptEnd::Crashed(failure) => Some(failure.clone()),
+            AttemptEnd::Succeeded | AttemptEnd::Cancelled | AttemptEnd::Returned => None,
+        });
+        let change = match &after.state {
+            State::Queued { due_at } => TaskChange::Retrying { due_at: *due_at, failure },
+            State::Running { .. } => return Err(Halt::Broken(format!("task {id} runs after the end of its attempt"))),
+            State::Succeeded { .. } => TaskChange::Succeeded,
+            State::Failed { failure, .. } => TaskChange::Failed(failure.clone()),
+            State::Cancelled { .. } => TaskChange::Cancelled,
+        };
+        if after.state.is_terminal() {
+            self.retire(id, spec, (before, after))?;
+        } else {
+            self.trees.live.put(&keys::task(id), after)?;
+            self.index.requeue(id, spec, (before, after));
+        }
+        self.emit_task(now, id, (spec, after.attempt), change);
+        self.wake();
+        Ok(())
+    }
+
+    /// A live task has ended.
+    fn retire(&mut self, id: TaskId, spec: &Spec, (before, after): (&Status, &Status)) -> Verdict<()> {
+        self.trees.live.remove(&keys::task(id))?;
+        self.trees.done.put(&keys::task(id), after)?;
+        self.trees.checkpoint.remove(&keys::task(id))?;
+        self.index.leave(id, spec, before);
+        self.commit.ended += 1;
+        Ok(())
+    }
+
+    /// See [`crate::store::Store::request_cancel`].
+    pub(super) fn request_cancel(&mut self, id: TaskId, now: Timestamp) -> Verdict<Task> {
+        let mut task = match self.find(id)?.ok_or(StoreError::NotFound)? {
+            Found::Live(task) => task,
+            Found::Ended(task) => return Ok(task),
+        };
+        let before = task.status.clone();
+        if !task.status.request_cancel(now) {
+            return Ok(task);
+        }
+        let change = if task.status.state.is_terminal() {
+            self.retire(id, &task.spec, (&before, &task.status))?;
+            self.wake();
+            TaskChange::Cancelled
+        } else {
+            self.trees.live.put(&keys::task(id), &task.status)?;
+            self.index.restate(id, task.status.clone());
+            TaskChange::CancelRequested
+        };
+        self.emit_task(now, id, (&task.spec, task.status.attempt), change);
+        Ok(task)
+    }
+
+    /// See [`crate::store::Store::redrive`].
+    pub(super) fn redrive(&mut self, id: TaskId, now: Timestamp) -> Verdict<Task> {
+        let mut task = match self.find(id)?.ok_or(StoreError::NotFound)? {
+            Found::Live(task) => {
+                let text = format!("the task is {}: only an ended one can be put back", task.status.state.name());
+                return Err(StoreError::Conflict(text).into());
+            }
+            Found::Ended(task) => task,
+        };
+        if let Some(holder) = task.spec.new.unique_key.as_deref().and_then(|key| self.index.holder(key)) {
+            return Err(StoreError::Conflict(format!("the live task {holder} holds the unique key")).into());
+        }
+        if self.index.live() >= self.max_live_tasks {
+            return Err(StoreError::Full(format!("the queue is full: {} tasks", self.max_live_tasks)).into());
+        }
+        task.status.redrive(now);
+        self.trees.done.remove(&keys::task(id))?;
+        self.trees.live.put(&keys::task(id), &task.status)?;
+        self.commit.ended = self.commit.ended.saturating_sub(1);
+        self.index.enter(id, &task.spec, &task.status);
+        self.emit_task(now, id, (&task.spec, task.status.attempt), TaskChange::Queued { due_at: now });
+        self.wake();
+        Ok(task)
+    }
+
+    /// See [`crate::store::Store::reclaim_expired`].
+    pub(super) fn reclaim_expired(&mut self, now: Timestamp) -> Verdict<usize> {
+        let expired = self.index.expired(now, MAX_RECLAIM);
+        for id in &expired {
+            let failure = Failure::new("lease-expired", "the attempt gave no sign of life until its lease ended");
+            self.crash(*id, failure, now, false)?;
+        }
+        Ok(expired.len())
+    }
+
+    /// Ends the attempt of a running task whose host or runner is gone; the next one may follow
+    /// `at_once`, without a backoff.
+    pub(super) fn crash(&mut self, id: TaskId, failure: Failure, now: Timestamp, at_once: bool) -> Verdict<()> {
+        let Some(run) = self.index.running(id) else { return Ok(()) };
+        let (spec, before) = (Arc::clone(&run.spec), run.status.clone());
+        let mut status = before.clone();
+        let outcome = Outcome::Crashed(failure);
+        if status.settle(&spec, before.attempt, &outcome, (now, jitter(id))).is_ok() {
+            if let State::Queued { due_at } = &mut status.state
+                && at_once
+            {
+                *due_at = now;
+            }
+            self.end_attempt(id, &spec, (&before, &status), now)?;
+        }
+        Ok(())
+    }
+
+    /// See [`crate::store::Store::save_checkpoint`].
+    pub(super) fn save_checkpoint(&mut self, id: TaskId, attempt: u32, data: &Vec<u8>) -> Verdict<()> {
+        self.attempt(id, attempt)?;
+        self.trees.checkpoint.put(&keys::task(id), data)
+    }
+
+    /// See [`crate::store::Store::checkpoint`].
+    pub(super) fn checkpoint(&self, id: TaskId) -> Verdict<Option<Vec<u8>>> {
+        self.trees.checkpoint.get(&keys::task(id))
+    }
+
+    /// The running task, if `attempt` is its current attempt.
+    fn attempt(&self, id: TaskId, attempt: u32) -> Verdict<(Arc<Spec>, Status)> {
+        match self.index.running(id) {
+            Some(run) if run.status.attempt == attempt => Ok((Arc::clone(&run.spec), run.status.clone())),
+            Some(_) => Err(StoreError::Stale.into()),
+            None if self.trees.body.contains(&keys::task(id))? => Err(StoreError::Stale.into()),
+            None => Err(StoreError::NotFound.into()),
+        }
+    }
+
+    fn find(&self, id: TaskId) -> Verdict<Option<Found>> {
+        if let Some(run) = self.index.running(id) {
+            let task = Task { id, spec: Arc::clone(&run.spec), status: run.status.clone() };
+            return Ok(Some(Found::Live(task)));
+        }
+        if let Some(status) = self.trees.live.get(&keys::task(id))? {
+            return Ok(Some(Found::Live(Task { id, spec: Arc::new(self.trees.spec(id)?), status })));
+        }
+        if let Some(status) = self.trees.done.get(&keys::task(id))? {
+            return Ok(Some(Found::Ended(Task { id, spec: Arc::new(self.trees.spec(id)?), status })));
+        }
+        Ok(None)
+    }
+
+    /// See [`crate::store::Store::task`].
+    pub(super) fn task(&self, id: TaskId) -> Verdict<Option<Task>> {
+        Ok(self.find(id)?.map(|found| match found {
+            Found::Live(task) | Found::Ended(task) => task,
+        }))
+    }
+}
+
+/// Spreads retries without a source of chance: the low bits of an id are random.
+fn jitter(id: TaskId) -> f64 {
+    let [.., high, low] = id.as_u128().to_be_bytes();
+    f64::from(u16::from_be_bytes([high, low])) / 65_536.0
+}

@@ -1,0 +1,178 @@
+//! The sled store under the common suite, and what only it has: the directory.
+
+mod crash;
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::mark::{Mark, Position};
+use super::{OpenError, Settings, SledStore};
+use crate::store::conformance::{self, Harness, MANY, add, at, new_task, plan};
+use crate::store::{Store, StoreError};
+use crate::task::BootId;
+use crate::time::Timestamp;
+
+/// A temporary directory.
+struct Directory(tempfile::TempDir);
+
+impl Directory {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Harness for Directory {
+    fn open(&self, boot: u64, max_live: u64, now: Timestamp) -> Arc<dyn Store> {
+        let settings = Settings { max_live_tasks: max_live, ..Settings::new(self.path(), BootId(boot)) };
+        SledStore::open(settings, now).unwrap()
+    }
+}
+
+conformance::conformance_tests!(Directory::new());
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn i1_i3_i4_agrees_with_a_plain_model(plan in plan::plan()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(conformance::model::agrees(&Directory::new(), &plan));
+    }
+}
+
+fn open(dir: &Path) -> Result<Arc<SledStore>, OpenError> {
+    SledStore::open(Settings::new(dir, BootId(9)), at(0))
+}
+
+/// Copies a directory as a crash at this moment would leave it, or a backup.
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &to);
+        } else {
+            fs::copy(entry.path(), to).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_second_process_is_told_who_has_the_directory() {
+    let dir = Directory::new();
+    let store = open(dir.path()).unwrap();
+    let error = open(dir.path()).unwrap_err();
+    let expected = format!("another taskhost (pid {}) is using {}", std::process::id(), dir.path().display());
+    assert_eq!(error.to_string(), expected);
+    drop(store);
+    drop(open(dir.path()).unwrap());
+}
+
+#[tokio::test]
+async fn i15_a_database_that_ends_before_the_mark_is_refused() {
+    let (dir, old) = (Directory::new(), Directory::new());
+    let store = open(dir.path()).unwrap();
+    add(&*store, new_task(), 0).await;
+    store.close().await;
+    copy(&dir.path().join("sled"), &old.path().join("sled"));
+    let store = open(dir.path()).unwrap();
+    add(&*store, new_task(), 0).await;
+    store.close().await;
+    fs::remove_dir_all(dir.path().join("sled")).unwrap();
+    copy(&old.path().join("sled"), &dir.path().join("sled"));
+
+    let error = open(dir.path()).unwrap_err();
+    assert!(matches!(error, OpenError::DataLoss { mark: 2, found: 1, .. }), "{error}");
+    assert!(error.to_string().contains("--accept-data-loss"), "{error}");
+    let accepting = Settings { accept_data_loss: true, ..Settings::new(dir.path(), BootId(9)) };
+    drop(SledStore::open(accepting, at(0)).unwrap());
+    drop(open(dir.path()).unwrap());
+
+    fs::remove_dir_all(dir.path().join("sled")).unwrap();
+    for _ in 0..2 {
+        let error = open(dir.path()).unwrap_err();
+        assert!(matches!(error, OpenError::DataLoss { mark: 1, found: 0, .. }), "an empty database: {error}");
+    }
+}
+
+#[tokio::test]
+async fn closing_moves_the_mark_to_the_latest_commit() {
+    let dir = Directory::new();
+    let store = open(dir.path()).unwrap();
+    for _ in 0..3 {
+        add(&*store, new_task(), 0).await;
+    }
+    store.close().await;
+    let expected = Position { epoch: store.epoch(), seq: 3 };
+    assert_eq!(Mark::read(dir.path()).unwrap(), Some(expected));
+}
+
+#[tokio::test]
+async fn i8_waiting_calls_are_bounded() {
+    let dir = Directory::new();
+    let settings = Settings { max_waiting: 4, ..Settings::new(dir.path(), BootId(9)) };
+    let store = SledStore::open(settings, at(0)).unwrap();
+    // Far more than a flush takes to send, polled before any is awaited.
+    let calls = (0..2_000).map(|_| store.enqueue(vec![new_task()], at(0)));
+    let answers = futures_util::future::join_all(calls).await;
+    assert!(answers.iter().any(|answer| matches!(answer, Err(StoreError::Full(_)))));
+    let added = answers.iter().filter(|answer| answer.is_ok()).count() as u64;
+    let counts = store.live_counts().await.unwrap();
+    assert_eq!(counts[0].queued, added, "every acknowledged one is there, no other");
+}
+
+#[tokio::test]
+async fn a_heartbeat_without_news_writes_nothing() {
+    let dir = Directory::new();
+    let store = open(dir.path()).unwrap();
+    let id = add(&*store, new_task(), 0).await;
+    let (_, attempt) = conformance::claim_one(&*store, 0).await;
+    for until in 200..210 {
+        let beat = crate::store::Heartbeat { id, attempt, lease_until: at(until), progress: None };
+        store.heartbeat(beat, at(1)).await.unwrap();
+    }
+    assert_eq!(store.reclaim_expired(at(208)).await.unwrap(), 0);
+    store.close().await;
+    let mark = Mark::read(dir.path()).unwrap().unwrap();
+    assert_eq!(mark.seq, 2, "one commit to create it, one to claim it");
+}
+
+#[test]
+fn a_newer_format_is_left_alone() {
+    use super::codec::Format;
+    use super::keys;
+    use super::trees::Unchecked;
+
+    let dir = Directory::new();
+    drop(open(dir.path()).unwrap());
+    let path = dir.path().join("sled");
+    let rewrite = move || {
+        let database = Unchecked::open(&path, 1 << 20).unwrap();
+        database.format.put(keys::FORMAT, &Format { format: 99, epoch: 1 }).unwrap();
+        database.trees().unwrap().flush().unwrap();
+    };
+    std::thread::Builder::new().stack_size(super::STACK_BYTES).spawn(rewrite).unwrap().join().unwrap();
+    let error = open(dir.path()).unwrap_err();
+    assert!(matches!(error, OpenError::NewerFormat { found: 99, known: 1 }), "{error}");
+}
+
+#[tokio::test]
+async fn i8_a_group_is_closed_by_its_bytes() {
+    let dir = Directory::new();
+    let settings = Settings { max_group_bytes: 1, max_live_tasks: MANY, ..Settings::new(dir.path(), BootId(9)) };
+    let store = SledStore::open(settings, at(0)).unwrap();
+    let calls = (0..10).map(|_| store.enqueue(vec![new_task()], at(0)));
+    for answer in futures_util::future::join_all(calls).await {
+        answer.unwrap();
+    }
+    store.close().await;
+    assert_eq!(Mark::read(dir.path()).unwrap().unwrap().seq, 10, "one commit each");
+}

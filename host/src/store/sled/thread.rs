@@ -1,0 +1,182 @@
+//! The one thread that owns the database: group commit.
+//!
+//! It takes what is waiting, applies it, flushes once, and only then publishes and answers. Nothing
+//! waits on purpose: a lone verb costs one flush, and while a flush runs the next group gathers.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+use tokio::sync::{broadcast, oneshot, watch};
+
+use super::core::{Core, Halt, Verdict};
+use super::open::Opened;
+use crate::event::Event;
+use crate::store::StoreError;
+
+/// `EX_IOERR` of sysexits: the database cannot be trusted any more in this process.
+const EXIT_BROKEN: i32 = 74;
+
+/// A verb on its way through the thread.
+pub(super) trait Job: Send {
+    /// Changes nothing; sees durable state only.
+    fn is_read(&self) -> bool;
+    /// Roughly what it carries.
+    fn bytes(&self) -> usize;
+    /// Applies it. The error says how the database broke.
+    fn run(&mut self, core: &mut Core) -> Result<(), String>;
+    /// Tells the caller, once the outcome is durable.
+    fn answer(self: Box<Self>);
+}
+
+/// The usual job: a closure and where its result goes.
+pub(super) struct Call<F, T> {
+    pub(super) verb: Option<F>,
+    pub(super) is_read: bool,
+    pub(super) bytes: usize,
+    pub(super) result: Option<Result<T, StoreError>>,
+    pub(super) reply: oneshot::Sender<Result<T, StoreError>>,
+}
+
+impl<F, T> Job for Call<F, T>
+where
+    F: FnOnce(&mut Core) -> Verdict<T> + Send,
+    T: Send,
+{
+    fn is_read(&self) -> bool {
+        self.is_read
+    }
+
+    fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn run(&mut self, core: &mut Core) -> Result<(), String> {
+        let Some(verb) = self.verb.take() else { return Ok(()) };
+        self.result = Some(match verb(core) {
+            Ok(value) => Ok(value),
+            Err(Halt::Refused(error)) => Err(error),
+            Err(Halt::Broken(text)) if self.is_read => {
+                tracing::error!("the store could not read: {text}");
+                Err(StoreError::Closed)
+            }
+            Err(Halt::Broken(text)) => return Err(text),
+        });
+        Ok(())
+    }
+
+    fn answer(self: Box<Self>) {
+        if let Some(result) = self.result {
+            // Nobody waits any more: the change is durable all the same.
+            let _ = self.reply.send(result);
+        }
+    }
+}
+
+/// How much one flush may carry.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct GroupBounds {
+    pub(super) ops: usize,
+    pub(super) bytes: usize,
+}
+
+/// Whom the thread tells.
+pub(super) struct Outlets {
+    pub(super) events: broadcast::Sender<Arc<[Event]>>,
+    pub(super) wakeups: watch::Sender<u64>,
+}
+
+/// Serves verbs until every sender is gone, then closes the database.
+pub(super) fn run(mut opened: Opened, jobs: &Receiver<Box<dyn Job>>, outlets: &Outlets, bounds: GroupBounds) {
+    // A panic must not drop the database: that would flush half a group.
+    let served = catch_unwind(AssertUnwindSafe(|| {
+        while let Some(group) = next_group(&mut opened, jobs, bounds)? {
+            serve(&mut opened.core, group, outlets)?;
+            if opened.mark.due_in(opened.core.commit.seq) == Some(Duration::ZERO) {
+                write_mark(&mut opened)?;
+            }
+        }
+        write_mark(&mut opened)
+    }));
+    match served {
+        Ok(Ok(())) => {}
+        Ok(Err(text)) => give_up(&text),
+        Err(_) => give_up("a panic in the store"),
+    }
+}
+
+/// Waits for a verb and takes along what else is there; `None` when the store closes.
+fn next_group(
+    opened: &mut Opened,
+    jobs: &Receiver<Box<dyn Job>>,
+    bounds: GroupBounds,
+) -> Result<Option<Vec<Box<dyn Job>>>, String> {
+    let first = loop {
+        let Some(wait) = opened.mark.due_in(opened.core.commit.seq) else {
+            match jobs.recv() {
+                Ok(job) => break job,
+                Err(_) => return Ok(None),
+            }
+        };
+        match jobs.recv_timeout(wait) {
+            Ok(job) => break job,
+            Err(RecvTimeoutError::Timeout) => write_mark(opened)?,
+            Err(RecvTimeoutError::Disconnected) => return Ok(None),
+        }
+    };
+    let mut bytes = first.bytes();
+    let mut group = vec![first];
+    while group.len() < bounds.ops
+        && bytes < bounds.bytes
+        && let Ok(job) = jobs.try_recv()
+    {
+        bytes += job.bytes();
+        group.push(job);
+    }
+    Ok(Some(group))
+}
+
+fn serve(core: &mut Core, group: Vec<Box<dyn Job>>, outlets: &Outlets) -> Result<(), String> {
+    let (mut reads, mut writes): (Vec<_>, Vec<_>) = group.into_iter().partition(|job| job.is_read());
+    let before = core.trees.writes();
+    for job in &mut writes {
+        job.run(core)?;
+    }
+    if core.trees.writes() != before {
+        let news = core.seal().map_err(|halt| halt.to_string())?;
+        core.trees.flush().map_err(|error| format!("a flush failed: {error}"))?;
+        if let Some(events) = news.events {
+            // Nobody may be listening.
+            let _ = outlets.events.send(events);
+        }
+        if news.wake {
+            outlets.wakeups.send_modify(|count| *count = count.wrapping_add(1));
+        }
+    }
+    for job in writes {
+        job.answer();
+    }
+    for job in &mut reads {
+        job.run(core)?;
+    }
+    for job in reads {
+        job.answer();
+    }
+    Ok(())
+}
+
+fn write_mark(opened: &mut Opened) -> Result<(), String> {
+    let seq = opened.core.commit.seq;
+    if opened.mark.due_in(seq).is_some() {
+        opened.mark.write(seq).map_err(|error| format!("the commit mark cannot be written: {error}"))?;
+    }
+    Ok(())
+}
+
+/// What is durable is whole; what is in memory is not. After a failed flush, another one or the
+/// end of the database value would wait forever, so nothing more is run: not even destructors.
+fn give_up(text: &str) -> ! {
+    tracing::error!("the store is broken, the process ends: {text}");
+    std::process::exit(EXIT_BROKEN)
+}

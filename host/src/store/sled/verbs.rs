@@ -1,0 +1,197 @@
+//! The trait's verbs: each becomes a job of the store's thread.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio::sync::{broadcast, watch};
+
+use super::SledStore;
+use super::core::Core;
+use crate::event::Event;
+use crate::schedule::{Schedule, ScheduleSpec};
+use crate::store::request::{
+    Claim, ClaimRequest, Dispatched, Enqueued, EventPage, Finish, Heartbeat, KindCount, MediaQuery, MediaRecord,
+    NewMedia, Page, Retention, StateEntry, StateWrite, Swapped, TaskQuery,
+};
+use crate::store::{Store, StoreError};
+use crate::task::{NewTask, Outcome, Task, TaskId};
+use crate::time::Timestamp;
+
+#[async_trait]
+impl Store for SledStore {
+    async fn enqueue(&self, tasks: Vec<NewTask>, now: Timestamp) -> Result<Vec<Enqueued>, StoreError> {
+        self.write(weight(&tasks), move |core| core.enqueue(tasks, now)).await
+    }
+
+    async fn claim(&self, request: ClaimRequest, now: Timestamp) -> Result<Claim, StoreError> {
+        self.write(0, move |core| core.claim(&request, now)).await
+    }
+
+    async fn heartbeat(&self, beat: Heartbeat, now: Timestamp) -> Result<bool, StoreError> {
+        self.write(0, move |core| core.heartbeat(beat, now)).await
+    }
+
+    async fn finish(&self, finish: Finish, now: Timestamp) -> Result<Task, StoreError> {
+        let bytes = match &finish.outcome {
+            Outcome::Succeeded { output, outbox } => output.len() + weight(outbox),
+            Outcome::Retry { .. }
+            | Outcome::Fatal(_)
+            | Outcome::Crashed(_)
+            | Outcome::Cancelled
+            | Outcome::Yielded
+            | Outcome::Interrupted => 0,
+        };
+        self.write(bytes, move |core| core.finish(finish, now)).await
+    }
+
+    async fn request_cancel(&self, id: TaskId, now: Timestamp) -> Result<Task, StoreError> {
+        self.write(0, move |core| core.request_cancel(id, now)).await
+    }
+
+    async fn redrive(&self, id: TaskId, now: Timestamp) -> Result<Task, StoreError> {
+        self.write(0, move |core| core.redrive(id, now)).await
+    }
+
+    async fn reclaim_expired(&self, now: Timestamp) -> Result<usize, StoreError> {
+        self.write(0, move |core| core.reclaim_expired(now)).await
+    }
+
+    async fn task(&self, id: TaskId) -> Result<Option<Task>, StoreError> {
+        self.read(move |core| core.task(id)).await
+    }
+
+    async fn tasks(&self, query: TaskQuery) -> Result<Page<Task>, StoreError> {
+        self.read(move |core| core.tasks(&query)).await
+    }
+
+    async fn live_counts(&self) -> Result<Vec<KindCount>, StoreError> {
+        self.read(|core| Ok(core.index.counts())).await
+    }
+
+    async fn outstanding(&self, schedule: &str) -> Result<u32, StoreError> {
+        let schedule = schedule.to_owned();
+        self.read(move |core| Ok(core.index.outstanding(&schedule))).await
+    }
+
+    async fn prune(&self, retention: Retention, now: Timestamp) -> Result<Vec<TaskId>, StoreError> {
+        self.write(0, move |core| core.prune(retention, now)).await
+    }
+
+    async fn save_checkpoint(&self, id: TaskId, attempt: u32, data: Vec<u8>) -> Result<(), StoreError> {
+        self.write(data.len(), move |core| core.save_checkpoint(id, attempt, &data)).await
+    }
+
+    async fn checkpoint(&self, id: TaskId) -> Result<Option<Vec<u8>>, StoreError> {
+        self.read(move |core| core.checkpoint(id)).await
+    }
+
+    async fn declare_schedules(&self, specs: Vec<ScheduleSpec>, now: Timestamp) -> Result<(), StoreError> {
+        self.write(0, move |core| core.declare_schedules(specs, now)).await
+    }
+
+    async fn schedules(&self) -> Result<Vec<Schedule>, StoreError> {
+        self.read(Core::schedules).await
+    }
+
+    async fn fire(
+        &self,
+        name: &str,
+        nominal: Timestamp,
+        overlapped: bool,
+        now: Timestamp,
+    ) -> Result<Schedule, StoreError> {
+        let name = name.to_owned();
+        self.write(0, move |core| core.fire(&name, nominal, overlapped, now)).await
+    }
+
+    async fn dispatched(&self, batch: Dispatched, now: Timestamp) -> Result<Vec<Enqueued>, StoreError> {
+        self.write(weight(&batch.tasks), move |core| core.dispatched(batch, now)).await
+    }
+
+    async fn record_pass(&self, name: &str, error: Option<String>) -> Result<(), StoreError> {
+        let name = name.to_owned();
+        self.write(0, move |core| core.record_pass(&name, error)).await
+    }
+
+    async fn add_media(&self, media: NewMedia, now: Timestamp) -> Result<MediaRecord, StoreError> {
+        self.write(0, move |core| core.add_media(media, now)).await
+    }
+
+    async fn media(&self, id: &str) -> Result<Option<MediaRecord>, StoreError> {
+        let id = id.to_owned();
+        self.read(move |core| core.media(&id)).await
+    }
+
+    async fn list_media(&self, query: MediaQuery) -> Result<Page<MediaRecord>, StoreError> {
+        self.read(move |core| core.list_media(&query)).await
+    }
+
+    async fn trash_media(&self, id: &str, purge_after: Timestamp, now: Timestamp) -> Result<MediaRecord, StoreError> {
+        let id = id.to_owned();
+        self.write(0, move |core| core.trash_media(&id, purge_after, now)).await
+    }
+
+    async fn restore_media(&self, id: &str, now: Timestamp) -> Result<MediaRecord, StoreError> {
+        let id = id.to_owned();
+        self.write(0, move |core| core.restore_media(&id, now)).await
+    }
+
+    async fn purge_media(&self, id: &str, now: Timestamp) -> Result<bool, StoreError> {
+        let id = id.to_owned();
+        self.write(0, move |core| core.purge_media(&id, now)).await
+    }
+
+    async fn state_get(&self, plugin: &str, key: &str, now: Timestamp) -> Result<Option<StateEntry>, StoreError> {
+        let (plugin, key) = (plugin.to_owned(), key.to_owned());
+        self.read(move |core| core.state_get(&plugin, &key, now)).await
+    }
+
+    async fn state_put(&self, write: StateWrite, now: Timestamp) -> Result<Swapped, StoreError> {
+        self.write(write.value.len(), move |core| core.state_put(write, now)).await
+    }
+
+    async fn state_delete(&self, plugin: &str, key: &str, now: Timestamp) -> Result<bool, StoreError> {
+        let (plugin, key) = (plugin.to_owned(), key.to_owned());
+        self.write(0, move |core| core.state_delete(&plugin, &key, now)).await
+    }
+
+    async fn state_scan(
+        &self,
+        plugin: &str,
+        prefix: &str,
+        after: Option<&str>,
+        limit: u32,
+        now: Timestamp,
+    ) -> Result<Vec<(String, StateEntry)>, StoreError> {
+        let (plugin, prefix, after) = (plugin.to_owned(), prefix.to_owned(), after.map(str::to_owned));
+        self.read(move |core| core.state_scan(&plugin, (&prefix, after.as_deref()), limit, now)).await
+    }
+
+    async fn events(&self, after: u64, limit: usize) -> Result<EventPage, StoreError> {
+        self.read(move |core| core.events(after, limit)).await
+    }
+
+    fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
+    fn subscribe(&self) -> broadcast::Receiver<Arc<[Event]>> {
+        self.events.subscribe()
+    }
+
+    fn wakeups(&self) -> watch::Receiver<u64> {
+        self.wakeups.clone()
+    }
+
+    async fn close(&self) {
+        self.hang_up();
+        // An error means that the thread is gone, which is what is waited for.
+        let _ = self.closed.clone().wait_for(|closed| *closed).await;
+        self.join();
+    }
+}
+
+/// Roughly the bytes of these tasks.
+fn weight(tasks: &[NewTask]) -> usize {
+    tasks.iter().map(|new| new.input.len() + new.kind.len()).sum()
+}
