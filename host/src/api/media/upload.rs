@@ -54,7 +54,8 @@ async fn from_body(state: &AppState, name: Option<String>, request: Request) -> 
     if expected == Some(0) {
         return Err(empty());
     }
-    let given = parts.headers.get(header::CONTENT_DISPOSITION).and_then(|value| std::str::from_utf8(value.as_bytes()).ok());
+    let given =
+        parts.headers.get(header::CONTENT_DISPOSITION).and_then(|value| std::str::from_utf8(value.as_bytes()).ok());
     let name = name.or_else(|| given.and_then(disposition::file_name));
     let mut upload = state.media.begin_upload(expected).await?;
     while let Some(data) = next_data(&mut body, upload.len()).await? {

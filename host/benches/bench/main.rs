@@ -1,0 +1,38 @@
+//! Measures the host's parts: `cargo bench --bench bench -- [--json] [NAME]...`
+//!
+//! Without names, everything runs. One file a bench; each adds rows to the [`report::Report`].
+
+mod report;
+mod store;
+
+use report::Report;
+
+/// Measures something and reports it.
+type Bench = fn(&mut Report);
+
+/// Benches by name, in the order of their runs.
+const BENCHES: &[(&str, Bench)] = &[("store", store::store)];
+
+fn main() -> std::io::Result<()> {
+    let mut names = Vec::new();
+    let mut json = false;
+    for argument in std::env::args().skip(1) {
+        match argument.as_str() {
+            "--json" => json = true,
+            // Cargo adds this one.
+            "--bench" => {}
+            name if BENCHES.iter().any(|(bench, _)| *bench == name) => names.push(argument),
+            unknown => {
+                let known: Vec<_> = BENCHES.iter().map(|(bench, _)| *bench).collect();
+                return Err(std::io::Error::other(format!("no bench `{unknown}`: there are {}", known.join(", "))));
+            }
+        }
+    }
+    let mut report = Report::new(json);
+    for (name, bench) in BENCHES {
+        if names.is_empty() || names.iter().any(|wanted| wanted == name) {
+            bench(&mut report);
+        }
+    }
+    report.finish()
+}
