@@ -154,6 +154,9 @@ fn failure(exit: Exit) -> Error {
     const SIGXCPU: i32 = rustix::process::Signal::XCPU.as_raw();
     const SIGXFSZ: i32 = rustix::process::Signal::XFSZ.as_raw();
     let text = exit.stderr_tail;
+    if exit.stopped {
+        return Error::Unavailable("the host is stopping".to_owned());
+    }
     match exit.signal {
         Some(SIGXCPU) => return Error::Limit("the job used up its cpu time".to_owned()),
         Some(SIGXFSZ) => return Error::Limit("the output is larger than allowed".to_owned()),
@@ -161,6 +164,9 @@ fn failure(exit: Exit) -> Error {
     }
     if text.contains("No space left on device") || text.contains("Disk quota exceeded") {
         return Error::Unavailable("the disk is full: free some space, then try again".to_owned());
+    }
+    if text.contains("Cannot allocate memory") {
+        return Error::Limit("the job needs more memory than is allowed".to_owned());
     }
     if text.contains("File too large") {
         return Error::Limit("the output is larger than allowed".to_owned());

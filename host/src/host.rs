@@ -153,14 +153,16 @@ impl Parts {
         };
         let opened = tokio::task::spawn_blocking(move || SledStore::open(settings, now())).await;
         let store: Arc<dyn Store> = opened.context("opening the store panicked")??;
-        let library = Library::open(media_settings(config), Arc::clone(&store)).await.context("cannot open the media library")?;
+        let library =
+            Library::open(media_settings(config), Arc::clone(&store)).await.context("cannot open the media library")?;
         let supervisor = Supervisor::new().context("cannot start the supervisor of child processes")?;
         let ffmpeg = Arc::new(Ffmpeg::detect(ffmpeg_settings(config), supervisor.clone()).await);
         match (ffmpeg.problem(), ffmpeg.version()) {
             (Some(problem), _) => tracing::warn!("cuts are not available: {problem}"),
             (None, version) => tracing::info!(version, "found ffmpeg"),
         }
-        let logs = TaskLogs::open(&data.join("logs"), config.log.task_log_bytes).context("cannot open the task logs")?;
+        let logs =
+            TaskLogs::open(&data.join("logs"), config.log.task_log_bytes).context("cannot open the task logs")?;
         let logs = Arc::new(logs);
         let ports = lend::ports(&store, &library, &ffmpeg, &logs);
         let plugins = Self::start_plugins(config, ports).await?;
@@ -181,13 +183,7 @@ impl Parts {
         Plugins::start(settings, ports).await.context("cannot start the plugin sandbox")
     }
 
-    fn state(
-        &self,
-        config: &Config,
-        info: HostInfo,
-        readiness: Arc<Readiness>,
-        stop: CancellationToken,
-    ) -> AppState {
+    fn state(&self, config: &Config, info: HostInfo, readiness: Arc<Readiness>, stop: CancellationToken) -> AppState {
         let server = &config.server;
         let limits = Limits {
             max_api_requests: server.max_requests,

@@ -17,12 +17,14 @@ use std::sync::Arc;
 
 pub use self::files::TempFile;
 pub use self::id::MediaId;
-pub use self::upload::Upload;
 
 use self::files::MediaFiles;
+use self::upload::Writer;
 use crate::store::{MediaQuery, MediaRecord, MediaStatus, NewMedia, Page, Store, StoreError};
 use crate::task::TaskId;
 use crate::time::Timestamp;
+use bytes::Bytes;
+use futures_util::future::try_join_all;
 
 /// Names that one step of the sweep holds in memory.
 const SWEEP_STEP: usize = 256;
@@ -130,13 +132,9 @@ impl Library {
 
     /// Starts an upload of a length that may be known.
     pub async fn begin_upload(&self, expected_len: Option<u64>) -> Result<Upload, MediaError> {
-        Upload::begin(
-            Arc::clone(&self.files),
-            self.settings.max_upload_bytes,
-            self.settings.min_free_bytes,
-            expected_len,
-        )
-        .await
+        let Settings { max_upload_bytes, min_free_bytes, .. } = *self.settings;
+        let writer = Writer::begin(Arc::clone(&self.files), max_upload_bytes, min_free_bytes, expected_len).await?;
+        Ok(Upload { library: self.clone(), writer })
     }
 
     /// A new file in the library's folder that some tool will write, to be [adopted](Self::adopt).
@@ -144,19 +142,6 @@ impl Library {
         let files = Arc::clone(&self.files);
         let (temp, _) = blocking(move || files.create_temp(extension)).await?;
         Ok(temp)
-    }
-
-    /// Ends an upload: the file is durable and visible when this returns.
-    pub async fn finish(
-        &self,
-        upload: Upload,
-        name: &str,
-        content_type: Option<&str>,
-        task: Option<TaskId>,
-        now: Timestamp,
-    ) -> Result<MediaRecord, MediaError> {
-        let temp = upload.into_temp().await?;
-        self.adopt(temp, name, content_type, task, now).await
     }
 
     /// Takes a finished temporary file into the library: it is durable and visible when this returns.
@@ -269,13 +254,43 @@ impl Library {
                 return Ok(());
             }
             walk = rest;
-            for id in ids {
-                if self.store.media(&id.to_string()).await?.is_none() {
-                    tracing::info!(%id, "removing a file without a record");
-                    self.unlink(id).await;
-                }
+            let records = try_join_all(ids.iter().map(async |id| self.store.media(&id.to_string()).await)).await?;
+            for (id, _) in ids.into_iter().zip(records).filter(|(_, record)| record.is_none()) {
+                tracing::info!(%id, "removing a file without a record");
+                self.unlink(id).await;
             }
         }
+    }
+}
+
+/// An upload in progress. Dropping it removes what was written.
+#[derive(Debug)]
+pub struct Upload {
+    library: Library,
+    writer: Writer,
+}
+
+impl Upload {
+    /// Bytes that were taken so far.
+    pub fn bytes_taken(&self) -> u64 {
+        self.writer.len()
+    }
+
+    /// Takes the next bytes. After an error the upload is over.
+    pub async fn write(&mut self, bytes: Bytes) -> Result<(), MediaError> {
+        self.writer.write(bytes).await
+    }
+
+    /// Ends the upload: the file is durable and visible when this returns.
+    pub async fn finish(
+        self,
+        name: &str,
+        content_type: Option<&str>,
+        task: Option<TaskId>,
+        now: Timestamp,
+    ) -> Result<MediaRecord, MediaError> {
+        let temp = self.writer.into_temp().await?;
+        self.library.adopt(temp, name, content_type, task, now).await
     }
 }
 

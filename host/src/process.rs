@@ -113,6 +113,8 @@ pub struct Exit {
     pub stdout: Vec<u8>,
     /// Standard output was longer than what is kept.
     pub stdout_truncated: bool,
+    /// It was told to end: its handle was given up, or the supervisor was stopped.
+    pub stopped: bool,
     /// The end of standard error, without control characters other than line breaks.
     pub stderr_tail: String,
 }

@@ -14,8 +14,9 @@ use async_trait::async_trait;
 use tokio::sync::{broadcast, watch};
 
 pub use self::request::{
-    Claim, ClaimRequest, Claimed, Dispatched, Enqueued, EventPage, Expected, Finish, GenerationRoom, Heartbeat, KindCount,
-    MediaQuery, MediaRecord, MediaStatus, NewMedia, Page, Retention, StateEntry, StateWrite, Swapped, TaskQuery,
+    Claim, ClaimRequest, Claimed, Dispatched, Enqueued, EventPage, Expected, Finish, GenerationRoom, Heartbeat,
+    KindCount, MediaQuery, MediaRecord, MediaStatus, NewMedia, Page, Retention, StateEntry, StateWrite, Swapped,
+    TaskQuery,
 };
 use crate::event::Event;
 use crate::schedule::{Schedule, ScheduleSpec};

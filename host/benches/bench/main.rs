@@ -18,7 +18,7 @@ mod store;
 
 use report::Report;
 
-/// Adds its rows.
+/// Measures something and reports it.
 type Bench = fn(&mut Report);
 
 /// Benches by name, in the order of their runs.

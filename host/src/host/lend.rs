@@ -19,12 +19,7 @@ use crate::task::TaskId;
 use crate::time::now;
 
 /// Everything that guests may borrow.
-pub(super) fn ports(
-    store: &Arc<dyn Store>,
-    library: &Library,
-    ffmpeg: &Arc<Ffmpeg>,
-    logs: &Arc<TaskLogs>,
-) -> Ports {
+pub(super) fn ports(store: &Arc<dyn Store>, library: &Library, ffmpeg: &Arc<Ffmpeg>, logs: &Arc<TaskLogs>) -> Ports {
     let kept = Arc::new(Kept(Arc::clone(store)));
     let logs: Arc<dyn LogPort> = Arc::clone(logs) as _;
     Ports {
@@ -135,12 +130,8 @@ impl LibraryPort for Shelf {
     }
 
     async fn list_purgeable(&self, after: Option<&str>, limit: u32) -> Result<Vec<Media>, PortError> {
-        let query = MediaQuery {
-            trashed: Some(true),
-            purgeable_at: Some(now()),
-            after: after.map(str::to_owned),
-            limit,
-        };
+        let query =
+            MediaQuery { trashed: Some(true), purgeable_at: Some(now()), after: after.map(str::to_owned), limit };
         let page = self.0.list(query).await.map_err(unlent)?;
         Ok(page.items.into_iter().map(media).collect())
     }

@@ -1,4 +1,4 @@
-//! A file on its way into the library.
+//! The bytes of an upload on their way to the disk.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -12,9 +12,9 @@ use super::{MediaError, blocking};
 /// Bytes that are gathered before they are written: fewer changes of thread on fast uploads.
 const GATHER_BYTES: usize = 1 << 20;
 
-/// An upload in progress. Dropping it removes what was written.
+/// Writes a temporary file within bounds. Dropping it removes what was written.
 #[derive(Debug)]
-pub struct Upload {
+pub(super) struct Writer {
     files: Arc<MediaFiles>,
     temp: TempFile,
     // Absent while it is being written, and for good when a write was abandoned or failed.
@@ -26,7 +26,7 @@ pub struct Upload {
     min_free_bytes: u64,
 }
 
-impl Upload {
+impl Writer {
     pub(super) async fn begin(
         files: Arc<MediaFiles>,
         max_bytes: u64,
@@ -48,17 +48,12 @@ impl Upload {
     }
 
     /// Bytes that were taken so far.
-    pub fn len(&self) -> u64 {
+    pub(super) fn len(&self) -> u64 {
         self.len
     }
 
-    /// Nothing was taken so far.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
     /// Takes the next bytes. After an error the upload is over.
-    pub async fn write(&mut self, bytes: Bytes) -> Result<(), MediaError> {
+    pub(super) async fn write(&mut self, bytes: Bytes) -> Result<(), MediaError> {
         let len = self.len.saturating_add(bytes.len() as u64);
         if len > self.max_bytes {
             self.file = None;
@@ -113,16 +108,16 @@ mod tests {
     #[tokio::test]
     async fn bytes_arrive_in_order_and_bounds_hold() {
         let dir = tempfile::tempdir().unwrap();
-        let mut upload = Upload::begin(files(dir.path()), 5 << 20, 0, None).await.unwrap();
-        assert!(upload.is_empty());
+        let mut writer = Writer::begin(files(dir.path()), 5 << 20, 0, None).await.unwrap();
+        assert_eq!(writer.len(), 0);
         let mut expected = Vec::new();
         for number in 0..40_u8 {
             let chunk = vec![number; 100_000];
             expected.extend_from_slice(&chunk);
-            upload.write(Bytes::from(chunk)).await.unwrap();
+            writer.write(Bytes::from(chunk)).await.unwrap();
         }
-        assert_eq!(upload.len(), 4_000_000);
-        let temp = upload.into_temp().await.unwrap();
+        assert_eq!(writer.len(), 4_000_000);
+        let temp = writer.into_temp().await.unwrap();
         assert!(std::fs::read(temp.path()).unwrap() == expected);
         drop(temp);
         assert_eq!(temps(dir.path()), 0);
@@ -132,13 +127,13 @@ mod tests {
     async fn too_large_is_refused_before_and_while_writing() {
         let dir = tempfile::tempdir().unwrap();
         let files = files(dir.path());
-        let early = Upload::begin(Arc::clone(&files), 10, 0, Some(11)).await;
+        let early = Writer::begin(Arc::clone(&files), 10, 0, Some(11)).await;
         assert!(matches!(early, Err(MediaError::TooLarge { limit: 10 })));
-        let mut upload = Upload::begin(files, 10, 0, Some(10)).await.unwrap();
-        upload.write(Bytes::from_static(b"0123456789")).await.unwrap();
-        let late = upload.write(Bytes::from_static(b"0")).await;
+        let mut writer = Writer::begin(files, 10, 0, Some(10)).await.unwrap();
+        writer.write(Bytes::from_static(b"0123456789")).await.unwrap();
+        let late = writer.write(Bytes::from_static(b"0")).await;
         assert!(matches!(late, Err(MediaError::TooLarge { limit: 10 })));
-        assert!(matches!(upload.into_temp().await, Err(MediaError::Conflict(_))), "an upload over the bound is over");
+        assert!(matches!(writer.into_temp().await, Err(MediaError::Conflict(_))), "an upload over the bound is over");
         assert_eq!(temps(dir.path()), 0);
     }
 
@@ -147,19 +142,19 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let files = files(dir.path());
         let free = files.free_bytes().unwrap();
-        let early = Upload::begin(Arc::clone(&files), u64::MAX, free, Some(1 << 40)).await;
+        let early = Writer::begin(Arc::clone(&files), u64::MAX, free, Some(1 << 40)).await;
         assert!(matches!(early, Err(MediaError::NoSpace)));
-        let mut upload = Upload::begin(Arc::clone(&files), u64::MAX, 0, None).await.unwrap();
+        let mut writer = Writer::begin(Arc::clone(&files), u64::MAX, 0, None).await.unwrap();
         // As if others had filled the disk meanwhile.
-        upload.min_free_bytes = u64::MAX;
-        let late = upload.write(Bytes::from(vec![0; GATHER_BYTES])).await;
+        writer.min_free_bytes = u64::MAX;
+        let late = writer.write(Bytes::from(vec![0; GATHER_BYTES])).await;
         assert!(matches!(late, Err(MediaError::NoSpace)));
-        drop(upload);
+        drop(writer);
         // The real error of a full device.
-        let mut upload = Upload::begin(files, u64::MAX, 0, None).await.unwrap();
-        upload.file = Some(File::options().write(true).open("/dev/full").unwrap());
-        upload.write(Bytes::from_static(b"x")).await.unwrap();
-        assert!(matches!(upload.into_temp().await, Err(MediaError::NoSpace)));
+        let mut writer = Writer::begin(files, u64::MAX, 0, None).await.unwrap();
+        writer.file = Some(File::options().write(true).open("/dev/full").unwrap());
+        writer.write(Bytes::from_static(b"x")).await.unwrap();
+        assert!(matches!(writer.into_temp().await, Err(MediaError::NoSpace)));
         assert_eq!(temps(dir.path()), 0);
     }
 }

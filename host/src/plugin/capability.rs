@@ -8,6 +8,8 @@ pub(super) mod log;
 mod queue;
 mod state;
 pub(super) mod stdio;
+#[cfg(test)]
+mod tests;
 
 use super::guest::{Guest, Purpose};
 

@@ -73,7 +73,7 @@ async fn check(sandbox: &Arc<Sandbox>, candidate: load::Candidate) -> Result<Che
     let imports = imports(&compiled.component);
     let now = crate::time::now();
     let loaded = load::finish(sandbox, &compiled, (name.clone(), source, manifest), Arc::new(NoTasks), now).await;
-    let generation: Generation = loaded.map_err(|message| vec![message])?;
+    let generation: Generation = loaded.map_err(|error| vec![error.to_string()])?;
     let info = generation.info();
     let used = |grant: &String| imports.iter().any(|import| capability(import) == Some(grant));
     let unused_grants = info.grants.iter().filter(|grant| !used(grant)).cloned().collect();

@@ -6,7 +6,7 @@ mod cpu;
 mod stop;
 mod supervise;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::sync::Arc;
 
@@ -80,7 +80,7 @@ impl WasiView for Guest {
 }
 
 impl Code {
-    fn call(self: &Arc<Self>, purpose: Purpose, control: Arc<Control>, wall_ms: u64) -> Call {
+    pub(super) fn call(self: &Arc<Self>, purpose: Purpose, control: Arc<Control>, wall_ms: u64) -> Call {
         let limits = Limits { wall_ms, ..self.limits.clone() };
         let subject = match purpose {
             Purpose::Execute { task, attempt } => Some((task, attempt)),
@@ -98,7 +98,7 @@ impl Code {
         call
     }
 
-    fn store(self: &Arc<Self>, call: Call) -> Store<Guest> {
+    pub(super) fn store(self: &Arc<Self>, call: Call) -> Store<Guest> {
         let limits = call.limits.clone();
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits.handles as usize);
@@ -172,14 +172,14 @@ impl Linked {
     /// What the plugin says of itself; also whether its exports have the shape of the contract.
     pub async fn describe(&self) -> Result<Descriptor, LoadError> {
         let done = supervise(&self.code, self.code.describing(), Describe).await;
-        let descriptor = done.map_err(|stop| LoadError::Describe(stop.into_failure().message))?.answer;
+        let descriptor = done.map_err(|stop| unanswered(stop, LoadError::Describe))?.answer;
         contract::descriptor(descriptor).map_err(LoadError::Describe)
     }
 
     /// Whether the plugin takes its settings.
     pub async fn validate_config(&self) -> Result<(), LoadError> {
         let done = supervise(&self.code, self.code.describing(), Validate).await;
-        let answer = done.map_err(|stop| LoadError::Config(stop.into_failure().message))?.answer;
+        let answer = done.map_err(|stop| unanswered(stop, LoadError::Config))?.answer;
         answer.map_err(|failures| {
             let reasons: Vec<_> = failures.into_iter().map(contract::failure).map(|f| f.message).take(16).collect();
             LoadError::Config(reasons.join("; "))
@@ -190,6 +190,13 @@ impl Linked {
     pub fn peak_memory(&self) -> u64 {
         self.code.peak_memory.load(std::sync::atomic::Ordering::Relaxed)
     }
+}
+
+/// A question of the loader that came to no answer.
+fn unanswered(stop: Stop, refused: fn(String) -> LoadError) -> LoadError {
+    let busy = stop.is_host_busy();
+    let message = stop.into_failure().message;
+    if busy { LoadError::Busy(message) } else { refused(message) }
 }
 
 /// What the host wants or wanted of a guest.

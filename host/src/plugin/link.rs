@@ -216,6 +216,9 @@ pub enum LoadError {
     /// It does not like its settings.
     #[error("it refuses its [config]: {0}")]
     Config(String),
+    /// The host had no time or room to ask it; it may be sound.
+    #[error("the host is too busy to load it: {0}")]
+    Busy(String),
 }
 
 /// A generation's code, ready to run.

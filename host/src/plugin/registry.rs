@@ -25,7 +25,7 @@ use super::reload::Reloader;
 use super::{InputError, KindInfo, LoadFailure, PluginInfo, Settings};
 use book::Book;
 use generation::{Generation, Source};
-use load::Candidate;
+use load::{Candidate, NotLoaded};
 
 /// A kind and who executes it.
 #[derive(Clone, Debug)]
@@ -83,7 +83,8 @@ impl Plugins {
 
     /// What is executed now, in the order of names.
     pub fn kinds(&self) -> Vec<KindInfo> {
-        self.registry.live.load().plugins.values().flat_map(|generation| generation.kinds().cloned()).collect()
+        let executors = self.executors();
+        executors.iter().filter_map(|executor| executor.generation.kind_info(&executor.kind).cloned()).collect()
     }
 
     /// Every plugin: live, draining or refused, in the order of names.
@@ -156,6 +157,8 @@ pub(super) enum Refusal {
     Invalid,
     /// Another plugin has to give up a kind.
     Clash,
+    /// The host had no room to ask it.
+    Busy,
 }
 
 /// What became of a candidate.
@@ -193,10 +196,14 @@ impl Registry {
         let loaded = load::load(&self.sandbox, candidate, rules, now).await;
         match loaded {
             Ok(generation) => self.adopt(&name, &source, Arc::new(generation), now),
-            Err(message) => {
-                let failure = LoadFailure { at: now, digest: Some(source.digest), message };
-                self.record(&name, failure, Some(source));
-                Verdict::Refused(Refusal::Invalid)
+            Err(reason) => {
+                let failure = LoadFailure { at: now, digest: Some(source.digest), message: reason.to_string() };
+                let (refusal, tried) = match reason {
+                    NotLoaded::Unfit(_) => (Refusal::Invalid, Some(source)),
+                    NotLoaded::Busy(_) => (Refusal::Busy, None),
+                };
+                self.record(&name, failure, tried);
+                Verdict::Refused(refusal)
             }
         }
     }

@@ -28,6 +28,8 @@ use settle::{Settling, Step};
 const RESCAN: Duration = Duration::from_secs(10);
 /// Looks without a hint when nothing can hint.
 const RESCAN_UNWATCHED: Duration = Duration::from_secs(1);
+/// Before a file is tried again for which the host had no room.
+const RETRY_BUSY: Duration = Duration::from_secs(2);
 /// Between two looks, however many hints there are.
 const MIN_GAP: Duration = Duration::from_millis(20);
 /// Renames that are remembered between two looks.
@@ -176,6 +178,10 @@ impl Reloader {
                     Verdict::Same | Verdict::Refused(Refusal::Invalid) => {}
                     Verdict::Refused(Refusal::Clash) => {
                         self.blocked.insert(name.to_owned());
+                    }
+                    Verdict::Refused(Refusal::Busy) => {
+                        let now = Instant::now();
+                        self.settling.again(name, stamp, now + RETRY_BUSY, now);
                     }
                 }
             }

@@ -51,6 +51,7 @@ pub(super) async fn run(mut child: Child, sink: Stdout, stderr_tail_bytes: usize
         signal: status.and_then(|status| status.signal()),
         stdout: collected.bytes,
         stdout_truncated: collected.truncated,
+        stopped: stop.is_cancelled(),
         stderr_tail: pump::printable(&errors),
     }
 }

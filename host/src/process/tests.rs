@@ -1,6 +1,8 @@
-use std::io::Write as _;
+use std::io::{BufRead as _, Read as _, Write as _};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+
+use tokio::io::AsyncReadExt as _;
 
 use super::*;
 
@@ -87,6 +89,7 @@ async fn terminate_returns_when_the_whole_group_is_gone() {
     let (leader, grandchild) = (process.id().unwrap(), grandchild.parse().unwrap());
     assert!(alive(leader) && alive(grandchild));
     let exit = process.terminate().await.unwrap();
+    assert!(exit.stopped);
     assert_eq!(exit.signal, Some(9));
     assert!(!alive(leader) && !alive(grandchild));
     supervisor.stop().await;
@@ -135,4 +138,44 @@ async fn lines_arrive_while_the_child_runs() {
     command.stdout = Stdout::Lines(Box::new(move |line| seen.lock().unwrap().push(line.to_owned())));
     assert!(supervisor.run(command).await.unwrap().success());
     assert_eq!(*lines.lock().unwrap(), ["one", "two"]);
+}
+
+/// What [`a_killed_host_takes_its_children_with_it`] kills; ends with its input.
+#[tokio::test]
+#[ignore = "a helper that another test starts"]
+async fn host_to_be_killed() {
+    let mut fifo = String::new();
+    std::io::stdin().read_line(&mut fifo).unwrap();
+    let supervisor = Supervisor::new().unwrap();
+    let script = format!("exec 3> '{}'; echo ready; exec sleep 1000", fifo.trim());
+    let (process, ready) = started(&supervisor, &script).await;
+    writeln!(std::io::stdout(), "child={ready}").unwrap();
+    std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
+    process.terminate().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_killed_host_takes_its_children_with_it() {
+    if !Path::new("/usr/bin/setpriv").exists() {
+        return;
+    }
+    // The child holds the one writing end: the reader sees its death as the end.
+    let dir = tempfile::tempdir().unwrap();
+    let fifo = dir.path().join("fifo");
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let mut reader = tokio::net::unix::pipe::OpenOptions::new().open_receiver(&fifo).unwrap();
+    let mut host = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", "--nocapture", "process::tests::host_to_be_killed"])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = host.stdin.take().unwrap();
+    writeln!(stdin, "{}", fifo.display()).unwrap();
+    let mut lines = std::io::BufReader::new(host.stdout.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().ends_with("child=ready")));
+    host.kill().unwrap();
+    host.wait().unwrap();
+    let ended = tokio::time::timeout(Duration::from_secs(10), reader.read(&mut [0])).await;
+    assert_eq!(ended.unwrap().unwrap(), 0);
 }

@@ -66,8 +66,7 @@ impl Pass {
         let mut cursor = self.schedule.cursor.clone();
         for _ in 0..MAX_ROUNDS {
             let Some(limit) = self.room(name, *batch, *capacity).await? else { return Ok(()) };
-            let generation =
-                self.plugins.dispatcher(plugin).ok_or_else(|| PassError::NoDispatcher(plugin.clone()))?;
+            let generation = self.plugins.dispatcher(plugin).ok_or_else(|| PassError::NoDispatcher(plugin.clone()))?;
             let answer = generation
                 .dispatch(limit, cursor.clone())
                 .await
@@ -79,8 +78,7 @@ impl Pass {
             for task in &mut tasks {
                 task.source = Source::Schedule(name.clone());
             }
-            let batch =
-                Dispatched { schedule: name.clone(), pass: self.schedule.fired, tasks, cursor: answer.cursor };
+            let batch = Dispatched { schedule: name.clone(), pass: self.schedule.fired, tasks, cursor: answer.cursor };
             self.store.dispatched(batch, now()).await?;
             if !more {
                 return Ok(());

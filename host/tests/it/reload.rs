@@ -78,17 +78,17 @@ async fn i11_a_broken_file_changes_nothing_and_its_error_is_visible() {
 
 #[tokio::test]
 async fn i11_a_half_written_file_never_goes_live() {
-    let host = TestHost::with(&["ok"]).await;
-    let old = host.plugin("ok").await.unwrap();
-    let whole = variant("ok", VERSION.0, VERSION.1);
+    let host = TestHost::with(&["version"]).await;
+    let old = host.plugin("version").await.unwrap();
+    let whole = variant("version", "v00", "v01");
     for length in [1, 8, whole.len() / 3, whole.len() - 1] {
-        host.plugins().overwrite("ok", &whole[..length]);
-        assert_eq!(host.run("ok", &json!({})).await["state"], "succeeded");
-        assert_eq!(live_digest(&host.plugin("ok").await.unwrap()), live_digest(&old));
+        host.plugins().overwrite("version", &whole[..length]);
+        assert_eq!(host.run("version", &json!({})).await["state"], "succeeded");
+        assert_eq!(live_digest(&host.plugin("version").await.unwrap()), live_digest(&old));
     }
-    host.plugins().overwrite("ok", &whole);
+    host.plugins().overwrite("version", &whole);
     let digest = sha256(&whole);
-    host.plugin_until("ok", |plugin| live_digest(plugin) == Some(&digest)).await;
+    host.plugin_until("version", |plugin| live_digest(plugin) == Some(&digest)).await;
     host.stop().await;
 }
 
@@ -156,16 +156,13 @@ async fn an_import_that_was_not_granted_is_an_error_that_says_how_to_grant_it() 
 
 #[tokio::test]
 async fn a_kind_has_one_executor_and_the_first_keeps_it() {
-    let host = TestHost::with(&["ok"]).await;
-    host.plugins().put("usurper", &variant("ok", VERSION.0, VERSION.1), None);
+    let host = TestHost::with(&["version"]).await;
+    host.plugins().put("usurper", &variant("version", "v00", "v01"), None);
     let plugin = host.plugin_until("usurper", |plugin| !message(plugin).is_empty()).await;
-    assert!(message(&plugin).contains("\"ok\""), "{plugin:#}");
-    assert_eq!(host.run("ok", &json!({})).await["state"], "succeeded");
+    assert!(message(&plugin).contains("\"version\""), "{plugin:#}");
+    assert_eq!(host.run("version", &json!({})).await["state"], "succeeded");
     host.stop().await;
 }
-
-/// What tells versions of the fixture apart, and another one.
-pub(crate) const VERSION: (&str, &str) = ("1.0.0", "1.0.1");
 
 /// The digest of some bytes as the API shows it.
 pub(crate) fn sha256(bytes: &[u8]) -> String {

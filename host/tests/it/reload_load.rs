@@ -15,7 +15,7 @@ const WRITERS: usize = 4;
 /// Version `number` of the fixture, whose output says which it is.
 fn version(number: usize) -> (Vec<u8>, Value) {
     let output = format!("v{number:02}");
-    (variant("ok", OUTPUT, &output), json!(output))
+    (variant("version", OUTPUT, &output), json!(output))
 }
 
 /// What the fixture answers, as it stands in its text.
@@ -24,7 +24,7 @@ const OUTPUT: &str = "v00";
 async fn write(host: &TestHost, done: &AtomicBool) -> Vec<String> {
     let mut ids = Vec::new();
     while !done.load(Ordering::Relaxed) {
-        ids.push(host.enqueue("ok", &json!({})).await);
+        ids.push(host.enqueue("version", &json!({})).await);
     }
     ids
 }
@@ -48,16 +48,16 @@ async fn i7_thirty_reloads_under_load_lose_fail_and_mix_nothing() {
     let versions: Vec<_> = (0..=RELOADS).map(version).collect();
     let outputs = versions.iter().map(|(bytes, output)| (sha256(bytes), output.clone())).collect();
     let home = Home::new();
-    home.plugins().put("ok", &versions[0].0, None);
+    home.plugins().put("version", &versions[0].0, None);
     let host = home.start().await;
     let done = AtomicBool::new(false);
     let reloads = async {
         for (bytes, _) in &versions[1..] {
             let digest = sha256(bytes);
             // Half of the file first, then the whole: neither may be seen half.
-            host.plugins().overwrite("ok", &bytes[..bytes.len() / 2]);
-            host.plugins().put("ok", bytes, None);
-            host.plugin_until("ok", |plugin| plugin["live"]["digest"] == digest.as_str()).await;
+            host.plugins().overwrite("version", &bytes[..bytes.len() / 2]);
+            host.plugins().put("version", bytes, None);
+            host.plugin_until("version", |plugin| plugin["live"]["digest"] == digest.as_str()).await;
         }
         done.store(true, Ordering::Relaxed);
     };

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use taskhost::schedule::{Action, ScheduleSpec};
 
+use crate::support::folder::fixture;
 use crate::support::{Home, TestHost, list};
 
 fn every(name: &str, every_ms: u64, action: Action) -> ScheduleSpec {
@@ -18,14 +19,15 @@ fn dispatch(plugin: &str, batch: u32, capacity: u32) -> Action {
     Action::Dispatch { plugin: plugin.to_owned(), batch, capacity }
 }
 
-async fn host_with(schedule: ScheduleSpec, fixtures: &[&str]) -> TestHost {
-    let home = fixtures.iter().fold(Home::new(), |home, name| home.fixture(name));
+async fn host_with(schedule: ScheduleSpec) -> TestHost {
+    let home = Home::new().fixture("ok");
+    home.plugins().put("count", &fixture("count"), Some("[grant]\nqueue = { kinds = [\"ok\"] }\n"));
     home.configure(|config| config.schedules = vec![schedule]).start().await
 }
 
 #[tokio::test]
 async fn i12_an_interval_fires_once_for_each_nominal_time() {
-    let host = host_with(every("beat", 200, enqueue("ok", "{\"from\":\"beat\"}")), &["ok"]).await;
+    let host = host_with(every("beat", 200, enqueue("ok", "{\"from\":\"beat\"}"))).await;
     let mut events = host.events().await;
     let mut nominal = Vec::new();
     let mut created = 0;
@@ -48,7 +50,7 @@ async fn i12_an_interval_fires_once_for_each_nominal_time() {
 
 #[tokio::test]
 async fn i12_a_restart_fires_no_nominal_time_again() {
-    let mut host = host_with(every("beat", 500, enqueue("ok", "{}")), &["ok"]).await;
+    let mut host = host_with(every("beat", 500, enqueue("ok", "{}"))).await;
     for _ in 0..3 {
         let mut events = host.events().await;
         events.until(|event| event.name == "schedule.fired").await;
@@ -66,7 +68,7 @@ async fn i12_a_restart_fires_no_nominal_time_again() {
 #[tokio::test]
 async fn i13_a_dispatcher_goes_on_where_it_was_across_restarts_without_a_gap_or_a_double() {
     // The fixture counts in its cursor: every dispatch gives the next numbers.
-    let host = host_with(every("count", 300, dispatch("count", 5, 100)), &["count"]).await;
+    let host = host_with(every("count", 300, dispatch("count", 5, 100))).await;
     let mut events = host.events().await;
     for _ in 0..2 {
         events.until(|event| event.name == "task.succeeded").await;
@@ -76,7 +78,7 @@ async fn i13_a_dispatcher_goes_on_where_it_was_across_restarts_without_a_gap_or_
     events.until(|event| event.name == "schedule.fired").await;
     events.until(|event| event.name == "task.succeeded").await;
     let host = host.restart().await;
-    let tasks = host.get("/v1/tasks?limit=100&kind=count").await;
+    let tasks = host.get("/v1/tasks?limit=100&kind=ok").await;
     let mut numbers: Vec<_> = list(&tasks).iter().map(|task| task["input"]["n"].as_u64().unwrap()).collect();
     numbers.sort_unstable();
     let expected: Vec<_> = (numbers[0]..numbers[0] + numbers.len() as u64).collect();
@@ -86,8 +88,8 @@ async fn i13_a_dispatcher_goes_on_where_it_was_across_restarts_without_a_gap_or_
 
 #[tokio::test]
 async fn v5_never_more_tasks_of_a_schedule_live_than_its_capacity() {
-    let host = host_with(every("count", 200, dispatch("count", 3, 4)), &["count"]).await;
-    let mut events = host.events_of("?kind=count", None).await;
+    let host = host_with(every("count", 200, dispatch("count", 3, 4))).await;
+    let mut events = host.events_of("?kind=ok", None).await;
     let (mut live, mut most, mut ended) = (0_i64, 0, 0);
     while ended < 12 {
         let event = events.next().await.unwrap();
@@ -107,7 +109,7 @@ async fn v5_never_more_tasks_of_a_schedule_live_than_its_capacity() {
 
 #[tokio::test]
 async fn a_schedule_whose_plugin_is_missing_says_so() {
-    let host = host_with(every("lost", 200, dispatch("nobody", 3, 4)), &[]).await;
+    let host = host_with(every("lost", 200, dispatch("nobody", 3, 4))).await;
     let mut pace = tokio::time::interval(std::time::Duration::from_millis(20));
     let said = async {
         loop {

@@ -98,7 +98,7 @@ impl From<queue::Error> for TaskError {
         match error {
             Error::Denied(why) => Self::fatal("denied", why),
             Error::QuotaExceeded(most) => {
-                Self::fatal("quota-exceeded", format!("one attempt may create at most {most} tasks"))
+                Self::fatal("quota-exceeded", format!("the outbox is full: its bound, in tasks or bytes, is {most}"))
             }
             // The plugin that executes it may be back by the next attempt.
             Error::UnknownKind(kind) => Self::retry("unknown-kind", format!("no plugin executes the kind {kind:?}")),

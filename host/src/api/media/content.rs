@@ -66,12 +66,7 @@ fn unsatisfiable(size: u64) -> Result<Problem, Problem> {
 }
 
 /// What every answer about a file has in common.
-fn answer(
-    status: StatusCode,
-    record: &MediaRecord,
-    validators: &Validators,
-    body: Body,
-) -> Result<Response, Problem> {
+fn answer(status: StatusCode, record: &MediaRecord, validators: &Validators, body: Body) -> Result<Response, Problem> {
     let value = |text: &str| HeaderValue::try_from(text).map_err(Problem::internal);
     let mut response = Response::new(body);
     *response.status_mut() = status;

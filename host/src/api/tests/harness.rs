@@ -12,7 +12,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
-use crate::api::{AppState, HostInfo, LogPage, LogReader, PluginDirectory, Readiness, Settings, router};
+use crate::api::{AppState, HostInfo, LogPage, LogReader, PluginDirectory, Settings, router};
 use crate::limiter::ConnectionLimiter;
 use crate::plugin::{GenerationInfo, InputError, KindInfo, LoadFailure, PluginInfo};
 use crate::store::{ClaimRequest, Finish, GenerationRoom, Store};

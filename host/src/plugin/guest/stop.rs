@@ -10,6 +10,7 @@ use crate::plugin::limits::{Limits, Meter, Refusal};
 use crate::task::Failure;
 
 pub(super) const CONTRACT_VIOLATION: &str = "contract-violation";
+const CPU_LIMIT: &str = "cpu-limit";
 
 /// The end of a call that did not return.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,7 +54,7 @@ impl Stop {
     pub(super) fn of(error: &wasmtime::Error, limits: &Limits, meter: &Meter) -> Self {
         if let Some(Overrun { used_ms }) = error.downcast_ref() {
             let message = format!("computed for {used_ms} ms, the CPU limit is {} ms", limits.cpu_ms);
-            return Self::retry("cpu-limit", message);
+            return Self::retry(CPU_LIMIT, message);
         }
         if error.is::<Stopping>() {
             return Self::Interrupted;
@@ -80,6 +81,15 @@ impl Stop {
             }
             (None, Some(trap)) => Self::crashed("trap", format!("{trap}{place}")),
             (None, None) => Self::crashed(CONTRACT_VIOLATION, format!("{cause}{place}")),
+        }
+    }
+
+    /// Whether the host had no time or room, which says nothing about the guest.
+    pub(super) fn is_host_busy(&self) -> bool {
+        match self {
+            Self::Retry(failure) => failure.code != CPU_LIMIT,
+            Self::Interrupted => true,
+            Self::Crashed(_) | Self::Cancelled => false,
         }
     }
 

@@ -145,6 +145,11 @@ impl Generation {
         self.kinds.iter().filter(move |_| executes).map(|kind| &kind.info)
     }
 
+    /// A kind as it describes it.
+    pub(in crate::plugin) fn kind_info(&self, name: &str) -> Option<&KindInfo> {
+        self.kind(name).map(|kind| &kind.info)
+    }
+
     /// What it is made from.
     pub(in crate::plugin) fn source(&self) -> &Source {
         &self.source

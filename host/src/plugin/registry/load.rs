@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::plugin::engine::{Compiled, Sandbox};
-use crate::plugin::link::{LinkRequest, TaskCheck};
+use crate::plugin::link::{LinkRequest, LoadError, TaskCheck};
 use crate::plugin::manifest::Manifest;
 use crate::plugin::names;
 use crate::time::Timestamp;
@@ -16,6 +16,29 @@ pub(in crate::plugin) struct Candidate {
     pub(in crate::plugin) name: String,
     pub(in crate::plugin) component: Vec<u8>,
     pub(in crate::plugin) source: Source,
+}
+
+/// Why a candidate is not loaded.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(in crate::plugin) enum NotLoaded {
+    /// It has to change first.
+    #[error("{0}")]
+    Unfit(String),
+    /// It may be loaded later as it is.
+    #[error("{0}")]
+    Busy(String),
+}
+
+impl From<String> for NotLoaded {
+    fn from(reason: String) -> Self {
+        Self::Unfit(reason)
+    }
+}
+
+impl From<LoadError> for NotLoaded {
+    fn from(error: LoadError) -> Self {
+        if matches!(error, LoadError::Busy(_)) { Self::Busy(error.to_string()) } else { Self::Unfit(error.to_string()) }
+    }
 }
 
 /// Why a name cannot be a plugin's.
@@ -34,7 +57,7 @@ pub(in crate::plugin) async fn load(
     candidate: Candidate,
     tasks: Arc<dyn TaskCheck>,
     now: Timestamp,
-) -> Result<Generation, String> {
+) -> Result<Generation, NotLoaded> {
     let Candidate { name, component, source } = candidate;
     check_name(&name)?;
     let manifest = manifest(&name, &source)?;
@@ -74,17 +97,17 @@ pub(in crate::plugin) async fn finish(
     (plugin, source, manifest): (String, Source, Manifest),
     tasks: Arc<dyn TaskCheck>,
     now: Timestamp,
-) -> Result<Generation, String> {
+) -> Result<Generation, NotLoaded> {
     let Manifest { limits, grants, config, sha256: _ } = manifest;
     let digest = source.digest;
     let request = LinkRequest { name: plugin.clone(), digest, limits: limits.clone(), grants: grants.clone(), config };
     let (on, compiled, checks) = (Arc::clone(sandbox), compiled.clone(), Arc::clone(&tasks));
     let linked = tokio::task::spawn_blocking(move || on.link(&compiled, request, checks))
         .await
-        .map_err(|error| format!("the linker failed on this file: {error}"))?
-        .map_err(|error| error.to_string())?;
-    let descriptor = linked.describe().await.map_err(|error| error.to_string())?;
-    linked.validate_config().await.map_err(|error| error.to_string())?;
+        .map_err(|error| format!("the linker failed on this file: {error}"))??;
+    let descriptor = linked.describe().await?;
+    linked.validate_config().await?;
     let roles = linked.roles().to_vec();
-    Generation::new(Parts { plugin, source, descriptor, roles, limits, grants, linked, tasks, loaded_at: now })
+    let loaded_at = now;
+    Ok(Generation::new(Parts { plugin, source, descriptor, roles, limits, grants, linked, tasks, loaded_at })?)
 }

@@ -1,5 +1,5 @@
 use crate::plugin::InputError;
-use crate::plugin::testbed::{Fixture, Offer, Testbed, success};
+use crate::plugin::testbed::{Fixture, Offer, Testbed, settings, success};
 
 const SCHEMA: &str = r#"{"type": "object", "required": ["n"], "properties": {"n": {"type": "integer"}}}"#;
 
@@ -137,7 +137,7 @@ async fn what_a_plugin_says_of_itself_is_checked() {
     schema.offers[0].schema = Some(r#"{"type": "sometimes"}"#);
     let named = Fixture::executor("1", "Bad Kind");
     let good = Fixture::executor("1", "good").build();
-    let bed = Testbed::start(&[
+    let files: [(&str, &[u8]); 7] = [
         ("lone-dispatcher.wasm", &nothing.build()),
         ("twice.wasm", &twice.build()),
         ("schema.wasm", &schema.build()),
@@ -145,9 +145,13 @@ async fn what_a_plugin_says_of_itself_is_checked() {
         ("Good_One.wasm", &good),
         ("folder.txt", b"not looked at"),
         (".hidden.wasm", b"not looked at"),
-    ])
-    .await;
-    std::fs::create_dir(bed.path("sub.wasm")).unwrap();
+    ];
+    let root = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(settings(&root).dir.join("sub.wasm")).unwrap();
+    for (name, bytes) in files {
+        std::fs::write(settings(&root).dir.join(name), bytes).unwrap();
+    }
+    let bed = Testbed::over(root).await;
     let found: Vec<_> = bed.plugins.list().into_iter().map(|info| (info.name, info.error.map(|e| e.message))).collect();
     for (name, reason) in [
         ("Good_One", Some("rename it to good-one.wasm")),

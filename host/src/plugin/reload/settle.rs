@@ -93,7 +93,9 @@ impl Settling {
     /// A name is to be tried again at an instant, changed or not.
     pub(super) fn again(&mut self, name: &str, stamp: Stamp, at: Instant, now: Instant) {
         let watched = self.names.entry(name.to_owned()).or_default();
-        watched.pending = Some(Pending { stamp, since: now, due: at, told: false });
+        watched.settled = None;
+        // It is not restless, it waits for us.
+        watched.pending = Some(Pending { stamp, since: now, due: at, told: true });
     }
 }
 

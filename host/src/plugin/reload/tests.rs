@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use crate::plugin::control::{Control, Directive};
 use crate::plugin::testbed::{Fixture, Testbed, run, settings, success};
@@ -159,4 +160,51 @@ async fn links_and_a_folder_that_is_exchanged_are_followed() {
     bed.until_live("a", "2").await;
     fs::write(bed.path("a.wasm"), executor("3")).unwrap();
     bed.until_live("a", "3").await;
+}
+
+#[tokio::test]
+async fn a_busy_host_loads_a_sound_file_later() {
+    let mut waiting = Fixture::executor("1", "a");
+    waiting.waits = true;
+    let mut bed = Testbed::start(&[("a.wasm", &waiting.build())]).await;
+    let (generation, control) = (bed.plugins.executor("a").unwrap(), Arc::new(Control::default()));
+    let mut attempts: JoinSet<Outcome> = JoinSet::new();
+    for _ in 0..settings(&bed.root).max_instances {
+        let (pinned, steered) = (Arc::clone(&generation), Arc::clone(&control));
+        attempts.spawn(async move { run(&pinned, "a", steered).await });
+    }
+    bed.rename_into("a.wasm", &executor("2"));
+    bed.until_refused("a", "too busy").await;
+    assert_eq!(bed.info("a").unwrap().live.unwrap().version, "1");
+    control.direct(Directive::Yield);
+    assert_eq!(attempts.join_all().await, vec![success("\"1\""); 4]);
+    bed.until_live("a", "2").await;
+}
+
+#[tokio::test]
+async fn reloads_under_load_lose_no_attempt() {
+    const VERSIONS: [&str; 8] = ["1", "2", "3", "4", "5", "6", "7", "8"];
+    let mut bed = Testbed::start(&[("a.wasm", &executor(VERSIONS[0]))]).await;
+    let done = CancellationToken::new();
+    let mut workers: JoinSet<usize> = JoinSet::new();
+    for _ in 0..2 {
+        let (plugins, done) = (Arc::clone(&bed.plugins), done.clone());
+        workers.spawn(async move {
+            let mut attempts = 0;
+            while !done.is_cancelled() {
+                let generation = plugins.executor("a").unwrap();
+                let version = generation.info().version;
+                assert_eq!(run(&generation, "a", Arc::default()).await, success(&format!("{version:?}")));
+                attempts += 1;
+            }
+            attempts
+        });
+    }
+    for version in &VERSIONS[1..] {
+        bed.rename_into("a.wasm", &executor(version));
+        bed.until_live("a", version).await;
+    }
+    done.cancel();
+    assert!(workers.join_all().await.into_iter().all(|attempts| attempts > 0));
+    assert!(bed.info("a").unwrap().draining.is_empty());
 }

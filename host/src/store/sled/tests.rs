@@ -38,7 +38,7 @@ impl Harness for Directory {
 conformance::conformance_tests!(Directory::new());
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn i1_i3_i4_agrees_with_a_plain_model(plan in plan::plan()) {

@@ -1,0 +1,228 @@
+//! A sandbox with ports that record.
+
+use std::collections::BTreeMap;
+use std::future::pending;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use tokio::sync::Notify;
+
+use crate::plugin::control::Control;
+use crate::plugin::engine::Sandbox;
+use crate::plugin::limits::Limits;
+use crate::plugin::link::{Grants, LinkRequest, Linked, LoadError, TaskCheck};
+use crate::plugin::ports::{
+    CheckpointPort, CutRequest, FfmpegError, FfmpegPort, LibraryPort, LogLine, LogPort, Media, OnPercent, PortError,
+    Ports, ProbeInfo, StateEntry, StatePort, StateWrite, Swapped,
+};
+use crate::plugin::{InputError, Job, Settings};
+use crate::task::{Digest, NewTask, Outcome, Spec, TaskId};
+use crate::time::{Timestamp, now};
+
+/// What guests did with the host.
+#[derive(Default)]
+pub(in crate::plugin) struct Recorder {
+    pub(in crate::plugin) lines: Mutex<Vec<LogLine>>,
+    pub(in crate::plugin) state: Mutex<BTreeMap<String, StateEntry>>,
+    /// A cut has begun, and a cut was dropped before it was done.
+    pub(in crate::plugin) cutting: Notify,
+    pub(in crate::plugin) cuts_dropped: Mutex<u32>,
+}
+
+impl LogPort for Recorder {
+    fn append(&self, _task: TaskId, line: LogLine) {
+        self.lines.lock().unwrap().push(line);
+    }
+}
+
+#[async_trait]
+impl StatePort for Recorder {
+    async fn get(&self, _plugin: &str, key: &str) -> Result<Option<StateEntry>, PortError> {
+        Ok(self.state.lock().unwrap().get(key).cloned())
+    }
+
+    async fn put(&self, write: StateWrite) -> Result<Swapped, PortError> {
+        if write.value.len() as u64 > write.quota_bytes {
+            return Err(PortError::Quota(write.quota_bytes));
+        }
+        self.state.lock().unwrap().insert(write.key, StateEntry { value: write.value, version: 1 });
+        Ok(Swapped::Stored(1))
+    }
+
+    async fn delete(&self, _plugin: &str, key: &str) -> Result<bool, PortError> {
+        Ok(self.state.lock().unwrap().remove(key).is_some())
+    }
+
+    async fn scan(
+        &self,
+        _plugin: &str,
+        _prefix: &str,
+        _after: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<(String, StateEntry)>, PortError> {
+        assert!(limit <= 1000);
+        Ok(self.state.lock().unwrap().clone().into_iter().collect())
+    }
+}
+
+#[async_trait]
+impl LibraryPort for Recorder {
+    async fn get(&self, _id: &str) -> Result<Media, PortError> {
+        Err(PortError::NotFound)
+    }
+
+    async fn list_purgeable(&self, _after: Option<&str>, _limit: u32) -> Result<Vec<Media>, PortError> {
+        Ok(Vec::new())
+    }
+
+    async fn read(&self, _id: &str, _offset: u64, length: u32) -> Result<Vec<u8>, PortError> {
+        Ok(vec![0; length as usize])
+    }
+
+    async fn trash(&self, _id: &str) -> Result<(), PortError> {
+        Ok(())
+    }
+
+    async fn purge(&self, _id: &str) -> Result<(), PortError> {
+        Err(PortError::Conflict("still live".to_owned()))
+    }
+}
+
+struct CutDropped<'a>(&'a Recorder);
+
+impl Drop for CutDropped<'_> {
+    fn drop(&mut self) {
+        *self.0.cuts_dropped.lock().unwrap() += 1;
+    }
+}
+
+#[async_trait]
+impl FfmpegPort for Recorder {
+    async fn probe(&self, _input: &str) -> Result<ProbeInfo, FfmpegError> {
+        Err(FfmpegError::NotFound)
+    }
+
+    async fn cut(&self, _request: CutRequest, on_percent: OnPercent) -> Result<String, FfmpegError> {
+        let _dropped = CutDropped(self);
+        on_percent(40);
+        self.cutting.notify_one();
+        pending().await
+    }
+}
+
+#[async_trait]
+impl CheckpointPort for Recorder {
+    async fn save(&self, _task: TaskId, _attempt: u32, _data: Vec<u8>) -> Result<(), PortError> {
+        Ok(())
+    }
+
+    async fn load(&self, _task: TaskId) -> Result<Option<Vec<u8>>, PortError> {
+        Ok(None)
+    }
+}
+
+/// Knows one kind, `ok`, that takes anything but `bad`.
+pub(in crate::plugin) struct OneKind;
+
+impl TaskCheck for OneKind {
+    fn check(&self, kind: &str, input: &str) -> Result<(), InputError> {
+        match (kind, input) {
+            ("ok", "bad") => Err(InputError::NotJson("expected value".to_owned())),
+            ("ok", _) => Ok(()),
+            (kind, _) => Err(InputError::UnknownKind { kind: kind.to_owned(), known: vec!["ok".to_owned()] }),
+        }
+    }
+}
+
+pub(in crate::plugin) struct Bench {
+    pub(in crate::plugin) sandbox: Arc<Sandbox>,
+    pub(in crate::plugin) recorder: Arc<Recorder>,
+    _dir: tempfile::TempDir,
+}
+
+/// A short grace, so that a test waits for it; everything else as it comes.
+pub(in crate::plugin) fn settings(dir: &tempfile::TempDir) -> Settings {
+    Settings {
+        dir: dir.path().join("plugins"),
+        cache_dir: dir.path().join("cache"),
+        threads: 2,
+        max_instances: 24,
+        memory_total_bytes: 1 << 30,
+        max_component_bytes: 1 << 20,
+        cancel_grace_ms: 50,
+    }
+}
+
+impl Bench {
+    pub(in crate::plugin) fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    pub(in crate::plugin) fn with(change: impl FnOnce(&mut Settings)) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut settings = settings(&dir);
+        change(&mut settings);
+        let recorder = Arc::new(Recorder::default());
+        let ports = Ports {
+            state: recorder.clone(),
+            library: recorder.clone(),
+            ffmpeg: recorder.clone(),
+            checkpoints: recorder.clone(),
+            logs: recorder.clone(),
+        };
+        Self { sandbox: Sandbox::start(&settings, ports).unwrap(), recorder, _dir: dir }
+    }
+
+    /// A fixture without grants.
+    pub(in crate::plugin) fn load(&self, fixture: &str, limits: Limits) -> Arc<Linked> {
+        self.link(&text(fixture), limits, Grants::default()).unwrap()
+    }
+
+    pub(in crate::plugin) fn link(
+        &self,
+        bytes: &[u8],
+        limits: Limits,
+        grants: Grants,
+    ) -> Result<Arc<Linked>, LoadError> {
+        let config = vec![("key".to_owned(), "value".to_owned())];
+        let request = LinkRequest { name: "x".to_owned(), digest: Digest([0; 32]), limits, grants, config };
+        self.sandbox.link(&self.sandbox.compile(bytes)?, request, Arc::new(OneKind))
+    }
+
+    /// One attempt that nobody steers.
+    pub(in crate::plugin) async fn run(&self, linked: &Linked) -> Outcome {
+        linked.execute(job("{}"), Arc::new(Control::default()), u64::MAX).await
+    }
+
+    /// Ends when every guest is gone.
+    pub(in crate::plugin) async fn all_places_are_free(&self) {
+        let shared = &self.sandbox.shared;
+        let places = shared.places.acquire_many(shared.total_places);
+        tokio::time::timeout(std::time::Duration::from_secs(30), places).await.unwrap().unwrap().forget();
+        shared.places.add_permits(shared.total_places as usize);
+    }
+
+    /// Ends when so many places are taken.
+    pub(in crate::plugin) async fn places_taken(&self, taken: usize) {
+        let shared = &self.sandbox.shared;
+        while shared.places.available_permits() + taken > shared.total_places as usize {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    pub(in crate::plugin) fn lines(&self) -> Vec<LogLine> {
+        self.recorder.lines.lock().unwrap().clone()
+    }
+}
+
+/// A fixture's text.
+pub(in crate::plugin) fn text(fixture: &str) -> Vec<u8> {
+    let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures");
+    std::fs::read(format!("{dir}/{fixture}.wat")).unwrap()
+}
+
+pub(in crate::plugin) fn job(input: &str) -> Job {
+    let new = NewTask::new("ok", input);
+    let spec = Arc::new(Spec { new, created_at: Timestamp::from_millis(0) });
+    Job { id: TaskId::generate(), attempt: 1, spec, started_at: now() }
+}

@@ -1,0 +1,79 @@
+//! What is refused before anything runs, and what the refusal says.
+
+use super::bench::{Bench, text};
+use crate::plugin::limits::Limits;
+use crate::plugin::link::{FfmpegGrant, Grants, LoadError};
+
+fn refusal(bytes: &[u8]) -> LoadError {
+    Bench::new().link(bytes, Limits::default(), Grants::default()).unwrap_err()
+}
+
+#[tokio::test]
+async fn an_ungranted_import_is_refused_with_the_line_that_grants_it() {
+    assert_eq!(
+        refusal(&text("needs-ffmpeg")).to_string(),
+        "imports taskhost:media/ffmpeg@0.1.0 but plugin \"x\" is not granted the capability \"ffmpeg\": \
+         add `ffmpeg = true` under [grant] in plugins/x.toml"
+    );
+    let bench = Bench::new();
+    let grants = Grants { ffmpeg: Some(FfmpegGrant {}), ..Grants::default() };
+    let granted = bench.link(&text("needs-ffmpeg"), Limits::default(), grants).unwrap();
+    granted.describe().await.unwrap();
+}
+
+#[test]
+fn a_component_of_another_world_is_refused() {
+    assert_eq!(refusal(&text("wrong-world")), LoadError::NoMetadata);
+}
+
+#[test]
+fn a_core_module_is_refused() {
+    assert_eq!(refusal(&wat::parse_str("(module)").unwrap()), LoadError::CoreModule);
+}
+
+#[test]
+fn a_truncated_component_is_refused() {
+    let whole = wat::parse_bytes(&text("ok")).unwrap().into_owned();
+    for cut in [1, 4, 9, 100, whole.len() - 1] {
+        let refusal = refusal(&whole[..cut]);
+        assert!(matches!(refusal, LoadError::Truncated { .. }), "{cut}: {refusal}");
+    }
+}
+
+#[test]
+fn unknown_imports_are_refused() {
+    let import = |name: &str| format!("(component (import {name:?} (instance (export \"f\" (func)))))").into_bytes();
+    let refused = refusal(&import("acme:coffee/machine@1.0.0")).to_string();
+    assert!(refused.starts_with("imports acme:coffee/machine@1.0.0, which this host does not provide"), "{refused}");
+    assert!(matches!(refusal(&import("taskhost:exec/command@0.1.0")), LoadError::UnknownImport { .. }));
+    let refused = refusal(&import("taskhost:host/log@0.2.0")).to_string();
+    assert!(refused.starts_with("its import taskhost:host/log@0.2.0 is of another version"), "{refused}");
+}
+
+#[test]
+fn an_interface_of_another_shape_is_refused() {
+    let source = String::from_utf8(text("flood")).unwrap();
+    let changed = source.replace("\"warn\" \"error\"))", "\"warn\" \"error\" \"fatal\"))");
+    let refused = refusal(changed.as_bytes()).to_string();
+    assert!(refused.contains("taskhost:host/log") && refused.contains("enum"), "{refused}");
+}
+
+#[tokio::test]
+async fn an_export_of_another_shape_is_found_by_describing() {
+    let source = String::from_utf8(text("ok")).unwrap();
+    let changed = source.replace("(case \"cancelled\")", "(case \"stopped\")");
+    let bench = Bench::new();
+    let linked = bench.link(changed.as_bytes(), Limits::default(), Grants::default()).unwrap();
+    let refused = linked.describe().await.unwrap_err().to_string();
+    assert!(refused.contains("cancelled"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_plugin_that_cannot_say_what_it_is_in_time_is_refused() {
+    let source = String::from_utf8(text("ok")).unwrap();
+    let spins = source.replace("(result i32) (i32.const 64))", "(result i32) (loop (br 0)) (unreachable))");
+    let bench = Bench::new();
+    let linked = bench.link(spins.as_bytes(), Limits::default(), Grants::default()).unwrap();
+    let refused = linked.describe().await.unwrap_err().to_string();
+    assert!(refused.contains("the CPU limit is 100 ms"), "{refused}");
+}
