@@ -8,8 +8,8 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::report::Report;
 use crate::live::Live;
+use crate::report::Report;
 use crate::rig::{built, quantile, runtime};
 
 /// Seconds of the clip that an exact cut encodes again: a job of ten seconds and more on two cores.

@@ -85,5 +85,11 @@ pub(crate) fn run(report: &mut Report) {
     report.add("pipeline", "store_lifecycle", lifecycle, "1/s", None);
     report.add("pipeline", "store_claim_finish", drained, "1/s", None);
     report.add("pipeline", "tasks", pipeline, "1/s", Some((pipeline / lifecycle, "store lifecycle")));
-    report.add("pipeline", "tasks_of_claim_finish", pipeline, "1/s", Some((pipeline / drained, "store claim and finish")));
+    report.add(
+        "pipeline",
+        "tasks_of_claim_finish",
+        pipeline,
+        "1/s",
+        Some((pipeline / drained, "store claim and finish")),
+    );
 }

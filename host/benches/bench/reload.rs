@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::report::Report;
 use crate::live::Live;
+use crate::report::Report;
 use crate::rig::{built, fixture, millis, quantile, runtime};
 
 const SAMPLES: u8 = 20;

@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::report::Report;
 use crate::live::Live;
+use crate::report::Report;
 use crate::rig::{fixture, millis, quantile, runtime};
 
 const CANCELS: usize = 50;

@@ -3,6 +3,7 @@
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
+use crate::support::events::Event;
 use crate::support::{Home, TestHost, answer, attempts, list};
 
 async fn echo_host() -> TestHost {
@@ -63,7 +64,10 @@ async fn a_retry_waits_for_its_backoff() {
     let id = host.create(&request).await;
     events.task(&id, "task.retrying").await;
     let task = host.wait_task(&id).await;
-    let times: Vec<_> = attempts(&task).iter().map(|attempt| (instant(&attempt["started_at"]), instant(&attempt["ended_at"]))).collect();
+    let times: Vec<_> = attempts(&task)
+        .iter()
+        .map(|attempt| (instant(&attempt["started_at"]), instant(&attempt["ended_at"])))
+        .collect();
     let pause = times[1].0 - times[0].1;
     assert!((100..=5_000).contains(&pause), "half of the backoff at least, found {pause} ms");
     host.stop().await;
@@ -167,7 +171,7 @@ async fn higher_priorities_run_first() {
     }
     host.cancel(&blocker).await;
     let seen = events.until(|event| event.name == "task.succeeded" && event.task() == ids[0]).await;
-    let started: Vec<_> = seen.iter().filter(|event| event.name == "task.started").map(|event| event.task()).collect();
+    let started: Vec<_> = seen.iter().filter(|event| event.name == "task.started").map(Event::task).collect();
     assert_eq!(started, [ids[2].as_str(), &ids[1], &ids[0]]);
     host.stop().await;
 }

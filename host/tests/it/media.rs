@@ -39,7 +39,8 @@ async fn a_raw_upload_comes_back_as_it_was() {
 async fn a_multipart_upload_keeps_its_name_and_bytes() {
     let host = Home::new().start().await;
     let large: Vec<u8> = (0..3_000_000_u32).flat_map(u32::to_le_bytes).collect();
-    let part = reqwest::multipart::Part::bytes(large.clone()).file_name("wörk \"a\".mp4").mime_str("video/mp4").unwrap();
+    let part =
+        reqwest::multipart::Part::bytes(large.clone()).file_name("wörk \"a\".mp4").mime_str("video/mp4").unwrap();
     let form = reqwest::multipart::Form::new().part("file", part);
     let media = expect_json(host.request(Method::POST, "/v1/media").multipart(form).send().await.unwrap()).await;
     assert_eq!(media["name"], "wörk \"a\".mp4", "{media:#}");
@@ -59,7 +60,13 @@ async fn s7_an_upload_never_replaces_another_of_the_same_name() {
 #[tokio::test]
 async fn ranges_are_served_exactly() {
     let (host, id) = shelf().await;
-    let cases = [("bytes=0-0", "0", "0-0"), ("bytes=4-7", "4567", "4-7"), ("bytes=10-", "abcdef", "10-15"), ("bytes=-3", "def", "13-15"), ("bytes=8-999", "89abcdef", "8-15")];
+    let cases = [
+        ("bytes=0-0", "0", "0-0"),
+        ("bytes=4-7", "4567", "4-7"),
+        ("bytes=10-", "abcdef", "10-15"),
+        ("bytes=-3", "def", "13-15"),
+        ("bytes=8-999", "89abcdef", "8-15"),
+    ];
     for (range, expected, content_range) in cases {
         let (status, headers, body) = fetch(&host, &id, &[("range", range)]).await;
         assert_eq!(status, StatusCode::PARTIAL_CONTENT, "{range}");

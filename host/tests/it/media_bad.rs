@@ -26,9 +26,7 @@ async fn settle(host: &TestHost, expected: usize) {
             pace.tick().await;
         }
     };
-    if timeout(PATIENCE, settled).await.is_err() {
-        panic!("left behind: {:?}", stored(host));
-    }
+    assert!(timeout(PATIENCE, settled).await.is_ok(), "{expected} are awaited: {:?}", stored(host));
 }
 
 async fn cut_of(host: &TestHost, name: &str, bytes: &str) -> Value {
@@ -103,7 +101,12 @@ async fn ids_that_are_paths_are_not_found_or_refused() {
 async fn raw_paths_with_dots_do_not_leave_the_library() {
     let host = Home::new().start().await;
     let address = host.base().trim_start_matches("http://").to_owned();
-    for path in ["/v1/media/../../../../etc/passwd", "/v1/media/../etc/passwd/content", "/../../etc/passwd", "/v1/media/\0/content"] {
+    for path in [
+        "/v1/media/../../../../etc/passwd",
+        "/v1/media/../etc/passwd/content",
+        "/../../etc/passwd",
+        "/v1/media/\0/content",
+    ] {
         let mut stream = TcpStream::connect(&address).await.unwrap();
         let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
@@ -158,7 +161,9 @@ async fn s7_an_upload_that_breaks_off_leaves_nothing() {
     let address = host.base().trim_start_matches("http://").to_owned();
     for head in ["content-length: 1000000", "transfer-encoding: chunked"] {
         let mut stream = TcpStream::connect(&address).await.unwrap();
-        let request = format!("POST /v1/media?name=a.mp4 HTTP/1.1\r\nhost: localhost\r\ncontent-type: video/mp4\r\n{head}\r\n\r\n");
+        let request = format!(
+            "POST /v1/media?name=a.mp4 HTTP/1.1\r\nhost: localhost\r\ncontent-type: video/mp4\r\n{head}\r\n\r\n"
+        );
         stream.write_all(request.as_bytes()).await.unwrap();
         stream.write_all(b"4000\r\n").await.unwrap();
         stream.write_all(&[7; 0x4000]).await.unwrap();

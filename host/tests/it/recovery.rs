@@ -49,14 +49,13 @@ async fn i5_a_task_that_runs_whenever_the_host_dies_is_parked_as_poison() {
     for _ in 0..3 {
         let host = place.start().await;
         let mut stream = events(&host).await;
-        let task = match &id {
-            Some(id) => expect_json(host.client.get(format!("{}/v1/tasks/{id}", host.base)).send().await.unwrap()).await,
-            None => {
-                let backoff = json!({ "base_ms": 0, "cap_ms": 0 });
-                let body = json!({ "kind": "echo", "input": { "sleep_ms": 600_000 }, "backoff": backoff });
-                let new = create(&host, &body).await;
-                json!({ "id": id.insert(new), "state": "queued" })
-            }
+        let task = if let Some(id) = &id {
+            expect_json(host.client.get(format!("{}/v1/tasks/{id}", host.base)).send().await.unwrap()).await
+        } else {
+            let backoff = json!({ "base_ms": 0, "cap_ms": 0 });
+            let body = json!({ "kind": "echo", "input": { "sleep_ms": 600_000 }, "backoff": backoff });
+            let new = create(&host, &body).await;
+            json!({ "id": id.insert(new), "state": "queued" })
         };
         if task["state"] != "running" {
             stream.task(task["id"].as_str().unwrap(), "task.started").await;

@@ -290,5 +290,5 @@ pub(crate) fn files(below: &Path) -> Vec<PathBuf> {
 }
 
 fn content_type(name: &str) -> &'static str {
-    if name.ends_with(".mp4") { "video/mp4" } else { "application/octet-stream" }
+    if Path::new(name).extension().is_some_and(|end| end == "mp4") { "video/mp4" } else { "application/octet-stream" }
 }

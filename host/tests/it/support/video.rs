@@ -38,8 +38,26 @@ pub(crate) fn clip() -> &'static [u8] {
         let path = make(
             "clip.mp4",
             &[
-                "-f", "lavfi", "-i", &pattern, "-f", "lavfi", "-i", &tone, "-c:v", "libx264", "-preset", "ultrafast",
-                "-g", "25", "-pix_fmt", "yuv420p", "-c:a", "aac", "-movflags", "+faststart",
+                "-f",
+                "lavfi",
+                "-i",
+                &pattern,
+                "-f",
+                "lavfi",
+                "-i",
+                &tone,
+                "-c:v",
+                "libx264",
+                "-preset",
+                "ultrafast",
+                "-g",
+                "25",
+                "-pix_fmt",
+                "yuv420p",
+                "-c:a",
+                "aac",
+                "-movflags",
+                "+faststart",
             ],
         );
         std::fs::read(path).unwrap()
@@ -53,8 +71,18 @@ pub(crate) fn heavy() -> &'static [u8] {
         let path = make(
             "heavy.mp4",
             &[
-                "-f", "lavfi", "-i", "testsrc2=size=1280x720:rate=30:duration=2", "-c:v", "libx264", "-preset",
-                "ultrafast", "-g", "30", "-pix_fmt", "yuv420p",
+                "-f",
+                "lavfi",
+                "-i",
+                "testsrc2=size=1280x720:rate=30:duration=2",
+                "-c:v",
+                "libx264",
+                "-preset",
+                "ultrafast",
+                "-g",
+                "30",
+                "-pix_fmt",
+                "yuv420p",
             ],
         );
         let list = shelf().join("heavy.txt");
