@@ -301,3 +301,6 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send
         Err(_) => Err(MediaError::Closed),
     }
 }
+
+#[cfg(test)]
+mod tests;
