@@ -58,10 +58,10 @@ async fn from_body(state: &AppState, name: Option<String>, request: Request) -> 
         parts.headers.get(header::CONTENT_DISPOSITION).and_then(|value| std::str::from_utf8(value.as_bytes()).ok());
     let name = name.or_else(|| given.and_then(disposition::file_name));
     let mut upload = state.media.begin_upload(expected).await?;
-    while let Some(data) = next_data(&mut body, upload.len()).await? {
+    while let Some(data) = next_data(&mut body, upload.bytes_taken()).await? {
         upload.write(data).await?;
     }
-    finish(state, upload, name, essence(&parts.headers)).await
+    finish(upload, name, essence(&parts.headers)).await
 }
 
 /// The next bytes of a body; an error names how many came before it.
@@ -93,14 +93,14 @@ async fn from_form(state: &AppState, name: Option<String>, request: Request) -> 
     let name = name.or_else(|| part.file_name().map(str::to_owned));
     let content_type = essence(part.headers());
     let mut upload = state.media.begin_upload(None).await?;
-    while let Some(data) = next_chunk(&mut part, upload.len()).await? {
+    while let Some(data) = next_chunk(&mut part, upload.bytes_taken()).await? {
         upload.write(data).await?;
     }
     drop(part);
-    if next_part(&mut form, upload.len()).await?.is_some() {
+    if next_part(&mut form, upload.bytes_taken()).await?.is_some() {
         return Err(wrong_parts("the form has more than one part"));
     }
-    finish(state, upload, name, content_type).await
+    finish(upload, name, content_type).await
 }
 
 async fn next_part(form: &mut Multipart, received: u64) -> Result<Option<Field<'_>>, Problem> {
@@ -113,17 +113,12 @@ async fn next_chunk(part: &mut Field<'_>, received: u64) -> Result<Option<Bytes>
     chunk.map_err(|error| form_error(&error))
 }
 
-async fn finish(
-    state: &AppState,
-    upload: Upload,
-    name: Option<String>,
-    content_type: Option<String>,
-) -> Result<MediaRecord, Problem> {
-    if upload.is_empty() {
+async fn finish(upload: Upload, name: Option<String>, content_type: Option<String>) -> Result<MediaRecord, Problem> {
+    if upload.bytes_taken() == 0 {
         return Err(empty());
     }
     let name = name.unwrap_or_default();
-    Ok(state.media.finish(upload, &name, content_type.as_deref(), None, now()).await?)
+    Ok(upload.finish(&name, content_type.as_deref(), None, now()).await?)
 }
 
 fn empty() -> Problem {
