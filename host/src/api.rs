@@ -82,6 +82,8 @@ pub struct LogPage {
     pub lines: Vec<String>,
     /// Where the next slice starts, in bytes.
     pub next_offset: u64,
+    /// There is no whole line behind this slice yet.
+    pub eof: bool,
 }
 
 /// Reads task logs.

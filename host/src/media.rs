@@ -15,16 +15,16 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-pub use self::files::TempFile;
-pub use self::id::MediaId;
+use bytes::Bytes;
+use futures_util::future::try_join_all;
 
 use self::files::MediaFiles;
+pub use self::files::TempFile;
+pub use self::id::MediaId;
 use self::upload::Writer;
 use crate::store::{MediaQuery, MediaRecord, MediaStatus, NewMedia, Page, Store, StoreError};
 use crate::task::TaskId;
 use crate::time::Timestamp;
-use bytes::Bytes;
-use futures_util::future::try_join_all;
 
 /// Names that one step of the sweep holds in memory.
 const SWEEP_STEP: usize = 256;
@@ -301,3 +301,6 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send
         Err(_) => Err(MediaError::Closed),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -104,7 +104,7 @@ impl Runner {
         while let Some(ended) = self.attempts.try_join_next() {
             self.reap(ended);
         }
-        let far = Instant::now() + Duration::from_secs(3_600);
+        let far = Instant::now() + Duration::from_hours(1);
         let executors = self.plugins.executors();
         let rooms = self.rooms(&executors);
         let mut permits = self.limiter.try_acquire_many(self.limiter.total());

@@ -174,7 +174,7 @@ fn unlent(error: MediaError) -> PortError {
     }
 }
 
-fn uncut(error: MediaError) -> FfmpegError {
+fn uncut(error: &MediaError) -> FfmpegError {
     match error {
         MediaError::NotFound => FfmpegError::NotFound,
         MediaError::TooLarge { .. } => FfmpegError::Limit(error.to_string()),
@@ -216,7 +216,7 @@ fn cut_name(input: &str, request: &CutRequest, extension: &str) -> String {
 #[async_trait]
 impl FfmpegPort for Cutter {
     async fn probe(&self, input: &str) -> Result<ProbeInfo, FfmpegError> {
-        let content = self.library.content(input).await.map_err(uncut)?;
+        let content = self.library.content(input).await.map_err(|error| uncut(&error))?;
         let probe = self.ffmpeg.probe(content.file, content.record.size).await.map_err(failed)?;
         Ok(ProbeInfo {
             container: probe.container,
@@ -227,9 +227,9 @@ impl FfmpegPort for Cutter {
     }
 
     async fn cut(&self, request: CutRequest, on_percent: OnPercent) -> Result<String, FfmpegError> {
-        let content = self.library.content(&request.input).await.map_err(uncut)?;
+        let content = self.library.content(&request.input).await.map_err(|error| uncut(&error))?;
         // Removed when dropped: whatever happens before the adoption leaves nothing behind.
-        let output = self.library.new_temp("cut").await.map_err(uncut)?;
+        let output = self.library.new_temp("cut").await.map_err(|error| uncut(&error))?;
         let accuracy = match request.accuracy {
             Accuracy::Keyframe => ffmpeg::Accuracy::Keyframe,
             Accuracy::Exact => ffmpeg::Accuracy::Exact,
@@ -245,7 +245,7 @@ impl FfmpegPort for Cutter {
         let derived = || cut_name(&content.record.name, &request, made.container.extension());
         let name = request.name.clone().unwrap_or_else(derived);
         let adopted = self.library.adopt(output, &name, Some(made.content_type), request.task, now()).await;
-        Ok(adopted.map_err(uncut)?.id)
+        Ok(adopted.map_err(|error| uncut(&error))?.id)
     }
 }
 

@@ -96,9 +96,9 @@ impl Attempt {
             progress,
         };
         match self.store.heartbeat(beat, now).await {
-            Ok(true) => self.control.direct(Directive::Cancel),
             Ok(false) => {}
-            Err(StoreError::Stale | StoreError::NotFound) => self.control.direct(Directive::Cancel),
+            // Asked to stop, or no longer ours.
+            Ok(true) | Err(StoreError::Stale | StoreError::NotFound) => self.control.direct(Directive::Cancel),
             Err(error) => tracing::debug!(%error, "a progress report was not kept"),
         }
         tokio::time::sleep(PROGRESS_EVERY).await;

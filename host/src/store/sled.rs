@@ -51,8 +51,11 @@ pub struct Settings {
     pub dir: PathBuf,
     /// This start of the host. Attempts of other starts are taken back when the store opens.
     pub boot: BootId,
-    /// Memory for pages of the database, in bytes.
+    /// Memory for pages of the database that were read, in bytes.
     pub cache_bytes: usize,
+    /// Records that are added on balance until the database is reopened, in bytes: what is written
+    /// stays in memory until then. A reopening holds the verbs up, for a tenth of a second or so.
+    pub max_growth_bytes: i64,
     /// Queued and running tasks at most.
     pub max_live_tasks: u64,
     /// Verbs that wait for the store at most; more are refused as [`StoreError::Full`].
@@ -72,6 +75,7 @@ impl Settings {
             dir: dir.into(),
             boot,
             cache_bytes: 64 << 20,
+            max_growth_bytes: 128 << 20,
             max_live_tasks: 1_000_000,
             max_waiting: 8_192,
             max_group: 1_024,

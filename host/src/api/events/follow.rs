@@ -106,7 +106,7 @@ impl Follower {
         match start {
             Start::Now => write_block(&mut first, EventId { epoch, seq: last }, "hello", "{}"),
             Start::After(id) if id.epoch != epoch || id.seq > last => {
-                follower.write_reset(&mut first, Reset::OtherEpoch)
+                follower.write_reset(&mut first, Reset::OtherEpoch);
             }
             Start::After(id) => {
                 follower.position = id.seq;

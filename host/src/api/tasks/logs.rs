@@ -23,6 +23,8 @@ const NDJSON: &str = "application/x-ndjson";
 struct LogWire<'a> {
     lines: Vec<Verbatim<'a>>,
     next_offset: u64,
+    /// There is no more yet.
+    eof: bool,
 }
 
 /// `GET /v1/tasks/{id}/logs`: whole lines from `?offset=` on. `Accept: application/x-ndjson` answers
@@ -43,7 +45,7 @@ pub async fn read(
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("");
     if !accept.contains(NDJSON) {
         let lines = page.lines.iter().map(|line| Verbatim(line)).collect();
-        return Ok(Json(LogWire { lines, next_offset: page.next_offset }).into_response());
+        return Ok(Json(LogWire { lines, next_offset: page.next_offset, eof: page.eof }).into_response());
     }
     let mut text = page.lines.join("\n");
     if !text.is_empty() {

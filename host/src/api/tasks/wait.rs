@@ -45,12 +45,13 @@ pub async fn until_ended(state: &AppState, id: TaskId, seconds: u32) -> Result<T
             }
         }
     };
-    let timed = tokio::time::timeout(Duration::from_secs(u64::from(seconds)), ended);
+    let patience = tokio::time::sleep(Duration::from_secs(u64::from(seconds)));
     tokio::select! {
-        Ok(task) = timed => task,
-        () = state.stop.cancelled() => find(&*state.store, id).await,
-        else => find(&*state.store, id).await,
+        task = ended => return task,
+        () = patience => {}
+        () = state.stop.cancelled() => {}
     }
+    find(&*state.store, id).await
 }
 
 fn may_end(event: &Event, task: TaskId) -> bool {

@@ -1,7 +1,6 @@
 //! The router on a real store in a temporary folder; requests go in without a socket.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use axum::Router;
@@ -14,6 +13,8 @@ use tower::ServiceExt as _;
 
 use crate::api::{AppState, HostInfo, LogPage, LogReader, PluginDirectory, Settings, router};
 use crate::limiter::ConnectionLimiter;
+use crate::logs::TaskLogs;
+use crate::plugin::ports::{LogLevel, LogLine, LogPort as _, LogSource};
 use crate::plugin::{GenerationInfo, InputError, KindInfo, LoadFailure, PluginInfo};
 use crate::store::{ClaimRequest, Finish, GenerationRoom, Store};
 use crate::task::{BootId, Digest, Outcome, Task, TaskId};
@@ -68,24 +69,23 @@ impl PluginDirectory for Directory {
     }
 }
 
-/// Lines of logs; an offset is a number of lines.
-#[derive(Default)]
-pub(super) struct Logs(Mutex<HashMap<TaskId, Vec<String>>>);
+/// The real logs, read as the host reads them.
+pub(super) struct Logs(TaskLogs);
 
 impl Logs {
-    pub(super) fn append(&self, task: TaskId, line: &str) {
-        self.0.lock().unwrap().entry(task).or_default().push(line.to_owned());
+    pub(super) fn append(&self, task: TaskId, message: &str) {
+        let at = Timestamp::from_millis(1_000);
+        let (level, source) = (LogLevel::Info, LogSource::Log);
+        let line = LogLine { at, attempt: 1, level, source, message: message.to_owned(), fields: Vec::new() };
+        self.0.append(task, line);
     }
 }
 
 #[async_trait]
 impl LogReader for Logs {
     async fn read(&self, task: TaskId, offset: u64, max_bytes: usize) -> std::io::Result<LogPage> {
-        let logs = self.0.lock().unwrap();
-        let all = logs.get(&task).map_or(&[][..], Vec::as_slice);
-        let from = usize::try_from(offset).unwrap().min(all.len());
-        let lines = all[from..].iter().take((max_bytes / 16).max(1)).cloned().collect::<Vec<_>>();
-        Ok(LogPage { next_offset: (from + lines.len()) as u64, lines })
+        let crate::logs::LogPage { lines, next_offset, eof } = self.0.read(task, offset, max_bytes)?;
+        Ok(LogPage { lines, next_offset, eof })
     }
 }
 
@@ -107,7 +107,7 @@ impl Api {
         let path = dir.path().to_owned();
         let store: Arc<dyn Store> = tokio::task::spawn_blocking(move || super::open_store(&path)).await.unwrap();
         let media = super::open_library(dir.path(), Arc::clone(&store)).await;
-        let logs = Arc::<Logs>::default();
+        let logs = Arc::new(Logs(TaskLogs::open(&dir.path().join("logs"), 1 << 20).unwrap()));
         let state = AppState {
             store: Arc::clone(&store),
             plugins: Arc::new(Directory),

@@ -56,11 +56,10 @@ impl Host for Guest {
         let mut directives = self.call.control.directives();
         // A request that is there already is an answer: the guest must not sleep over it.
         if *directives.borrow_and_update() == Directive::Proceed {
-            // The attempt's own deadline comes first in any case.
-            let duration = duration.min(self.call.limits.wall_ms);
             tokio::select! {
                 // The sender lives as long as the attempt.
                 _ = directives.changed() => {}
+                // However long: the attempt's deadline ends it.
                 () = sleep(Duration::from_millis(duration)) => {}
             }
         }

@@ -80,7 +80,15 @@ impl Stop {
                 Self::retry("host-memory", message)
             }
             (None, Some(trap)) => Self::crashed("trap", format!("{trap}{place}")),
-            (None, None) => Self::crashed(CONTRACT_VIOLATION, format!("{cause}{place}")),
+            (None, None) => {
+                let mut message = format!("{cause}{place}");
+                // This error has no public type; a test notices when its text changes.
+                if message.contains("fuel allocated for hostcalls") {
+                    message =
+                        format!("a call carried more data than the limit of {} bytes{place}", limits.hostcall_bytes);
+                }
+                Self::crashed(CONTRACT_VIOLATION, message)
+            }
         }
     }
 

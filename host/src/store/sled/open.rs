@@ -11,7 +11,7 @@ use super::codec::{CommitRecord, Format};
 use super::core::{Core, Halt, Verdict};
 use super::lock::DirLock;
 use super::mark::{Mark, Position};
-use super::trees::{Trees, Unchecked};
+use super::trees::{Place, Trees, Unchecked};
 use super::{OpenError, Settings, keys};
 use crate::store::request::MediaStatus;
 use crate::task::{Failure, State, TaskId};
@@ -34,15 +34,23 @@ pub(super) struct Opened {
     pub(super) _lock: DirLock,
 }
 
+impl Opened {
+    /// The same over a database that takes less memory. Nothing may wait for a flush.
+    pub(super) fn reopen(self) -> io::Result<Self> {
+        Ok(Self { core: self.core.reopen()?, ..self })
+    }
+}
+
 /// Opens or creates the store. Runs on the thread that will own it.
 pub(super) fn open(settings: &Settings, now: Timestamp) -> Result<Opened, OpenError> {
     let dir = settings.dir.as_path();
     fs::create_dir_all(dir)?;
     let lock = DirLock::take(dir)?;
     let mark = Mark::read(dir)?;
-    let database = dir.join(DATABASE);
+    let (cache_bytes, max_growth_bytes) = (settings.cache_bytes, settings.max_growth_bytes);
+    let place = Place { path: dir.join(DATABASE), cache_bytes, max_growth_bytes };
     // sled asserts where it could answer an error.
-    let opened = catch_unwind(AssertUnwindSafe(|| Unchecked::open(&database, settings.cache_bytes)));
+    let opened = catch_unwind(AssertUnwindSafe(|| Unchecked::open(place)));
     let unchecked = opened.map_err(|_| OpenError::Corrupt("the database does not open".to_owned()))??;
     let known = unchecked.format.get(keys::FORMAT)?;
     if let Some(Format { format, .. }) = known

@@ -16,21 +16,26 @@ use crate::task::BootId;
 use crate::time::Timestamp;
 
 /// A temporary directory.
-struct Directory(tempfile::TempDir);
+struct Directory {
+    dir: tempfile::TempDir,
+    max_growth_bytes: i64,
+}
 
 impl Directory {
     fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
+        Self { dir: tempfile::tempdir().unwrap(), max_growth_bytes: i64::MAX }
     }
 
     fn path(&self) -> &Path {
-        self.0.path()
+        self.dir.path()
     }
 }
 
 impl Harness for Directory {
     fn open(&self, boot: u64, max_live: u64, now: Timestamp) -> Arc<dyn Store> {
-        let settings = Settings { max_live_tasks: max_live, ..Settings::new(self.path(), BootId(boot)) };
+        let max_growth_bytes = self.max_growth_bytes;
+        let settings =
+            Settings { max_live_tasks: max_live, max_growth_bytes, ..Settings::new(self.path(), BootId(boot)) };
         SledStore::open(settings, now).unwrap()
     }
 }
@@ -45,6 +50,21 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(conformance::model::agrees(&Directory::new(), &plan));
     }
+}
+
+#[tokio::test]
+async fn i1_a_store_that_outgrows_its_memory_goes_on() {
+    // Every few tasks, the database is reopened below.
+    let dir = Directory { max_growth_bytes: 2_000, ..Directory::new() };
+    let store = dir.open(1, MANY, at(0));
+    for round in 0..30 {
+        let id = add(&*store, new_task(), round).await;
+        let attempt = conformance::claim_one(&*store, round).await;
+        conformance::finish(&*store, attempt, conformance::success(), round).await.unwrap();
+        assert_eq!(conformance::state_of(&*store, id).await, "succeeded");
+    }
+    let events = store.events(0, 1_000).await.unwrap().events;
+    assert_eq!(events.iter().map(|event| event.seq).collect::<Vec<_>>(), (1..=90).collect::<Vec<_>>());
 }
 
 fn open(dir: &Path) -> Result<Arc<SledStore>, OpenError> {
@@ -149,13 +169,14 @@ async fn a_heartbeat_without_news_writes_nothing() {
 fn a_newer_format_is_left_alone() {
     use super::codec::Format;
     use super::keys;
-    use super::trees::Unchecked;
+    use super::trees::{Place, Unchecked};
 
     let dir = Directory::new();
     drop(open(dir.path()).unwrap());
     let path = dir.path().join("sled");
     let rewrite = move || {
-        let database = Unchecked::open(&path, 1 << 20).unwrap();
+        let place = Place { path, cache_bytes: 1 << 20, max_growth_bytes: i64::MAX };
+        let database = Unchecked::open(place).unwrap();
         database.format.put(keys::FORMAT, &Format { format: 99, epoch: 1 }).unwrap();
         database.trees().unwrap().flush().unwrap();
     };

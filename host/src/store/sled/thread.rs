@@ -88,16 +88,22 @@ pub(super) struct Outlets {
 }
 
 /// Serves verbs until every sender is gone, then closes the database.
-pub(super) fn run(mut opened: Opened, jobs: &Receiver<Box<dyn Job>>, outlets: &Outlets, bounds: GroupBounds) {
-    // A panic must not drop the database: that would flush half a group.
+pub(super) fn run(opened: Opened, jobs: &Receiver<Box<dyn Job>>, outlets: &Outlets, bounds: GroupBounds) {
+    // A panic must not drop the database: that would flush half a group. So it stays out here.
+    let mut slot = Some(opened);
     let served = catch_unwind(AssertUnwindSafe(|| {
-        while let Some(group) = next_group(&mut opened, jobs, bounds)? {
+        while let Some(opened) = &mut slot {
+            let Some(group) = next_group(opened, jobs, bounds)? else { return write_mark(opened) };
             serve(&mut opened.core, group, outlets)?;
             if opened.mark.due_in(opened.core.commit.seq) == Some(Duration::ZERO) {
-                write_mark(&mut opened)?;
+                write_mark(opened)?;
+            }
+            if opened.core.trees.has_outgrown() {
+                let reopened = slot.take().map(Opened::reopen).transpose();
+                slot = reopened.map_err(|error| format!("the database does not open again: {error}"))?;
             }
         }
-        write_mark(&mut opened)
+        Ok(())
     }));
     match served {
         Ok(Ok(())) => {}

@@ -2,13 +2,16 @@
 //!
 //! Rules that were paid for (sled 1.0.0-alpha.124): one thread, single inserts and removes only
 //! (a batch never frees emptied leaves and deadlocks), never `drop_tree` (bricks the database),
-//! a flush timer that never fires (another one commits half a unit).
+//! a flush timer that never fires (another one commits half a unit). And: a leaf that was written
+//! is never paged out again by the same database value (its `max_unflushed_epoch` stays set), so
+//! that everything written stays in memory whatever the cache's size. The remedy is to reopen the
+//! database when it has grown enough ([`Trees::has_outgrown`]).
 
 use std::cell::Cell;
 use std::io;
 use std::marker::PhantomData;
 use std::ops::Bound;
-use std::path::Path;
+use std::path::PathBuf;
 use std::rc::Rc;
 
 use serde::Serialize;
@@ -30,6 +33,37 @@ const ZSTD_LEVEL: i32 = 1;
 
 type Db = sled::Db<FANOUT>;
 type RawTree = sled::Tree<FANOUT>;
+/// What a record weighs in memory beside its key and value, roughly, in bytes.
+const RECORD_OVERHEAD: i64 = 96;
+
+/// Where a database is and how much memory it may take.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    /// Its directory.
+    pub(super) path: PathBuf,
+    /// Pages that were read, in bytes.
+    pub(super) cache_bytes: usize,
+    /// Records that were added on balance since it was opened, in bytes.
+    pub(super) max_growth_bytes: i64,
+}
+
+/// What was done since the database was opened.
+#[derive(Debug, Default)]
+struct Tally {
+    writes: Cell<u64>,
+    /// Bytes of records added, less those removed.
+    growth: Cell<i64>,
+}
+
+impl Tally {
+    fn count(&self, key: &[u8], before: Option<&Bytes>, after: Option<usize>) {
+        let weight = |len: usize| i64::try_from(key.len() + len).unwrap_or(i64::MAX) + RECORD_OVERHEAD;
+        let growth = after.map_or(0, weight) - before.map_or(0, |value| weight(value.len()));
+        self.growth.set(self.growth.get() + growth);
+        self.writes.set(self.writes.get() + 1);
+    }
+}
+
 /// A key or a value as sled hands it out.
 pub(super) type Bytes = sled::InlineArray;
 
@@ -37,7 +71,7 @@ pub(super) type Bytes = sled::InlineArray;
 pub(super) struct Table<T> {
     name: &'static str,
     tree: RawTree,
-    writes: Rc<Cell<u64>>,
+    tally: Rc<Tally>,
     record: PhantomData<fn() -> T>,
 }
 
@@ -54,16 +88,20 @@ impl<T: Serialize + DeserializeOwned> Table<T> {
 
     /// Writes a record.
     pub(super) fn put(&self, key: &[u8], record: &T) -> Result<(), Halt> {
-        self.writes.set(self.writes.get() + 1);
-        self.tree.insert(key, codec::encode(record)?)?;
+        let value = codec::encode(record)?;
+        let len = value.len();
+        let before = self.tree.insert(key, value)?;
+        self.tally.count(key, before.as_ref(), Some(len));
         Ok(())
     }
 
     /// Removes a record; answers whether there was one.
     pub(super) fn remove(&self, key: &[u8]) -> Result<bool, Halt> {
-        let removed = self.tree.remove(key)?.is_some();
-        self.writes.set(self.writes.get() + u64::from(removed));
-        Ok(removed)
+        let before = self.tree.remove(key)?;
+        if before.is_some() {
+            self.tally.count(key, before.as_ref(), None);
+        }
+        Ok(before.is_some())
     }
 
     /// Raw records in key order; [`Self::decode`] those that matter.
@@ -88,8 +126,9 @@ impl<T: Serialize + DeserializeOwned> Table<T> {
 
 /// Everything that is durable.
 pub(super) struct Trees {
+    place: Place,
     db: Db,
-    writes: Rc<Cell<u64>>,
+    tally: Rc<Tally>,
     /// What a task is. Never rewritten.
     pub(super) body: Table<Spec>,
     /// How a queued or running task stands.
@@ -114,42 +153,44 @@ pub(super) struct Trees {
 
 /// A database whose format is not known yet.
 pub(super) struct Unchecked {
+    place: Place,
     db: Db,
-    writes: Rc<Cell<u64>>,
+    tally: Rc<Tally>,
     /// [`keys::FORMAT`].
     pub(super) format: Table<codec::Format>,
 }
 
 impl Unchecked {
-    /// Opens or creates the database in the directory `path`.
-    pub(super) fn open(path: &Path, cache_bytes: usize) -> io::Result<Self> {
+    /// Opens or creates a database.
+    pub(super) fn open(place: Place) -> io::Result<Self> {
         let db: Db = sled::Config::new()
-            .path(path)
-            .cache_capacity_bytes(cache_bytes)
+            .path(&place.path)
+            .cache_capacity_bytes(place.cache_bytes)
             .flush_every_ms(Some(NEVER_MS))
             .zstd_compression_level(ZSTD_LEVEL)
             .open()?;
-        let writes = Rc::new(Cell::new(0));
-        let format = table(&db, &writes, "meta")?;
-        Ok(Self { db, writes, format })
+        let tally = Rc::default();
+        let format = table(&db, &tally, "meta")?;
+        Ok(Self { place, db, tally, format })
     }
 
     /// Opens the rest.
     pub(super) fn trees(self) -> io::Result<Trees> {
-        let Self { db, writes, format: _ } = self;
+        let Self { place, db, tally, format: _ } = self;
         Ok(Trees {
-            body: table(&db, &writes, "body")?,
-            live: table(&db, &writes, "live")?,
-            done: table(&db, &writes, "done")?,
-            checkpoint: table(&db, &writes, "checkpoint")?,
-            schedule: table(&db, &writes, "schedule")?,
-            media: table(&db, &writes, "media")?,
-            state: table(&db, &writes, "state")?,
-            event: table(&db, &writes, "event")?,
-            commit: table(&db, &writes, "meta")?,
-            namespace: table(&db, &writes, "meta")?,
+            body: table(&db, &tally, "body")?,
+            live: table(&db, &tally, "live")?,
+            done: table(&db, &tally, "done")?,
+            checkpoint: table(&db, &tally, "checkpoint")?,
+            schedule: table(&db, &tally, "schedule")?,
+            media: table(&db, &tally, "media")?,
+            state: table(&db, &tally, "state")?,
+            event: table(&db, &tally, "event")?,
+            commit: table(&db, &tally, "meta")?,
+            namespace: table(&db, &tally, "meta")?,
+            place,
             db,
-            writes,
+            tally,
         })
     }
 }
@@ -157,7 +198,19 @@ impl Unchecked {
 impl Trees {
     /// Writes since the start: unchanged means that there is nothing to flush.
     pub(super) fn writes(&self) -> u64 {
-        self.writes.get()
+        self.tally.writes.get()
+    }
+
+    /// Whether it is time to [`Self::reopen`].
+    pub(super) fn has_outgrown(&self) -> bool {
+        self.tally.growth.get() > self.place.max_growth_bytes
+    }
+
+    /// Closes the database, which must be flushed, and opens it again with little in memory.
+    pub(super) fn reopen(self) -> io::Result<Self> {
+        let place = self.place.clone();
+        drop(self);
+        Unchecked::open(place)?.trees()
     }
 
     /// Makes every write durable, all or none. After an error nothing may touch the database again.
@@ -171,6 +224,6 @@ impl Trees {
     }
 }
 
-fn table<T>(db: &Db, writes: &Rc<Cell<u64>>, name: &'static str) -> io::Result<Table<T>> {
-    Ok(Table { name, tree: db.open_tree(name)?, writes: Rc::clone(writes), record: PhantomData })
+fn table<T>(db: &Db, tally: &Rc<Tally>, name: &'static str) -> io::Result<Table<T>> {
+    Ok(Table { name, tree: db.open_tree(name)?, tally: Rc::clone(tally), record: PhantomData })
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::future::pending;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -12,8 +13,8 @@ use crate::plugin::engine::Sandbox;
 use crate::plugin::limits::Limits;
 use crate::plugin::link::{Grants, LinkRequest, Linked, LoadError, TaskCheck};
 use crate::plugin::ports::{
-    CheckpointPort, CutRequest, FfmpegError, FfmpegPort, LibraryPort, LogLine, LogPort, Media, OnPercent, PortError,
-    Ports, ProbeInfo, StateEntry, StatePort, StateWrite, Swapped,
+    CheckpointPort, CutRequest, FfmpegError, FfmpegPort, LibraryPort, LogLine, LogPort, LogSource, Media, OnPercent,
+    PortError, Ports, ProbeInfo, StateEntry, StatePort, StateWrite, Swapped,
 };
 use crate::plugin::{InputError, Job, Settings};
 use crate::task::{Digest, NewTask, Outcome, Spec, TaskId};
@@ -27,10 +28,14 @@ pub(in crate::plugin) struct Recorder {
     /// A cut has begun, and a cut was dropped before it was done.
     pub(in crate::plugin) cutting: Notify,
     pub(in crate::plugin) cuts_dropped: Mutex<u32>,
+    /// Lines of guests make the port panic.
+    pub(in crate::plugin) panics: AtomicBool,
 }
 
 impl LogPort for Recorder {
     fn append(&self, _task: TaskId, line: LogLine) {
+        let panics = self.panics.load(Ordering::Relaxed) && line.source == LogSource::Log;
+        assert!(!panics, "no line today");
         self.lines.lock().unwrap().push(line);
     }
 }

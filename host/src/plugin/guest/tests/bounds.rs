@@ -32,7 +32,7 @@ async fn twenty_guests_that_never_wait_do_not_keep_another_waiting() {
     };
     let (ends, slowest) = tokio::join!(spinners, others);
     assert!(ends.iter().all(|end| matches!(end, Outcome::Retry { failure, .. } if failure.code == "cpu-limit")));
-    assert!(slowest < Duration::from_millis(1000), "{slowest:?}");
+    assert!(slowest < Duration::from_secs(1), "{slowest:?}");
 }
 
 #[tokio::test]

@@ -1,17 +1,33 @@
 //! Executors that harm themselves.
 
-use super::bench::{Bench, job};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::bench::{Bench, job, text};
 use crate::plugin::limits::Limits;
+use crate::plugin::link::Grants;
 use crate::plugin::ports::LogSource;
 use crate::task::Outcome;
 
 const MIB: u64 = 1024 * 1024;
 
-/// Runs a fixture beside attempts that behave, and tells how it ended: its outcome, code and message.
 async fn end(fixture: &str) -> (&'static str, String, String) {
+    end_of(&text(fixture)).await
+}
+
+/// The harmless fixture with a piece of its text replaced.
+async fn end_changed(from: &str, to: &str) -> (&'static str, String, String) {
+    let source = String::from_utf8(text("ok")).unwrap();
+    assert!(source.contains(from));
+    end_of(source.replacen(from, to, 1).as_bytes()).await
+}
+
+/// Runs a component beside attempts that behave, and tells how it ended: its outcome, code and message.
+async fn end_of(component: &[u8]) -> (&'static str, String, String) {
     let bench = Bench::new();
     let limits = Limits { cpu_ms: 200, memory_bytes: 4 * MIB, ..Limits::default() };
-    let (hostile, ok) = (bench.load(fixture, limits), bench.load("ok", Limits::default()));
+    let hostile = bench.link(component, limits, Grants::default()).unwrap();
+    let ok = bench.load("ok", Limits::default());
     let others = async {
         for _ in 0..20 {
             assert!(matches!(bench.run(&ok).await, Outcome::Succeeded { .. }));
@@ -101,9 +117,63 @@ async fn an_output_is_json_of_a_bounded_size() {
     for (input, reason) in
         [("{", "the output is not JSON"), ("[1,2,3,4,5]", "the output has 11 bytes, the limit is 10")]
     {
-        let Outcome::Crashed(failure) = ok.execute(job(input), std::sync::Arc::default(), 60_000).await else {
-            panic!()
-        };
+        let Outcome::Crashed(failure) = ok.execute(job(input), Arc::default(), 60_000).await else { panic!() };
         assert_eq!((&*failure.code, &*failure.message), ("contract-violation", reason));
     }
+}
+
+#[tokio::test]
+async fn a_guest_that_computes_for_ever_before_it_is_called_is_ended() {
+    let start = "(func $start (loop $again (br $again))) (start $start) (func (export \"describe\")";
+    let (name, code, _) = end_changed("(func (export \"describe\")", start).await;
+    assert_eq!((name, &*code), ("retry", "cpu-limit"));
+}
+
+#[tokio::test]
+async fn a_guest_that_computes_for_ever_while_it_takes_its_input_is_ended() {
+    let (name, code, _) = end_changed("(global.set $free", "(loop $again (br $again)) (global.set $free").await;
+    assert_eq!((name, &*code), ("retry", "cpu-limit"));
+}
+
+#[tokio::test]
+async fn memory_that_is_asked_for_at_birth_counts() {
+    let (name, code, message) = end_changed("(memory (export \"memory\") 1)", "(memory (export \"memory\") 65)").await;
+    assert_eq!((name, &*code), ("crashed", "out-of-memory"));
+    assert!(message.contains("the limit is 4194304 bytes"), "{message}");
+}
+
+#[tokio::test]
+async fn memories_are_summed() {
+    let many = "(memory (export \"memory\") 1) (memory 30) (memory 30) (memory 30)";
+    let (name, code, _) = end_changed("(memory (export \"memory\") 1)", many).await;
+    assert_eq!((name, &*code), ("crashed", "out-of-memory"));
+}
+
+#[tokio::test]
+async fn tables_count_as_memory() {
+    let table = "(table 90000 funcref) (table 90000 funcref) (table 90000 funcref) (table 90000 funcref) \
+                 (table 90000 funcref) (table 90000 funcref) (memory (export \"memory\") 1)";
+    let (name, code, _) = end_changed("(memory (export \"memory\") 1)", table).await;
+    assert_eq!((name, &*code), ("crashed", "out-of-memory"));
+}
+
+#[tokio::test]
+async fn an_answer_larger_than_a_call_may_carry_breaks_the_contract() {
+    let bench = Bench::new();
+    let ok = bench.load("ok", Limits { hostcall_bytes: 100, ..Limits::default() });
+    let input = format!("\"{}\"", "a".repeat(200));
+    let Outcome::Crashed(failure) = ok.execute(job(&input), Arc::default(), 60_000).await else { panic!() };
+    assert_eq!(failure.code, "contract-violation");
+    assert!(failure.message.contains("the limit of 100 bytes"), "{}", failure.message);
+}
+
+#[tokio::test]
+async fn a_panic_of_the_host_ends_one_attempt() {
+    let bench = Bench::new();
+    let flood = bench.load("flood", Limits::default());
+    bench.recorder.panics.store(true, Ordering::Relaxed);
+    let Outcome::Crashed(failure) = bench.run(&flood).await else { panic!() };
+    assert_eq!(failure.code, "host-panic");
+    assert!(failure.message.contains("no line today"), "{}", failure.message);
+    bench.all_places_are_free().await;
 }

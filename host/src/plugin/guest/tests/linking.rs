@@ -77,3 +77,12 @@ async fn a_plugin_that_cannot_say_what_it_is_in_time_is_refused() {
     let refused = linked.describe().await.unwrap_err().to_string();
     assert!(refused.contains("the CPU limit is 100 ms"), "{refused}");
 }
+
+#[test]
+fn what_widens_the_surface_is_refused() {
+    for module in ["(module (memory 1 1 shared))", "(module (memory i64 1))", "(module (tag (param i32)))"] {
+        let component = format!("(component (core {}", &module[1..]) + ")";
+        let refused = refusal(component.as_bytes());
+        assert!(matches!(refused, LoadError::Invalid(_)), "{module}: {refused}");
+    }
+}
