@@ -9,7 +9,7 @@ use taskhost::time::now;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use wasmtime::component::{Component, Linker, ResourceTable};
-use wasmtime::{Config, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, Store};
+use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, Store};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use crate::report::Report;
@@ -36,15 +36,17 @@ mod contract {
 use contract::exports::taskhost::plugin::executor::{self, GuestIndices};
 use contract::taskhost::task::types as wire;
 
-/// The bare side: what a store must at least hold for the component's imports.
+/// The bare side: what a store must at least hold for the component's imports. The context is made
+/// when it is first used, as in the host: making it costs as much as an instance.
+#[derive(Default)]
 struct Bare {
-    wasi: WasiCtx,
+    wasi: Option<WasiCtx>,
     table: ResourceTable,
 }
 
 impl WasiView for Bare {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+        WasiCtxView { ctx: self.wasi.get_or_insert_with(|| WasiCtx::builder().build()), table: &mut self.table }
     }
 }
 
@@ -59,11 +61,30 @@ impl BareLoop {
     /// The same compiler and pool as the host's, and nothing that watches the guest but the epoch.
     fn new(component: &[u8], kind: &str) -> Self {
         let mut pool = PoolingAllocationConfig::new();
-        pool.total_component_instances(256).total_memories(256).linear_memory_keep_resident(256 << 10);
-        pool.table_keep_resident(256 << 10).max_unused_warm_slots(256);
+        pool.total_component_instances(256)
+            .total_core_instances(256 * 64)
+            .total_memories(256)
+            .total_tables(256 * 4)
+            .total_stacks(256)
+            .max_core_instances_per_component(64)
+            .max_memories_per_component(8)
+            .max_tables_per_component(32)
+            .max_memories_per_module(8)
+            .max_tables_per_module(32)
+            .table_elements(100_000)
+            .max_component_instance_size(10 << 20)
+            .max_core_instance_size(10 << 20)
+            .linear_memory_keep_resident(256 << 10)
+            .table_keep_resident(256 << 10)
+            .max_unused_warm_slots(256)
+            .pagemap_scan(Enabled::Auto);
         let mut config = Config::new();
-        config.cranelift_opt_level(OptLevel::Speed).epoch_interruption(true).memory_init_cow(true);
-        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+        config
+            .cranelift_opt_level(OptLevel::Speed)
+            .epoch_interruption(true)
+            .max_wasm_stack(512 << 10)
+            .memory_init_cow(true)
+            .allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
         let engine = Engine::new(&config).unwrap();
         let component = Component::new(&engine, component).unwrap();
         let mut linker = Linker::new(&engine);
@@ -87,8 +108,7 @@ impl BareLoop {
     }
 
     async fn call(&self) {
-        let bare = Bare { wasi: WasiCtx::builder().build(), table: ResourceTable::new() };
-        let mut store = Store::new(&self.engine, bare);
+        let mut store = Store::new(&self.engine, Bare::default());
         store.set_epoch_deadline(u64::MAX / 2);
         let instance = self.pre.instantiate_async(&mut store).await.unwrap();
         let guest: executor::Guest = self.role.load(&mut store, &instance).unwrap();

@@ -186,21 +186,31 @@ impl Ends {
         Self { events: store.subscribe(), store: Arc::clone(store) }
     }
 
-    /// Waits until no task is queued or running; asks the store only when events were missed or many ended.
+    /// Waits until `wanted` tasks have ended and nothing is left; asks the store only when it has to.
     pub(crate) async fn all(&mut self, wanted: usize) -> Result<(), StoreError> {
-        let mut ended = 0;
-        while ended < wanted {
+        let mut left = wanted;
+        loop {
             match self.events.recv().await {
-                Ok(batch) => ended += batch.iter().filter(|event| ends(&event.change)).count(),
+                Ok(batch) => left = left.saturating_sub(batch.iter().filter(|event| ends(&event.change)).count()),
                 Err(RecvError::Lagged(_)) => {
-                    let live = self.store.live_counts().await?;
-                    let left: u64 = live.iter().map(|kind| kind.queued + kind.running).sum();
-                    ended = wanted - usize::try_from(left).unwrap_or(wanted).min(wanted);
+                    self.events = self.events.resubscribe();
+                    left = self.live().await?;
                 }
                 Err(RecvError::Closed) => return Err(StoreError::Closed),
             }
+            if left == 0 {
+                // Events between a new subscription and a count were counted twice.
+                left = self.live().await?;
+                if left == 0 {
+                    return Ok(());
+                }
+            }
         }
-        Ok(())
+    }
+
+    async fn live(&self) -> Result<usize, StoreError> {
+        let kinds = self.store.live_counts().await?;
+        Ok(kinds.iter().map(|kind| usize::try_from(kind.queued + kind.running).unwrap_or(usize::MAX)).sum())
     }
 }
 
