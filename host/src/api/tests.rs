@@ -1,7 +1,7 @@
 //! The routes, called as a client calls them.
 
 mod events;
-mod harness;
+pub(in crate::api) mod harness;
 mod media;
 mod problems;
 mod server;

@@ -1,5 +1,6 @@
 //! Media files through their routes.
 
+use std::fmt::Write as _;
 use std::path::Path;
 
 use axum::body::Body;
@@ -68,7 +69,7 @@ async fn a_raw_upload_is_listed_read_and_served_whole() {
 }
 
 #[tokio::test]
-async fn ranges_and_conditions_are_served() {
+async fn s5_ranges_and_conditions_are_served() {
     let api = Api::new().await;
     let id = uploaded(&api).await;
     let etag = format!("\"{id}\"");
@@ -133,9 +134,11 @@ async fn lists_are_paged_in_order() {
 fn form(parts: &[(&str, &str)]) -> Request<Body> {
     let mut body = String::new();
     for (disposition, text) in parts {
-        body.push_str(&format!(
+        write!(
+            body,
             "--X\r\nContent-Disposition: form-data; {disposition}\r\nContent-Type: video/webm\r\n\r\n{text}\r\n"
-        ));
+        )
+        .unwrap();
     }
     body.push_str("--X--\r\n");
     Request::post("/v1/media").header("content-type", "multipart/form-data; boundary=X").body(Body::from(body)).unwrap()
@@ -154,7 +157,7 @@ async fn a_form_with_one_file_is_stored() {
 }
 
 #[tokio::test]
-async fn uploads_that_fail_leave_nothing_and_say_why() {
+async fn s7_uploads_that_fail_leave_nothing_and_say_why() {
     let api = Api::with(Settings::default()).await;
     let raw = |body: Body| Request::post("/v1/media").body(body).unwrap();
     let file = "name=\"file\"; filename=\"a\"";

@@ -84,7 +84,7 @@ async fn bodies_that_are_not_acceptable() {
 }
 
 #[tokio::test]
-async fn ids_and_routes_that_name_nothing() {
+async fn s14_ids_and_routes_that_name_nothing() {
     let api = Api::new().await;
     let absent = TaskId::from_u128(1);
     let unknown = format!(
@@ -108,7 +108,7 @@ async fn ids_and_routes_that_name_nothing() {
         api.get(&format!("/v1/media/{id}/content")).await.is_problem(400, not_an_id);
         api.call(Method::DELETE, &format!("/v1/media/{id}")).await.is_problem(400, not_an_id);
     }
-    for id in ["%00", "a%00b", "%ff", "%2e%2e", &"x".repeat(10_240), "%F0%9F%98%80", "."] {
+    for id in ["%00", "a%00b", "%ff", "%2e%2e", "..%5Cx", &"x".repeat(10_240), "%F0%9F%98%80", "."] {
         let answer = api.get(&format!("/v1/media/{id}")).await;
         assert_eq!((answer.status.as_u16(), answer.json()["code"].as_str()), (400, Some("invalid-id")), "{answer:?}");
         assert!(answer.body.len() < 400 && !answer.text().contains('\0'), "{answer:?}");
@@ -185,6 +185,16 @@ async fn s4_a_full_class_is_answered_at_once_with_retry_after() {
     assert_eq!(api.get("/healthz").await.status.as_u16(), 200, "health is always answered");
     drop(held);
     assert_eq!(api.get("/v1/tasks").await.status.as_u16(), 200);
+    assert_eq!(api.state.limiter.gauge(Class::Api).in_use, 0);
+}
+
+#[tokio::test]
+async fn s3_a_handler_that_panics_is_answered_and_gives_its_permit_back() {
+    let api = Api::new().await;
+    api.post_json("/v1/tasks", r#"{"kind":"panic"}"#).await.is_problem(
+        500,
+        r#"{"type":"urn:taskhost:problem:internal","title":"The host failed","status":500,"detail":"the host could not do it; its log says why","code":"internal"}"#,
+    );
     assert_eq!(api.state.limiter.gauge(Class::Api).in_use, 0);
 }
 

@@ -68,7 +68,7 @@ async fn serves_until_the_stop_and_ends_idle_connections_and_streams() {
 }
 
 #[tokio::test]
-async fn s14_a_request_that_never_ends_is_cut_off_at_the_deadline() {
+async fn a_request_that_never_ends_is_cut_off_at_the_deadline() {
     let api = Api::new().await;
     let (address, server) = start(&api, Settings { drain_ms: 50, ..Settings::default() }).await;
     let head = "POST /v1/media HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nabc";
@@ -139,7 +139,7 @@ async fn s4_slow_viewers_keep_nobody_else_out_and_give_their_place_back() {
 }
 
 #[tokio::test]
-async fn an_upload_that_breaks_off_leaves_nothing() {
+async fn s7_an_upload_that_breaks_off_leaves_nothing() {
     let api = Api::new().await;
     let (address, server) = start(&api, Settings::default()).await;
     let head = "POST /v1/media HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nabc";
