@@ -151,12 +151,15 @@ impl Parts {
             accept_data_loss: config.store.accept_data_loss,
             ..crate::store::sled::Settings::new(data.join("store"), boot)
         };
-        let opened = tokio::task::spawn_blocking(move || SledStore::open(settings, now())).await;
+        let supervisor = Supervisor::new().context("cannot start the supervisor of child processes")?;
+        // Asking ffmpeg for its version takes as long as opening the store.
+        let (opened, ffmpeg) = tokio::join!(
+            tokio::task::spawn_blocking(move || SledStore::open(settings, now())),
+            Ffmpeg::detect(ffmpeg_settings(config), supervisor.clone()),
+        );
         let store: Arc<dyn Store> = opened.context("opening the store panicked")??;
         let library =
             Library::open(media_settings(config), Arc::clone(&store)).await.context("cannot open the media library")?;
-        let supervisor = Supervisor::new().context("cannot start the supervisor of child processes")?;
-        let ffmpeg = Arc::new(Ffmpeg::detect(ffmpeg_settings(config), supervisor.clone()).await);
         match (ffmpeg.problem(), ffmpeg.version()) {
             (Some(problem), _) => tracing::warn!("cuts are not available: {problem}"),
             (None, version) => tracing::info!(version, "found ffmpeg"),
@@ -164,7 +167,7 @@ impl Parts {
         let logs =
             TaskLogs::open(&data.join("logs"), config.log.task_log_bytes).context("cannot open the task logs")?;
         let logs = Arc::new(logs);
-        let ports = lend::ports(&store, &library, &ffmpeg, &logs);
+        let ports = lend::ports(&store, &library, &Arc::new(ffmpeg), &logs);
         let plugins = Self::start_plugins(config, ports).await?;
         store.declare_schedules(config.schedules.clone(), now()).await.context("cannot declare the schedules")?;
         Ok(Self { store, library, supervisor, logs, plugins, boot })
