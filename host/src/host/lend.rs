@@ -271,6 +271,6 @@ impl LogReader for Logs {
         let logs = Arc::clone(&self.0);
         let read = tokio::task::spawn_blocking(move || logs.read(task, offset, max_bytes)).await;
         let page = read.map_err(std::io::Error::other)??;
-        Ok(LogPage { lines: page.lines, next_offset: page.next_offset })
+        Ok(LogPage { lines: page.lines, next_offset: page.next_offset, eof: page.eof })
     }
 }
