@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode, header};
 use bytes::{Bytes, BytesMut};
+use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use serde::de::{DeserializeOwned, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -24,7 +25,7 @@ pub async fn read_json(request: Request<Body>, max_bytes: usize) -> Result<Bytes
     if declared.is_some_and(|length| length > max_bytes as u64) {
         return Err(too_large(max_bytes));
     }
-    if declared == Some(0) {
+    if declared == Some(0) || request.body().is_end_stream() {
         return Err(empty());
     }
     check_json_type(request.headers())?;
