@@ -11,7 +11,7 @@
 //! - [`plugin`]: the sandbox, the live plugins, the ports that guests borrow through
 //! - [`limiter`], [`runner`], [`ticker`]: how much at once; what is due; what happens by itself
 //! - [`process`], [`ffmpeg`], [`media`], [`logs`]: child processes, cuts, files, task logs
-//! - [`api`]: HTTP
+//! - [`crate::api`] speaks HTTP
 //! - [`config`], [`host`], [`cli`]: composed, started and stopped
 
 pub mod api;

@@ -227,7 +227,10 @@ impl Library {
             Err(StoreError::NotFound) => false,
             Err(error) => return Err(error.into()),
         };
-        self.unlink(id).await;
+        // A file without a record may be one that is being adopted: only the next start may sweep it.
+        if known {
+            self.unlink(id).await;
+        }
         Ok(known)
     }
 

@@ -45,6 +45,35 @@ fn libraries_stay_behind_their_modules() {
 }
 
 #[test]
+fn i9_nobody_below_the_loops_reads_a_clock_the_environment_or_a_global() {
+    let lints = read("clippy.toml");
+    for banned in ["SystemTime::now", "Instant::now", "env::var", "tokio::spawn"] {
+        assert!(lints.contains(banned), "clippy.toml:1: error: `{banned}` has to be among the disallowed methods");
+    }
+    // What is left is our own clock, which belongs to loops and handlers.
+    let timeless = ["retry", "task", "schedule", "event", "store", "limiter", "media", "process", "ffmpeg"];
+    let reads_clock = |source: &Source| {
+        let name = source.path.strip_prefix("host/src/")?.split(['/', '.']).next()?;
+        let is_clock = |at: usize| {
+            source.is(at, "time") && source.is_path_separator(at + 1) && source.is(at + 3, "now") && !source.is_test(at)
+        };
+        let at = (0..source.tokens.len()).find(|at| timeless.contains(&name) && is_clock(*at))?;
+        let message = "the time is an argument here".to_owned();
+        Some(Finding { path: source.path.clone(), line: source.tokens[at].line, message })
+    };
+    report(&sources().iter().filter_map(reads_clock).collect::<Vec<_>>());
+}
+
+#[test]
+fn i10_no_lock_is_held_across_an_await() {
+    let manifest = read("Cargo.toml");
+    assert!(
+        manifest.lines().any(|line| line.trim() == "await_holding_lock = \"deny\""),
+        "Cargo.toml:1: error: the lint `await_holding_lock` has to be denied"
+    );
+}
+
+#[test]
 fn each_fixture_is_used_by_a_test() {
     let tests: String = sources().iter().map(Source::test_text).collect();
     let mut found = Vec::new();
@@ -65,7 +94,9 @@ fn each_invariant_is_named_by_a_test() {
     let text = std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| {
         panic!("{path}:1: error: the invariants are listed there as `- **I1** …`, but it cannot be read: {error}")
     });
-    let tests: String = sources().iter().map(Source::test_text).collect();
+    let mut tests: String = sources().iter().map(Source::test_text).collect();
+    // Two of them are held here; of this file only the names of tests count.
+    tests.extend(read("host/tests/tidy.rs").split_inclusive('\n').filter(|line| line.starts_with("fn i")));
     report(&unnamed_invariants(path, &text, &tests));
 }
 
@@ -102,6 +133,10 @@ fn check(rule: fn(&Source) -> Vec<Finding>) {
 fn report(found: &[Finding]) {
     let lines = found.iter().map(|finding| format!("\n{}:{}: error: {}", finding.path, finding.line, finding.message));
     assert!(found.is_empty(), "{} findings{}", found.len(), lines.collect::<String>());
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}:1: error: {error}"))
 }
 
 fn root() -> PathBuf {

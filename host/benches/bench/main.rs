@@ -2,7 +2,18 @@
 //!
 //! Without names, everything runs. One file a bench; each adds rows to the [`report::Report`].
 
+#![expect(clippy::unwrap_used, reason = "a measurement that cannot go on has failed")]
+
+mod cut;
+mod guest;
+mod idle;
+mod latency;
+mod live;
+mod pipeline;
+mod reload;
 mod report;
+mod responsiveness;
+mod rig;
 mod store;
 
 use report::Report;
@@ -11,7 +22,16 @@ use report::Report;
 type Bench = fn(&mut Report);
 
 /// Benches by name, in the order of their runs.
-const BENCHES: &[(&str, Bench)] = &[("store", store::store)];
+const BENCHES: &[(&str, Bench)] = &[
+    ("store", store::store),
+    ("guest", guest::run),
+    ("pipeline", pipeline::run),
+    ("latency", latency::run),
+    ("cut", cut::run),
+    ("idle", idle::run),
+    ("spin", responsiveness::run),
+    ("reload", reload::run),
+];
 
 fn main() -> std::io::Result<()> {
     let mut names = Vec::new();

@@ -16,25 +16,58 @@ use super::problem::{FieldError, Problem, echo};
 
 /// A JSON body may take this long to arrive.
 const BODY_DEADLINE: Duration = Duration::from_secs(30);
+/// What a client still sends after it was refused is taken and dropped, up to this many bytes …
+const LINGER_BYTES: u64 = 64 << 20;
+/// … and for this long: a connection that is closed while the client writes may lose the answer.
+const LINGER: Duration = Duration::from_secs(2);
 /// Fields of the body's object at most.
 const MAX_FIELDS: usize = 64;
 
 /// The bytes of a JSON body of at most `max_bytes`.
 pub async fn read_json(request: Request<Body>, max_bytes: usize) -> Result<Bytes, Problem> {
-    let declared = content_length(request.headers());
-    if declared.is_some_and(|length| length > max_bytes as u64) {
-        return Err(too_large(max_bytes));
-    }
-    if declared == Some(0) || request.body().is_end_stream() {
+    let (parts, mut body) = request.into_parts();
+    if body.is_end_stream() {
         return Err(empty());
     }
-    check_json_type(request.headers())?;
-    let collect = collect(request.into_body(), max_bytes);
-    let bytes = tokio::time::timeout(BODY_DEADLINE, collect).await.map_err(|_| {
-        let detail = format!("the body did not arrive within {} seconds", BODY_DEADLINE.as_secs());
-        Problem::new(StatusCode::REQUEST_TIMEOUT, "body-timeout", "The body came too slowly", detail)
-    })??;
-    if bytes.is_empty() { Err(empty()) } else { Ok(bytes) }
+    let collected = match check(&parts.headers, max_bytes) {
+        Ok(()) => collect(&mut body, max_bytes).await,
+        Err(problem) => Err(problem),
+    };
+    match collected {
+        Ok(bytes) if bytes.is_empty() => Err(empty()),
+        Ok(bytes) => Ok(bytes),
+        Err(problem) => {
+            linger(&parts.headers, body).await;
+            Err(problem)
+        }
+    }
+}
+
+fn check(headers: &HeaderMap, max_bytes: usize) -> Result<(), Problem> {
+    match content_length(headers) {
+        Some(0) => Err(empty()),
+        Some(length) if length > max_bytes as u64 => Err(too_large(max_bytes)),
+        Some(_) | None => check_json_type(headers),
+    }
+}
+
+/// Lets a client that was refused finish writing, within bounds, so that it reads the answer.
+pub async fn linger(headers: &HeaderMap, mut body: Body) {
+    // Such a client waits to be told; reading would tell it to go on.
+    if headers.contains_key(header::EXPECT) {
+        return;
+    }
+    let mut left = LINGER_BYTES;
+    let drop_all = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            left = left.saturating_sub(frame.data_ref().map_or(0, |data| data.len() as u64));
+            if left == 0 {
+                return;
+            }
+        }
+    };
+    // Both ways the answer follows.
+    let _ = tokio::time::timeout(LINGER, drop_all).await;
 }
 
 /// The declared length of a body.
@@ -62,9 +95,15 @@ fn check_json_type(headers: &HeaderMap) -> Result<(), Problem> {
     Err(Problem::unsupported_media_type(format!("the Content-Type is {:?}; send application/json", echo(text))))
 }
 
-async fn collect(mut body: Body, max_bytes: usize) -> Result<Bytes, Problem> {
+async fn collect(body: &mut Body, max_bytes: usize) -> Result<Bytes, Problem> {
     let mut collected = BytesMut::new();
-    while let Some(frame) = body.frame().await {
+    let deadline = tokio::time::Instant::now() + BODY_DEADLINE;
+    loop {
+        let frame = tokio::time::timeout_at(deadline, body.frame()).await.map_err(|_| {
+            let detail = format!("the body did not arrive within {} seconds", BODY_DEADLINE.as_secs());
+            Problem::new(StatusCode::REQUEST_TIMEOUT, "body-timeout", "The body came too slowly", detail)
+        })?;
+        let Some(frame) = frame else { return Ok(collected.freeze()) };
         let frame =
             frame.map_err(|_| Problem::bad_request("body-incomplete", "the body ended before it was complete"))?;
         let Ok(data) = frame.into_data() else { continue };
@@ -73,7 +112,6 @@ async fn collect(mut body: Body, max_bytes: usize) -> Result<Bytes, Problem> {
         }
         collected.extend_from_slice(&data);
     }
-    Ok(collected.freeze())
 }
 
 /// The fields of a JSON object, each still text. Each is taken once; what is left is unknown.

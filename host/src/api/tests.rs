@@ -1,6 +1,11 @@
 //! The routes, called as a client calls them.
 
-mod harness;
+mod events;
+pub(in crate::api) mod harness;
+mod media;
+mod problems;
+mod server;
+mod status;
 mod tasks;
 
 use std::path::Path;

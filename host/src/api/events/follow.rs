@@ -204,3 +204,56 @@ impl Follower {
         EventId { epoch: self.store.epoch(), seq: self.position }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::sync::broadcast;
+
+    use super::{Filter, Follower, Start};
+    use crate::api::tests::harness::Api;
+    use crate::event::Event;
+    use crate::store::Retention;
+    use crate::time::now;
+
+    /// A follower that has seen nothing, whose live side has lost a batch.
+    async fn lagging(api: &Api) -> (Follower, broadcast::Sender<Arc<[Event]>>) {
+        let mut follower = Follower::start(&api.state, Start::Now, Filter::default()).await.unwrap();
+        assert!(follower.next().await.unwrap().unwrap().contains("event: hello"));
+        for _ in 0..3 {
+            api.enqueue(r#"{"kind":"echo"}"#).await;
+        }
+        let events = api.store.events(0, 9).await.unwrap().events;
+        let (sender, receiver) = broadcast::channel(2);
+        follower.live = receiver;
+        for event in events {
+            sender.send(Arc::from([event])).unwrap();
+        }
+        (follower, sender)
+    }
+
+    #[tokio::test]
+    async fn i2_a_client_that_lags_catches_up_from_the_store() {
+        let api = Api::new().await;
+        let (mut follower, live) = lagging(&api).await;
+        let text = follower.next().await.unwrap().unwrap();
+        let ids: Vec<_> = text.lines().filter(|line| line.starts_with("id: ")).collect();
+        let epoch = api.store.epoch();
+        assert_eq!(ids, [1, 2, 3].map(|seq| format!("id: {epoch:08x}-{seq}")));
+        // What the live side still has was replayed: it is not sent again.
+        drop(live);
+        assert_eq!(follower.next().await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn i2_a_client_that_lags_beyond_the_history_is_told_so() {
+        let api = Api::new().await;
+        let (mut follower, _live) = lagging(&api).await;
+        let retention = Retention { max_age_ms: u64::MAX, max_tasks: u64::MAX, max_events: 1 };
+        api.store.prune(retention, now()).await.unwrap();
+        let text = follower.next().await.unwrap().unwrap();
+        let expected = format!("id: {:08x}-3\nevent: reset\ndata: {{\"reason\":\"lagged\"}}\n\n", api.store.epoch());
+        assert_eq!(text, expected);
+    }
+}

@@ -13,7 +13,7 @@ use axum::response::{IntoResponse as _, Response};
 use http_body_util::BodyExt as _;
 
 use super::{MediaWire, disposition};
-use crate::api::body::content_length;
+use crate::api::body::{content_length, linger};
 use crate::api::problem::{FieldError, Problem, echo};
 use crate::api::query::Parameters;
 use crate::api::{AppState, Shared};
@@ -57,11 +57,22 @@ async fn from_body(state: &AppState, name: Option<String>, request: Request) -> 
     let given =
         parts.headers.get(header::CONTENT_DISPOSITION).and_then(|value| std::str::from_utf8(value.as_bytes()).ok());
     let name = name.or_else(|| given.and_then(disposition::file_name));
+    let upload = match take(state, expected, &mut body).await {
+        Ok(upload) => upload,
+        Err(problem) => {
+            linger(&parts.headers, body).await;
+            return Err(problem);
+        }
+    };
+    finish(upload, name, essence(&parts.headers)).await
+}
+
+async fn take(state: &AppState, expected: Option<u64>, body: &mut Body) -> Result<Upload, Problem> {
     let mut upload = state.media.begin_upload(expected).await?;
-    while let Some(data) = next_data(&mut body, upload.bytes_taken()).await? {
+    while let Some(data) = next_data(body, upload.bytes_taken()).await? {
         upload.write(data).await?;
     }
-    finish(upload, name, essence(&parts.headers)).await
+    Ok(upload)
 }
 
 /// The next bytes of a body; an error names how many came before it.

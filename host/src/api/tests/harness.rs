@@ -20,10 +20,10 @@ use crate::store::{ClaimRequest, Finish, GenerationRoom, Store};
 use crate::task::{BootId, Digest, Outcome, Task, TaskId};
 use crate::time::{Timestamp, now};
 
-pub(super) const DIGEST: Digest = Digest([0xab; 32]);
+pub(in crate::api) const DIGEST: Digest = Digest([0xab; 32]);
 const BOOT: BootId = BootId(7);
 
-/// `echo` accepts anything, `video.cut` wants a text `media`.
+/// `echo` accepts anything, `video.cut` wants a text `media`, `panic` panics.
 struct Directory;
 
 impl PluginDirectory for Directory {
@@ -31,6 +31,7 @@ impl PluginDirectory for Directory {
         let value: Value = serde_json::from_str(input).map_err(|error| InputError::NotJson(error.to_string()))?;
         match kind {
             "echo" => Ok(()),
+            "panic" => panic!("a handler that goes down"),
             "video.cut" if value["media"].is_string() => Ok(()),
             "video.cut" => Err(InputError::Mismatch {
                 kind: kind.to_owned(),
@@ -70,10 +71,10 @@ impl PluginDirectory for Directory {
 }
 
 /// The real logs, read as the host reads them.
-pub(super) struct Logs(TaskLogs);
+pub(in crate::api) struct Logs(TaskLogs);
 
 impl Logs {
-    pub(super) fn append(&self, task: TaskId, message: &str) {
+    pub(in crate::api) fn append(&self, task: TaskId, message: &str) {
         let at = Timestamp::from_millis(1_000);
         let (level, source) = (LogLevel::Info, LogSource::Log);
         let line = LogLine { at, attempt: 1, level, source, message: message.to_owned(), fields: Vec::new() };
@@ -89,20 +90,20 @@ impl LogReader for Logs {
     }
 }
 
-pub(super) struct Api {
-    pub(super) router: Router,
-    pub(super) store: Arc<dyn Store>,
-    pub(super) state: AppState,
-    pub(super) logs: Arc<Logs>,
-    pub(super) dir: tempfile::TempDir,
+pub(in crate::api) struct Api {
+    pub(in crate::api) router: Router,
+    pub(in crate::api) store: Arc<dyn Store>,
+    pub(in crate::api) state: AppState,
+    pub(in crate::api) logs: Arc<Logs>,
+    pub(in crate::api) dir: tempfile::TempDir,
 }
 
 impl Api {
-    pub(super) async fn new() -> Self {
+    pub(in crate::api) async fn new() -> Self {
         Self::with(Settings::default()).await
     }
 
-    pub(super) async fn with(settings: Settings) -> Self {
+    pub(in crate::api) async fn with(settings: Settings) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().to_owned();
         let store: Arc<dyn Store> = tokio::task::spawn_blocking(move || super::open_store(&path)).await.unwrap();
@@ -128,7 +129,7 @@ impl Api {
     }
 
     /// Sends a request as a client on this machine would.
-    pub(super) async fn send(&self, mut request: Request<Body>) -> Answer {
+    pub(in crate::api) async fn send(&self, mut request: Request<Body>) -> Answer {
         if !request.headers().contains_key(header::HOST) && request.uri().authority().is_none() {
             request.headers_mut().insert(header::HOST, "localhost:7420".parse().unwrap());
         }
@@ -138,32 +139,32 @@ impl Api {
         Answer { status: parts.status, headers: parts.headers, body }
     }
 
-    pub(super) async fn call(&self, method: Method, uri: &str) -> Answer {
+    pub(in crate::api) async fn call(&self, method: Method, uri: &str) -> Answer {
         self.send(Request::builder().method(method).uri(uri).body(Body::empty()).unwrap()).await
     }
 
-    pub(super) async fn get(&self, uri: &str) -> Answer {
+    pub(in crate::api) async fn get(&self, uri: &str) -> Answer {
         self.call(Method::GET, uri).await
     }
 
-    pub(super) async fn post(&self, uri: &str) -> Answer {
+    pub(in crate::api) async fn post(&self, uri: &str) -> Answer {
         self.call(Method::POST, uri).await
     }
 
-    pub(super) async fn post_json(&self, uri: &str, body: impl Into<Body>) -> Answer {
+    pub(in crate::api) async fn post_json(&self, uri: &str, body: impl Into<Body>) -> Answer {
         let request = Request::post(uri).header(header::CONTENT_TYPE, "application/json");
         self.send(request.body(body.into()).unwrap()).await
     }
 
     /// Creates a task and answers its id.
-    pub(super) async fn enqueue(&self, body: &'static str) -> TaskId {
+    pub(in crate::api) async fn enqueue(&self, body: &'static str) -> TaskId {
         let answer = self.post_json("/v1/tasks", body).await;
         assert_eq!(answer.status, StatusCode::CREATED, "{answer:?}");
         answer.json()["id"].as_str().unwrap().parse().unwrap()
     }
 
     /// Claims one due task of `kind`, as a runner would.
-    pub(super) async fn claim(&self, kind: &str) -> TaskId {
+    pub(in crate::api) async fn claim(&self, kind: &str) -> TaskId {
         let room = GenerationRoom { kinds: vec![kind.to_owned()], room: 1, digest: DIGEST };
         let lease_until = now().plus_millis(60_000);
         let request = ClaimRequest { rooms: vec![room], limit: 1, boot: BOOT, lease_until };
@@ -171,35 +172,35 @@ impl Api {
     }
 
     /// Ends the running attempt of a task.
-    pub(super) async fn finish(&self, id: TaskId, outcome: Outcome) -> Task {
+    pub(in crate::api) async fn finish(&self, id: TaskId, outcome: Outcome) -> Task {
         let attempt = self.store.task(id).await.unwrap().unwrap().status.attempt;
         self.store.finish(Finish { id, attempt, outcome, jitter: 0.5 }, now()).await.unwrap()
     }
 }
 
 #[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) status: StatusCode,
-    pub(super) headers: HeaderMap,
-    pub(super) body: Bytes,
+pub(in crate::api) struct Answer {
+    pub(in crate::api) status: StatusCode,
+    pub(in crate::api) headers: HeaderMap,
+    pub(in crate::api) body: Bytes,
 }
 
 impl Answer {
-    pub(super) fn json(&self) -> Value {
+    pub(in crate::api) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
-    pub(super) fn text(&self) -> &str {
+    pub(in crate::api) fn text(&self) -> &str {
         std::str::from_utf8(&self.body).unwrap()
     }
 
-    pub(super) fn header(&self, name: &str) -> &str {
+    pub(in crate::api) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
     /// Asserts a status and the body of a problem, whole; `<…>` in the expectation stands for what varies.
     #[track_caller]
-    pub(super) fn is_problem(&self, status: u16, expected: &str) {
+    pub(in crate::api) fn is_problem(&self, status: u16, expected: &str) {
         assert_eq!(self.status.as_u16(), status, "{self:?}");
         assert_eq!(self.header("content-type"), "application/problem+json");
         assert_eq!(self.text(), expected);

@@ -188,6 +188,7 @@ async fn a_report_tells_the_host_and_the_guest() {
     assert_eq!(context::Host::report(store.data_mut(), None), context::Directive::Yield);
     assert_eq!(store.data().told, Directive::Yield);
     // Already asked: it does not sleep over it.
+    // tidy: the guest's own call, which must return at once.
     assert_eq!(context::Host::sleep(store.data_mut(), u64::MAX).await, context::Directive::Yield);
     let saved = context::Host::save_checkpoint(store.data_mut(), vec![0; (1 << 20) + 1]).await;
     assert!(matches!(saved, Err(context::CheckpointError::TooLarge(1_048_576))));

@@ -1,0 +1,171 @@
+//! An attempt, with everything that guards it, against a bare instantiate-and-call loop in the same run.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use taskhost::plugin::{Generation, Job};
+use taskhost::task::{NewTask, Outcome, Spec, TaskId};
+use taskhost::time::now;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use wasmtime::component::{Component, Linker, ResourceTable};
+use wasmtime::{Config, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, Store};
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+
+use crate::report::Report;
+use crate::rig::{Rig, built, fixture, micros, quantile};
+
+/// Calls of one round; rounds of both sides alternate, and the median round counts.
+const CALLS: u32 = 2_000;
+const ROUNDS: usize = 7;
+/// Attempts at the same time, where the host may use every thread.
+const ABREAST: u32 = 16;
+const INPUT: &str = r#"{"hello":"world"}"#;
+
+mod contract {
+    wasmtime::component::bindgen!({
+        path: "../wit",
+        inline: "
+            package taskhost:bench;
+            world bare { export taskhost:plugin/executor@0.1.0; }
+        ",
+        world: "taskhost:bench/bare",
+        exports: { default: async },
+    });
+}
+use contract::exports::taskhost::plugin::executor::{self, GuestIndices};
+use contract::taskhost::task::types as wire;
+
+/// The bare side: what a store must at least hold for the component's imports.
+struct Bare {
+    wasi: WasiCtx,
+    table: ResourceTable,
+}
+
+impl WasiView for Bare {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+struct BareLoop {
+    engine: Engine,
+    pre: wasmtime::component::InstancePre<Bare>,
+    role: GuestIndices,
+    task: wire::Task,
+}
+
+impl BareLoop {
+    /// The same compiler and pool as the host's, and nothing that watches the guest but the epoch.
+    fn new(component: &[u8], kind: &str) -> Self {
+        let mut pool = PoolingAllocationConfig::new();
+        pool.total_component_instances(256).total_memories(256).linear_memory_keep_resident(256 << 10);
+        pool.table_keep_resident(256 << 10).max_unused_warm_slots(256);
+        let mut config = Config::new();
+        config.cranelift_opt_level(OptLevel::Speed).epoch_interruption(true).memory_init_cow(true);
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+        let engine = Engine::new(&config).unwrap();
+        let component = Component::new(&engine, component).unwrap();
+        let mut linker = Linker::new(&engine);
+        wasmtime_wasi::p2::add_to_linker_async(&mut linker).unwrap();
+        linker.define_unknown_imports_as_traps(&component).unwrap();
+        let pre = linker.instantiate_pre(&component).unwrap();
+        let role = GuestIndices::new(&pre).unwrap();
+        let id = TaskId::generate().to_string();
+        let task = wire::Task {
+            idempotency_key: id.clone(),
+            id,
+            kind: kind.to_owned(),
+            input: INPUT.to_owned(),
+            attempt: 1,
+            max_attempts: 5,
+            created_at: 0,
+            deadline: None,
+            attributes: Vec::new(),
+        };
+        Self { engine, pre, role, task }
+    }
+
+    async fn call(&self) {
+        let bare = Bare { wasi: WasiCtx::builder().build(), table: ResourceTable::new() };
+        let mut store = Store::new(&self.engine, bare);
+        store.set_epoch_deadline(u64::MAX / 2);
+        let instance = self.pre.instantiate_async(&mut store).await.unwrap();
+        let guest: executor::Guest = self.role.load(&mut store, &instance).unwrap();
+        guest.call_execute(&mut store, &self.task).await.unwrap().unwrap();
+    }
+
+    async fn round(&self) -> Duration {
+        let begin = Instant::now();
+        for _ in 0..CALLS {
+            self.call().await;
+        }
+        begin.elapsed() / CALLS
+    }
+}
+
+fn job(kind: &str) -> Job {
+    let spec = Arc::new(Spec { new: NewTask::new(kind, INPUT), created_at: now() });
+    Job { id: TaskId::generate(), attempt: 1, spec, started_at: now() }
+}
+
+async fn attempt(generation: &Arc<Generation>, kind: &str) {
+    let outcome = generation.execute(job(kind), Arc::default()).await;
+    assert!(matches!(outcome, Outcome::Succeeded { .. }), "{outcome:?}");
+}
+
+/// One attempt after the other.
+async fn round(generation: &Arc<Generation>, kind: &str) -> Duration {
+    let begin = Instant::now();
+    for _ in 0..CALLS {
+        attempt(generation, kind).await;
+    }
+    begin.elapsed() / CALLS
+}
+
+/// Several attempts at a time: time a piece on one thread of guests.
+async fn round_abreast(generation: &Arc<Generation>, kind: &'static str) -> Duration {
+    let begin = Instant::now();
+    let mut lanes = JoinSet::new();
+    for _ in 0..ABREAST {
+        let generation = Arc::clone(generation);
+        lanes.spawn(async move {
+            for _ in 0..CALLS / ABREAST {
+                attempt(&generation, kind).await;
+            }
+        });
+    }
+    lanes.join_all().await;
+    begin.elapsed() / (CALLS / ABREAST * ABREAST)
+}
+
+async fn compare(report: &mut Report, kind: &'static str, component: Vec<u8>, manifest: &str) {
+    let bare = BareLoop::new(&component, kind);
+    // One thread of guests on both sides: what is compared is work, not the number of cores.
+    let rig = Rig::new(&[(kind, component, manifest)], 1, |_| {}).await;
+    let generation = rig.plugins.executor(kind).expect("the plugin is live");
+    let (mut bare_rounds, mut rounds, mut abreast) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        bare_rounds.push(bare.round().await);
+        rounds.push(round(&generation, kind).await);
+        abreast.push(round_abreast(&generation, kind).await);
+    }
+    let bare = quantile(&mut bare_rounds, 0.5);
+    let ratio = |time: Duration| Some((time.as_secs_f64() / bare.as_secs_f64(), "bare loop"));
+    report.add("guest", &format!("{kind}_bare"), micros(bare), "us", None);
+    let time = quantile(&mut abreast, 0.5);
+    report.add("guest", &format!("{kind}_attempt"), micros(time), "us", ratio(time));
+    let time = quantile(&mut rounds, 0.5);
+    report.add("guest", &format!("{kind}_attempt_alone"), micros(time), "us", ratio(time));
+    rig.stop().await;
+}
+
+/// The fixture in component text, and the real echo.
+pub(crate) fn run(report: &mut Report) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    runtime.block_on(async {
+        compare(report, "ok", fixture("ok"), "").await;
+        let (echo, manifest) = built("echo");
+        compare(report, "echo", echo, &manifest).await;
+    });
+}

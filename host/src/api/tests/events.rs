@@ -1,0 +1,163 @@
+//! The event stream: resumed without a gap or a duplicate.
+
+use axum::body::Body;
+use axum::http::{Request, StatusCode};
+use http_body_util::BodyExt as _;
+use serde_json::{Value, json};
+
+use super::harness::Api;
+use crate::store::Retention;
+use crate::task::{Outcome, Progress};
+use crate::time::now;
+
+/// One block of a stream.
+#[derive(Debug)]
+struct Block {
+    id: String,
+    name: String,
+    data: Value,
+}
+
+/// A client of the stream.
+struct Stream {
+    body: Body,
+    text: String,
+}
+
+impl Stream {
+    async fn open(api: &Api, uri: &str, last: Option<&str>) -> Self {
+        let mut request = Request::get(uri).header("host", "localhost");
+        if let Some(last) = last {
+            request = request.header("last-event-id", last);
+        }
+        let response = tower::ServiceExt::oneshot(api.router.clone(), request.body(Body::empty()).unwrap());
+        let response = response.await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        let mut stream = Self { body: response.into_body(), text: String::new() };
+        assert_eq!(stream.block().await.unwrap(), "retry: 2000");
+        stream
+    }
+
+    async fn block(&mut self) -> Option<String> {
+        loop {
+            if let Some((block, rest)) = self.text.split_once("\n\n") {
+                let block = block.to_owned();
+                self.text = rest.to_owned();
+                return Some(block);
+            }
+            let data = self.body.frame().await?.unwrap().into_data().unwrap();
+            self.text.push_str(std::str::from_utf8(&data).unwrap());
+        }
+    }
+
+    async fn next(&mut self) -> Block {
+        let block = self.block().await.unwrap();
+        let fields: Vec<_> = block.lines().map(|line| line.split_once(": ").unwrap()).collect();
+        let [("id", id), ("event", name), ("data", data)] = fields[..] else { panic!("{block}") };
+        Block { id: id.to_owned(), name: name.to_owned(), data: serde_json::from_str(data).unwrap() }
+    }
+
+    async fn names(&mut self, count: usize) -> Vec<String> {
+        let mut names = Vec::new();
+        for _ in 0..count {
+            names.push(self.next().await.name);
+        }
+        names
+    }
+}
+
+#[tokio::test]
+async fn events_follow_live_and_say_what_changed() {
+    let api = Api::new().await;
+    let mut stream = Stream::open(&api, "/v1/events", None).await;
+    let hello = stream.next().await;
+    assert_eq!((hello.name.as_str(), hello.id.as_str()), ("hello", format!("{:08x}-0", api.store.epoch()).as_str()));
+
+    let id = api.enqueue(r#"{"kind":"echo"}"#).await;
+    api.claim("echo").await;
+    let progress = Progress { done: 1, total: Some(4), unit: "frames".to_owned(), message: None };
+    let beat =
+        crate::store::Heartbeat { id, attempt: 1, lease_until: now().plus_millis(9_000), progress: Some(progress) };
+    api.store.heartbeat(beat, now()).await.unwrap();
+    api.finish(id, Outcome::Succeeded { output: "1".to_owned(), outbox: Vec::new() }).await;
+
+    let queued = stream.next().await;
+    let expected = json!({
+        "seq": 1, "at": queued.data["at"], "type": "task.queued", "task": id.to_string(), "kind": "echo", "attempt": 0,
+        "due_at": queued.data["at"],
+    });
+    assert_eq!((queued.name.as_str(), queued.data), ("task.queued", expected));
+    assert_eq!(stream.next().await.name, "task.started");
+    let progress = stream.next().await;
+    let expected = json!({"done": 1, "total": 4, "unit": "frames", "percent": 25});
+    assert_eq!((progress.name.as_str(), &progress.data["progress"]), ("task.progress", &expected));
+    assert_eq!(stream.next().await.name, "task.succeeded");
+}
+
+#[tokio::test]
+async fn i2_a_client_that_resumes_sees_every_event_once() {
+    let api = Api::new().await;
+    for _ in 0..3 {
+        api.enqueue(r#"{"kind":"echo"}"#).await;
+    }
+    let from = format!("{:08x}-1", api.store.epoch());
+    for (uri, header) in
+        [("/v1/events".to_owned(), Some(from.as_str())), (format!("/v1/events?last_event_id={from}"), None)]
+    {
+        let mut stream = Stream::open(&api, &uri, header).await;
+        let before: u64 = stream.next().await.data["seq"].as_u64().unwrap();
+        assert_eq!(before, 2);
+        api.enqueue(r#"{"kind":"echo"}"#).await;
+        let last = api.store.events(u64::MAX, 0).await.unwrap().last;
+        for seq in 3..=last {
+            assert_eq!(stream.next().await.data["seq"], json!(seq));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_cannot_go_on_is_told_to_read_again() {
+    let api = Api::new().await;
+    for _ in 0..5 {
+        api.enqueue(r#"{"kind":"echo"}"#).await;
+    }
+    let epoch = api.store.epoch();
+    let retention = Retention { max_age_ms: u64::MAX, max_tasks: u64::MAX, max_events: 1 };
+    api.store.prune(retention, now()).await.unwrap();
+    let other = format!("{:08x}-1", epoch.wrapping_add(1));
+    let ahead = format!("{epoch:08x}-99");
+    let old = format!("{epoch:08x}-1");
+    for (last, reason) in [(other, "other-epoch"), (ahead, "other-epoch"), (old, "expired")] {
+        let mut stream = Stream::open(&api, "/v1/events", Some(&last)).await;
+        let reset = stream.next().await;
+        assert_eq!((reset.name.as_str(), &reset.data), ("reset", &json!({"reason": reason})), "{last}");
+        let id = api.enqueue(r#"{"kind":"echo"}"#).await;
+        assert_eq!(stream.next().await.data["task"], json!(id.to_string()), "and follows from there");
+    }
+}
+
+#[tokio::test]
+async fn filters_select_by_task_and_kind() {
+    let api = Api::new().await;
+    let first = api.enqueue(r#"{"kind":"echo"}"#).await;
+    let mut of_task = Stream::open(&api, &format!("/v1/events?task={first}"), None).await;
+    let mut of_kind = Stream::open(&api, "/v1/events?kind=video.cut,other", None).await;
+    assert_eq!((of_task.names(1).await, of_kind.names(1).await), (vec!["hello".to_owned()], vec!["hello".to_owned()]));
+    api.enqueue(r#"{"kind":"echo"}"#).await;
+    let cut = api.enqueue(r#"{"kind":"video.cut","input":{"media":"m"}}"#).await;
+    api.post(&format!("/v1/tasks/{first}/cancel")).await;
+    let seen = of_task.next().await;
+    assert_eq!((seen.name.as_str(), &seen.data["task"]), ("task.cancelled", &json!(first.to_string())));
+    assert_eq!(of_kind.next().await.data["task"], json!(cut.to_string()));
+}
+
+#[tokio::test]
+async fn a_stop_ends_every_stream() {
+    let api = Api::new().await;
+    let mut stream = Stream::open(&api, "/v1/events", None).await;
+    assert_eq!(stream.next().await.name, "hello");
+    api.state.stop.cancel();
+    assert!(stream.block().await.is_none());
+    assert_eq!(api.state.limiter.gauge(crate::limiter::Class::Watch).in_use, 0);
+}

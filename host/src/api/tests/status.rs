@@ -1,0 +1,86 @@
+//! Health, plugins, schedules, and what every answer carries.
+
+use axum::http::StatusCode;
+use serde_json::json;
+
+use super::harness::{Api, DIGEST};
+use crate::schedule::{Action, ScheduleSpec};
+use crate::time::Timestamp;
+
+#[tokio::test]
+async fn health_needs_no_store_and_readiness_names_its_problems() {
+    let api = Api::new().await;
+    api.store.close().await;
+    assert_eq!(api.get("/healthz").await.json(), json!({"status": "ok"}));
+    assert_eq!(api.get("/readyz").await.json(), json!({"status": "ready"}));
+
+    api.state.readiness.set("plugins", Some("still loading".to_owned()));
+    api.state.stop.cancel();
+    let answer = api.get("/readyz").await;
+    answer.is_problem(
+        503,
+        r#"{"type":"urn:taskhost:problem:not-ready","title":"Not available now","status":503,"detail":"plugins: still loading; host: it is stopping","code":"not-ready","errors":[{"part":"plugins","message":"still loading"},{"part":"host","message":"it is stopping"}]}"#,
+    );
+    api.state.readiness.set("plugins", None);
+    assert_eq!(api.get("/readyz").await.json()["errors"].as_array().unwrap().len(), 1);
+    assert_eq!(api.get("/healthz").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn version_says_what_runs() {
+    let api = Api::new().await;
+    let expected = json!({
+        "name": "taskhost", "version": "1.2.3", "api": "v1", "wasmtime": "48.0.0", "boot": "0000000000000007",
+        "started_at": "1970-01-01T00:00:01.000Z",
+    });
+    assert_eq!(api.get("/version").await.json(), expected);
+}
+
+#[tokio::test]
+async fn plugins_are_shown_live_or_with_what_is_wrong() {
+    let api = Api::new().await;
+    let digest = DIGEST.to_string();
+    let expected = json!({"plugins": [
+        {"name": "echo", "live": {
+            "digest": digest, "version": "1.0.0", "summary": "Echo", "roles": ["executor"],
+            "kinds": [{
+                "name": "echo", "summary": "Returns its input", "input_schema": {"type": "object"}, "concurrency": 4,
+            }],
+            "grants": ["log"], "loaded_at": "1970-01-01T00:00:01.000Z", "running": 1,
+        }, "draining": [{"digest": digest, "running": 2}]},
+        {"name": "bad", "live": null, "draining": [],
+         "error": {"at": "1970-01-01T00:00:02.000Z", "message": "half a file"}},
+    ]});
+    assert_eq!(api.get("/v1/plugins").await.json(), expected);
+}
+
+#[tokio::test]
+async fn schedules_are_shown() {
+    let api = Api::new().await;
+    let dispatch = Action::Dispatch { plugin: "video-clear".to_owned(), batch: 8, capacity: 32 };
+    let enqueue = Action::Enqueue { kind: "echo".to_owned(), input: r#"{"n":1}"#.to_owned() };
+    let specs = [("clear", dispatch), ("hello", enqueue)].map(|(name, action)| ScheduleSpec {
+        name: name.to_owned(),
+        every_ms: 60_000,
+        action,
+    });
+    api.store.declare_schedules(specs.into(), Timestamp::from_millis(1)).await.unwrap();
+    let expected = json!({"schedules": [
+        {"name": "clear", "every_ms": 60_000, "next_at": "1970-01-01T00:01:00.000Z", "fired": 0, "overlapped": 0,
+         "missed": 0, "action": {"type": "dispatch", "plugin": "video-clear", "batch": 8, "capacity": 32}},
+        {"name": "hello", "every_ms": 60_000, "next_at": "1970-01-01T00:01:00.000Z", "fired": 0, "overlapped": 0,
+         "missed": 0, "action": {"type": "enqueue", "kind": "echo", "input": {"n": 1}}},
+    ]});
+    assert_eq!(api.get("/v1/schedules").await.json(), expected);
+}
+
+#[tokio::test]
+async fn answers_carry_what_keeps_browsers_honest() {
+    let api = Api::new().await;
+    for uri in ["/v1/tasks", "/nowhere", "/healthz"] {
+        let answer = api.get(uri).await;
+        assert_eq!(answer.header("cache-control"), "no-store");
+        assert_eq!(answer.header("x-content-type-options"), "nosniff");
+        assert_eq!(answer.header("cross-origin-resource-policy"), "same-origin");
+    }
+}

@@ -1,0 +1,22 @@
+//! The whole host, end to end: every test starts a real one on a directory of its own.
+//!
+//! The plugins that `cargo xtask plugins` builds and ffmpeg must be there. Tests are named by what
+//! they prove; `i3_…` proves the invariant I3 of ARCHITECTURE.md.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod support;
+
+mod cancel;
+mod cut;
+mod events;
+mod hostile;
+mod kill_loop;
+mod lifecycle;
+mod limits;
+mod media;
+mod media_bad;
+mod recovery;
+mod reload;
+mod reload_load;
+mod schedules;
+mod shutdown;

@@ -1,0 +1,126 @@
+//! What happens by itself.
+
+use std::collections::HashSet;
+
+use taskhost::schedule::{Action, ScheduleSpec};
+
+use crate::support::folder::fixture;
+use crate::support::{Home, TestHost, list};
+
+fn every(name: &str, every_ms: u64, action: Action) -> ScheduleSpec {
+    ScheduleSpec { name: name.to_owned(), every_ms, action }
+}
+
+fn enqueue(kind: &str, input: &str) -> Action {
+    Action::Enqueue { kind: kind.to_owned(), input: input.to_owned() }
+}
+
+fn dispatch(plugin: &str, batch: u32, capacity: u32) -> Action {
+    Action::Dispatch { plugin: plugin.to_owned(), batch, capacity }
+}
+
+async fn host_with(schedule: ScheduleSpec) -> TestHost {
+    let home = Home::new().fixture("ok");
+    home.plugins().put("count", &fixture("count"), Some("[grant]\nqueue = { kinds = [\"ok\"] }\n"));
+    home.configure(|config| config.schedules = vec![schedule]).start().await
+}
+
+#[tokio::test]
+async fn i12_an_interval_fires_once_for_each_nominal_time() {
+    let host = host_with(every("beat", 200, enqueue("ok", "{\"from\":\"beat\"}"))).await;
+    let mut events = host.events().await;
+    let mut nominal = Vec::new();
+    let mut created = 0;
+    while nominal.len() < 6 {
+        let event = events.next().await.unwrap();
+        match event.name.as_str() {
+            "schedule.fired" => nominal.push(event.data["nominal"].as_str().unwrap().to_owned()),
+            "task.queued" => created += 1,
+            _ => {}
+        }
+    }
+    let distinct: HashSet<_> = nominal.iter().collect();
+    assert_eq!(distinct.len(), nominal.len(), "{nominal:?}");
+    let millis = nominal.iter().map(|at| at.parse::<jiff::Timestamp>().unwrap().as_millisecond());
+    assert!(millis.clone().all(|at| at % 200 == 0), "{nominal:?}");
+    assert!(millis.is_sorted(), "{nominal:?}");
+    assert!((nominal.len() - 1..=nominal.len()).contains(&created), "{created} tasks for {nominal:?}");
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn i12_a_restart_fires_no_nominal_time_again() {
+    let mut host = host_with(every("beat", 500, enqueue("ok", "{}"))).await;
+    for _ in 0..3 {
+        let mut events = host.events().await;
+        events.until(|event| event.name == "schedule.fired").await;
+        host = host.restart().await;
+    }
+    let schedules = host.get("/v1/schedules").await;
+    let fired = list(&schedules)[0]["fired"].as_u64().unwrap();
+    let tasks = host.get("/v1/tasks?limit=100").await;
+    let fired_later = list(&host.get("/v1/schedules").await)[0]["fired"].as_u64().unwrap();
+    let created = list(&tasks).len() as u64;
+    assert!((fired..=fired_later).contains(&created), "{created} tasks for {fired} to {fired_later} firings");
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn i13_a_dispatcher_goes_on_where_it_was_across_restarts_without_a_gap_or_a_double() {
+    // The fixture counts in its cursor: every dispatch gives the next numbers.
+    let host = host_with(every("count", 300, dispatch("count", 5, 100))).await;
+    let mut events = host.events().await;
+    for _ in 0..2 {
+        events.until(|event| event.name == "task.succeeded").await;
+    }
+    let host = host.restart().await;
+    let mut events = host.events().await;
+    events.until(|event| event.name == "schedule.fired").await;
+    events.until(|event| event.name == "task.succeeded").await;
+    let host = host.restart().await;
+    let tasks = host.get("/v1/tasks?limit=100&kind=ok").await;
+    let mut numbers: Vec<_> = list(&tasks).iter().map(|task| task["input"]["n"].as_u64().unwrap()).collect();
+    numbers.sort_unstable();
+    let expected: Vec<_> = (numbers[0]..numbers[0] + numbers.len() as u64).collect();
+    assert_eq!(numbers, expected);
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn v5_never_more_tasks_of_a_schedule_live_than_its_capacity() {
+    let host = host_with(every("count", 200, dispatch("count", 3, 4))).await;
+    let mut events = host.events_of("?kind=ok", None).await;
+    let (mut live, mut most, mut ended) = (0_i64, 0, 0);
+    while ended < 12 {
+        let event = events.next().await.unwrap();
+        match event.name.as_str() {
+            "task.queued" => live += 1,
+            "task.succeeded" => {
+                live -= 1;
+                ended += 1;
+            }
+            _ => {}
+        }
+        most = most.max(live);
+    }
+    assert!((1..=4).contains(&most), "{most}");
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn a_schedule_whose_plugin_is_missing_says_so() {
+    let host = host_with(every("lost", 200, dispatch("nobody", 3, 4))).await;
+    let mut pace = tokio::time::interval(std::time::Duration::from_millis(20));
+    let said = async {
+        loop {
+            pace.tick().await;
+            let schedules = host.get("/v1/schedules").await;
+            if let Some(error) = list(&schedules)[0]["last_error"].as_str() {
+                return error.to_owned();
+            }
+        }
+    };
+    let said = tokio::time::timeout(crate::support::events::PATIENCE, said).await.expect("the error is recorded");
+    assert!(said.contains("nobody"), "{said}");
+    host.stop().await;
+}
