@@ -122,7 +122,7 @@ pub enum OpenError {
     #[error("the store is damaged: {0}")]
     Corrupt(String),
     /// The file system refuses.
-    #[error("the store cannot be opened: {0}")]
+    #[error("the store cannot be opened")]
     Io(#[from] io::Error),
 }
 
