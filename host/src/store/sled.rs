@@ -1,7 +1,7 @@
 //! The store on sled 1.0.0-alpha.124.
 //!
-//! One thread owns the database ([`thread`]); the verbs reach it through a bounded queue. What must
-//! be known about sled stands at the top of [`trees`].
+//! One thread owns the database (`thread`); the verbs reach it through a bounded queue. What must
+//! be known about sled stands at the top of `trees`.
 
 mod codec;
 mod core;
