@@ -197,3 +197,23 @@ async fn i8_a_group_is_closed_by_its_bytes() {
     store.close().await;
     assert_eq!(Mark::read(dir.path()).unwrap().unwrap().seq, 10, "one commit each");
 }
+
+#[tokio::test]
+async fn an_empty_tree_survives_a_small_cache() {
+    // A page that was never written cannot be read again: none may be paged out.
+    let dir = Directory::new();
+    for boot in 1..=2 {
+        let settings = Settings { cache_bytes: 1, ..Settings::new(dir.path(), BootId(boot)) };
+        let store = SledStore::open(settings, at(0)).unwrap();
+        // Enough pages that each part of the cache sees some.
+        for _ in 0..15 {
+            let added = store.enqueue(vec![new_task(); 1_000], at(0)).await.unwrap();
+            // The cache hears of accesses in packs of 32.
+            for one in &added[..40] {
+                assert_eq!(store.checkpoint(one.id).await.unwrap(), None);
+                assert_eq!(store.media("none").await.unwrap(), None);
+            }
+        }
+        store.close().await;
+    }
+}
