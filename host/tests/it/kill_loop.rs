@@ -59,8 +59,8 @@ async fn live_and_die(mut host: Served, round: u32) -> Vec<Promise> {
     writing.join_all().await.into_iter().flatten().collect()
 }
 
-/// An ended task's record, against what was promised.
-fn check(task: &Value, promise: &Promise) {
+/// An ended task's record, against what was promised; answers whether it had been running at a death.
+fn check(task: &Value, promise: &Promise) -> bool {
     assert_eq!(task["input"], promise.input, "{task:#}");
     let outcomes: Vec<_> = attempts(task).iter().map(|attempt| attempt["outcome"].as_str().unwrap()).collect();
     let numbers: Vec<_> = attempts(task).iter().map(|attempt| attempt["number"].as_u64().unwrap()).collect();
@@ -69,7 +69,7 @@ fn check(task: &Value, promise: &Promise) {
     // A task that ran at three deaths is parked by rule (I5); it is not lost, but it has not succeeded.
     if task["error"]["code"] == "poison" {
         assert_eq!(outcomes.iter().filter(|outcome| **outcome == "crashed").count(), 3, "{task:#}");
-        return;
+        return true;
     }
     assert_eq!(task["state"], "succeeded", "{task:#}");
     assert_eq!(task["output"], promise.input, "{task:#}");
@@ -77,6 +77,7 @@ fn check(task: &Value, promise: &Promise) {
     assert_eq!(successes, 1, "exactly once in the record: {task:#}");
     assert_eq!(outcomes.last(), Some(&"succeeded"), "nothing follows a success: {task:#}");
     assert!(outcomes[..outcomes.len() - 1].iter().all(|outcome| *outcome == "crashed"), "{task:#}");
+    outcomes.len() > 1
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -89,13 +90,15 @@ async fn i15_i3_acknowledged_tasks_survive_kills_and_succeed_once() {
     }
     assert!(promises.len() > rounds as usize, "only {} tasks were acknowledged: no load", promises.len());
     let host = place.start().await;
+    let mut interrupted = 0;
     for promise in &promises {
         let task = wait_task(&host.client, &host.base, &promise.id).await;
-        check(&task, promise);
+        interrupted += u32::from(check(&task, promise));
         // A stale attempt of an earlier life has nothing to say any more: the record is final.
         let again = host.client.get(format!("{}/v1/tasks/{}", host.base, promise.id)).send().await.unwrap();
         assert_eq!(expect_json(again).await, task);
     }
+    assert!(interrupted > 0, "no kill found an attempt that ran: no load");
     let distinct: HashSet<_> = promises.iter().map(|promise| &promise.id).collect();
     assert_eq!(distinct.len(), promises.len(), "an id was given out twice");
     host.kill().await;

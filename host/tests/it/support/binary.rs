@@ -51,7 +51,12 @@ impl Place {
 
     /// Starts the binary here; it may refuse.
     pub(crate) fn spawn(&self) -> Process {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_taskhost"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_taskhost"));
+        // Settings of whoever runs the tests.
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("TASKHOST_")) {
+            command.env_remove(name);
+        }
+        let mut child = command
             .arg("serve")
             .arg("--config")
             .arg(self.path("taskhost.toml"))
