@@ -123,7 +123,15 @@ pub enum OpenError {
     Corrupt(String),
     /// The file system refuses.
     #[error("the store cannot be opened")]
-    Io(#[from] io::Error),
+    Io(#[source] io::Error),
+}
+
+impl From<io::Error> for OpenError {
+    fn from(error: io::Error) -> Self {
+        // The files are shorter than they say, or not what was written.
+        let is_damage = matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData);
+        if is_damage { Self::Corrupt(format!("{error}; restore a backup")) } else { Self::Io(error) }
+    }
 }
 
 impl From<Halt> for OpenError {

@@ -124,6 +124,21 @@ async fn i15_a_database_that_ends_before_the_mark_is_refused() {
 }
 
 #[tokio::test]
+async fn a_database_whose_files_were_cut_short_is_called_damaged() {
+    let dir = Directory::new();
+    let store = open(dir.path()).unwrap();
+    add(&*store, new_task(), 0).await;
+    store.close().await;
+    drop(store);
+    for file in fs::read_dir(dir.path().join("sled/metadata")).unwrap() {
+        let file = fs::File::options().write(true).open(file.unwrap().path()).unwrap();
+        file.set_len(file.metadata().unwrap().len() / 2).unwrap();
+    }
+    let error = open(dir.path()).unwrap_err();
+    assert!(matches!(error, OpenError::Corrupt(_)), "{error}");
+}
+
+#[tokio::test]
 async fn closing_moves_the_mark_to_the_latest_commit() {
     let dir = Directory::new();
     let store = open(dir.path()).unwrap();
