@@ -23,7 +23,7 @@ use crate::process::{Command, Exit, ResourceLimits, SpawnError, Supervisor};
 const INPUT: &str = "/dev/stdin";
 /// What a problem says about getting the tool.
 const INSTALL: &str = "install it with `apt-get install ffmpeg` (Debian, Ubuntu), `dnf install ffmpeg` (Fedora), \
-                       `brew install ffmpeg` (macOS), or set [ffmpeg] path";
+                       `brew install ffmpeg` (macOS), or set `ffmpeg` and `ffprobe` in [ffmpeg]";
 
 /// Where the tools are and what they may use.
 #[derive(Clone, Debug)]
@@ -149,6 +149,10 @@ impl Ffmpeg {
     }
 }
 
+fn is_disk_full(stderr: &str) -> bool {
+    stderr.contains("No space left on device") || stderr.contains("Disk quota exceeded")
+}
+
 /// What a failed run means.
 fn failure(exit: Exit) -> Error {
     const SIGXCPU: i32 = rustix::process::Signal::XCPU.as_raw();
@@ -162,7 +166,7 @@ fn failure(exit: Exit) -> Error {
         Some(SIGXFSZ) => return Error::Limit("the output is larger than allowed".to_owned()),
         Some(_) | None => {}
     }
-    if text.contains("No space left on device") || text.contains("Disk quota exceeded") {
+    if is_disk_full(&text) {
         return Error::Unavailable("the disk is full: free some space, then try again".to_owned());
     }
     if text.contains("Cannot allocate memory") {

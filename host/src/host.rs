@@ -33,6 +33,22 @@ const ADDRESS_FILE: &str = "address";
 /// How long requests that are being answered may go on after everything else has stopped.
 const HTTP_DRAIN_MS: u64 = 2_000;
 
+/// The context of an error that is the data directory's: the operator has to look at it.
+#[derive(Debug)]
+pub struct DataDirectory(String);
+
+impl std::fmt::Display for DataDirectory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl DataDirectory {
+    fn cannot(what: &str, path: &Path) -> Self {
+        Self(format!("cannot {what} {}", path.display()))
+    }
+}
+
 /// A running host.
 #[derive(Debug)]
 pub struct Host {
@@ -93,7 +109,8 @@ impl Host {
         let http = runtime.spawn(api::serve::serve(listener, api::router(state), serve, http_stop.clone()));
 
         let address_file = config.data.join(ADDRESS_FILE);
-        write_atomically(&address_file, &addr.to_string()).context("cannot write the address file")?;
+        write_atomically(&address_file, &addr.to_string())
+            .with_context(|| DataDirectory::cannot("write", &address_file))?;
         let grace = Duration::from_millis(config.runner.shutdown_grace_ms);
         Ok(Self { addr, parts, shutdown, http_stop, grace, readiness, address_file, runner, ticker, http })
     }
@@ -143,7 +160,7 @@ impl Host {
 impl Parts {
     async fn open(config: &Config) -> anyhow::Result<Self> {
         let data = config.data.clone();
-        std::fs::create_dir_all(&data).with_context(|| format!("cannot create {}", data.display()))?;
+        std::fs::create_dir_all(&data).with_context(|| DataDirectory::cannot("create", &data))?;
         let boot = BootId(fastrand::u64(..));
         let settings = crate::store::sled::Settings {
             cache_bytes: usize::try_from(config.store.cache_bytes).unwrap_or(usize::MAX),
@@ -158,14 +175,15 @@ impl Parts {
             Ffmpeg::detect(ffmpeg_settings(config), supervisor.clone()),
         );
         let store: Arc<dyn Store> = opened.context("opening the store panicked")??;
-        let library =
-            Library::open(media_settings(config), Arc::clone(&store)).await.context("cannot open the media library")?;
+        let library = Library::open(media_settings(config), Arc::clone(&store))
+            .await
+            .with_context(|| DataDirectory::cannot("use", &data.join("media")))?;
         match (ffmpeg.problem(), ffmpeg.version()) {
             (Some(problem), _) => tracing::warn!("cuts are not available: {problem}"),
             (None, version) => tracing::info!(version, "found ffmpeg"),
         }
-        let logs =
-            TaskLogs::open(&data.join("logs"), config.log.task_log_bytes).context("cannot open the task logs")?;
+        let logs = TaskLogs::open(&data.join("logs"), config.log.task_log_bytes)
+            .with_context(|| DataDirectory::cannot("use", &data.join("logs")))?;
         let logs = Arc::new(logs);
         let ports = lend::ports(&store, &library, &Arc::new(ffmpeg), &logs);
         let plugins = Self::start_plugins(config, ports).await?;

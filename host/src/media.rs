@@ -140,7 +140,12 @@ impl Library {
     /// A new file in the library's folder that some tool will write, to be [adopted](Self::adopt).
     pub async fn new_temp(&self, extension: &'static str) -> Result<TempFile, MediaError> {
         let files = Arc::clone(&self.files);
-        let (temp, _) = blocking(move || files.create_temp(extension)).await?;
+        let min_free_bytes = self.settings.min_free_bytes;
+        let created = blocking(move || {
+            let has_room = files.free_bytes()? >= min_free_bytes;
+            if has_room { files.create_temp(extension).map(Some) } else { Ok(None) }
+        });
+        let (temp, _) = created.await?.ok_or(MediaError::NoSpace)?;
         Ok(temp)
     }
 

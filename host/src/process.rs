@@ -4,8 +4,8 @@
 //! handle ends the group: `SIGTERM`, and `SIGKILL` after [`TERM_GRACE`]. The [`Supervisor`] reaps
 //! every child, also those whose handle is gone, and [`Supervisor::stop`] returns when none is left.
 //!
-//! Resource limits are set with `prlimit` right after the child was started, because setting them
-//! between fork and exec needs unsafe code; the child runs without them for some microseconds.
+//! Setting resource limits between fork and exec needs unsafe code, so the program `prlimit` sets
+//! them and then becomes the child. Without it they are set right after the child was started.
 
 mod limits;
 mod pump;

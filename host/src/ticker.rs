@@ -43,6 +43,8 @@ pub struct Ticker {
     passes: JoinSet<()>,
     /// Schedules whose pass runs: single-flight.
     passing: HashMap<Id, String>,
+    /// The store refuses to fire some schedule; said once.
+    refused: bool,
 }
 
 /// What one look at the schedules did.
@@ -50,6 +52,8 @@ pub struct Ticker {
 struct Ticked {
     passes: Vec<Schedule>,
     next_at: Option<Timestamp>,
+    /// A schedule that is due but does not fit now, and why.
+    refused: Option<(String, StoreError)>,
 }
 
 impl Ticker {
@@ -61,7 +65,7 @@ impl Ticker {
         settings: Settings,
         stop: CancellationToken,
     ) -> Self {
-        Self { store, plugins, logs, settings, stop, passes: JoinSet::new(), passing: HashMap::new() }
+        Self { store, plugins, logs, settings, stop, passes: JoinSet::new(), passing: HashMap::new(), refused: false }
     }
 
     /// Runs until `stop`, then until every pass has ended.
@@ -102,11 +106,18 @@ impl Ticker {
         let now = now();
         let busy: Vec<&str> = self.passing.values().map(String::as_str).collect();
         match tick(self.store.as_ref(), &busy, now).await {
-            Ok(Ticked { passes, next_at }) => {
+            Ok(Ticked { passes, next_at, refused }) => {
                 for schedule in passes {
                     self.start_pass(schedule);
                 }
-                let wait = next_at.map_or(LONGEST_SLEEP, |at| at.wait_from(now).min(LONGEST_SLEEP));
+                let mut wait = next_at.map_or(LONGEST_SLEEP, |at| at.wait_from(now).min(LONGEST_SLEEP));
+                let was_refused = std::mem::replace(&mut self.refused, refused.is_some());
+                if let Some((schedule, error)) = refused {
+                    if !was_refused {
+                        tracing::warn!(schedule, %error, "cannot fire a schedule now, trying again");
+                    }
+                    wait = wait.min(STORE_RETRY);
+                }
                 Instant::now() + wait
             }
             Err(StoreError::Closed) => {
@@ -179,7 +190,12 @@ async fn tick(store: &dyn Store, busy: &[&str], now: Timestamp) -> Result<Ticked
                 Ok(fired) => fired,
                 // Fired or removed meanwhile: nothing is owed.
                 Err(StoreError::Stale | StoreError::NotFound) => continue,
-                Err(error) => return Err(error),
+                // It stays due. The others go on: one of them may be what makes room.
+                Err(error @ (StoreError::Full(_) | StoreError::Conflict(_))) => {
+                    ticked.refused = Some((schedule.spec.name, error));
+                    continue;
+                }
+                Err(error @ StoreError::Closed) => return Err(error),
             };
             next_at = fired.next_at;
             if dispatches && !overlapped {
@@ -189,4 +205,40 @@ async fn tick(store: &dyn Store, busy: &[&str], now: Timestamp) -> Result<Ticked
         ticked.next_at = Some(ticked.next_at.map_or(next_at, |earliest: Timestamp| earliest.min(next_at)));
     }
     Ok(ticked)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::tick;
+    use crate::schedule::{Action, ScheduleSpec};
+    use crate::store::Store;
+    use crate::store::sled::{Settings, SledStore};
+    use crate::task::{BootId, NewTask};
+    use crate::time::Timestamp;
+
+    #[tokio::test]
+    async fn a_full_queue_keeps_no_other_schedule_from_firing() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |seconds: u64| Timestamp::from_millis(1_700_000_000_000 + seconds * 1_000);
+        let settings = Settings { max_live_tasks: 1, ..Settings::new(dir.path(), BootId(1)) };
+        let store = SledStore::open(settings, at(0)).unwrap();
+        let dispatch = |plugin: &str| Action::Dispatch { plugin: plugin.to_owned(), batch: 1, capacity: 1 };
+        let enqueue = Action::Enqueue { kind: "echo".to_owned(), input: "{}".to_owned() };
+        let specs = [("a", dispatch("a")), ("b", enqueue), ("c", dispatch("c"))].map(|(name, action)| ScheduleSpec {
+            name: name.to_owned(),
+            every_ms: 1_000,
+            action,
+        });
+        store.declare_schedules(specs.into(), at(0)).await.unwrap();
+        store.enqueue(vec![NewTask::new("echo", "{}")], at(0)).await.unwrap();
+
+        let ticked = tick(&*store, &[], at(2)).await.unwrap();
+        let names: Vec<_> = ticked.passes.iter().map(|schedule| schedule.spec.name.as_str()).collect();
+        assert_eq!(names, ["a", "c"]);
+        assert_eq!(ticked.refused.map(|(name, _)| name).as_deref(), Some("b"));
+        // It is still due when there is room.
+        let due: Vec<_> = store.schedules().await.unwrap().into_iter().filter(|it| it.next_at <= at(2)).collect();
+        assert_eq!(due.len(), 1);
+        store.close().await;
+    }
 }

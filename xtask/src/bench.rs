@@ -20,7 +20,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     tools::need_wasm_target()?;
     tools::need_ffmpeg()?;
     plugins::build()?;
-    let mut arguments = vec!["bench", "--package", "taskhost", "--bench", "bench", "--"];
+    let mut arguments = vec!["bench", "--workspace", "--bench", "bench", "--"];
     arguments.extend(options.names.iter().map(String::as_str));
     if options.json {
         arguments.push("--json");

@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode, header};
 use bytes::{Bytes, BytesMut};
+use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use serde::de::{DeserializeOwned, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -25,6 +26,9 @@ const MAX_FIELDS: usize = 64;
 /// The bytes of a JSON body of at most `max_bytes`.
 pub async fn read_json(request: Request<Body>, max_bytes: usize) -> Result<Bytes, Problem> {
     let (parts, mut body) = request.into_parts();
+    if body.is_end_stream() {
+        return Err(empty());
+    }
     let collected = match check(&parts.headers, max_bytes) {
         Ok(()) => collect(&mut body, max_bytes).await,
         Err(problem) => Err(problem),

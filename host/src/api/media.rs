@@ -14,7 +14,7 @@ use super::Shared;
 use super::problem::Problem;
 use super::query::{self, Parameters, PathId};
 use super::tasks::wire::{Rfc3339, Text};
-use crate::media::MediaError;
+use crate::media::{MediaError, MediaId};
 use crate::store::{MediaQuery, MediaRecord, MediaStatus};
 use crate::task::TaskId;
 use crate::time::now;
@@ -71,7 +71,7 @@ pub async fn list(State(state): Shared, uri: Uri) -> Result<Response, Problem> {
     let trashed = parameters.parse("trashed", "true or false");
     let limit = parameters.limit();
     let cursor = parameters.text("cursor");
-    let after = cursor.as_deref().and_then(|text| query::position('m', text));
+    let after = cursor.as_deref().and_then(|text| query::position('m', text)).filter(|id| MediaId::parse(id).is_some());
     if cursor.is_some() && after.is_none() {
         parameters.wrong("cursor", "is not a cursor of this list: use next_cursor as it was given");
     }

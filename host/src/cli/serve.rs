@@ -8,7 +8,7 @@ use tracing::{error, info};
 use super::signals::Signals;
 use super::{ConfigFile, Exit, complain, config, logging};
 use crate::config::{Config, Flags};
-use crate::host::Host;
+use crate::host::{DataDirectory, Host};
 use crate::store::sled::OpenError;
 
 #[derive(Debug, clap::Args)]
@@ -86,5 +86,29 @@ fn at_once(exit: Exit) -> ! {
 
 fn failed(what: &str, error: &anyhow::Error) -> Exit {
     error!(error = format!("{error:#}"), "{what}");
-    if error.is::<OpenError>() { Exit::Store } else { Exit::Failed }
+    if error.is::<OpenError>() || error.is::<DataDirectory>() { Exit::Store } else { Exit::Failed }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Exit, failed};
+    use crate::config::Config;
+    use crate::host::Host;
+
+    #[tokio::test]
+    async fn a_data_directory_that_cannot_be_used_is_told_by_the_exit_code() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        std::fs::create_dir(dir.path().join("data")).unwrap();
+        std::fs::write(dir.path().join("data/media"), "").unwrap();
+        for (data, said) in
+            [(file.join("data"), "cannot create"), (file, "cannot create"), (dir.path().join("data"), "cannot use")]
+        {
+            let error = Host::start(Config { data: data.clone(), ..Config::default() }).await.unwrap_err();
+            assert_eq!(failed("cannot start", &error), Exit::Store, "{error:#}");
+            let text = format!("{error:#}");
+            assert!(text.starts_with(said) && text.contains(data.to_str().unwrap()), "{text}");
+        }
+    }
 }

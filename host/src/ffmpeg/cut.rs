@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::probe::{input_args, sniffed};
 use super::progress::Progress;
 use super::sniff::Format;
-use super::{Error, Ffmpeg, INPUT, Probe, Stream, failure};
+use super::{Error, Ffmpeg, INPUT, Probe, Stream, failure, is_disk_full};
 use crate::process::{Command, Exit, Stdout};
 
 /// How far beyond the end a cut may ask, in milliseconds: players round lengths.
@@ -130,10 +130,14 @@ impl Ffmpeg {
             }
         }));
         let exit = self.run(command, &cut.output).await?;
-        if !exit.success() {
+        // Some tools end well although the end of the file did not fit.
+        if !exit.success() || is_disk_full(&exit.stderr_tail) {
             return Err(failure(exit));
         }
         let made = self.verify(&cut.output, container).await?;
+        if has_video(&probe) && !has_video(&made.probe) {
+            return Err(Error::BadInput("there is nothing to cut in this range: no picture begins in it".to_owned()));
+        }
         on_percent(100);
         Ok(made)
     }
@@ -163,8 +167,7 @@ impl Ffmpeg {
         if probe.duration_ms.is_none_or(|duration| duration == 0) {
             return Err(nothing());
         }
-        let video = probe.streams.iter().any(|stream| matches!(stream, Stream::Video { .. }));
-        Ok(Made { container, content_type: container.content_type(video), probe })
+        Ok(Made { container, content_type: container.content_type(has_video(&probe)), probe })
     }
 }
 
@@ -248,6 +251,10 @@ impl Job<'_> {
         add(&["-fs", &max_bytes.to_string(), "-f", container.muxer(), &format!("file:{name}")]);
         Ok((args, container))
     }
+}
+
+fn has_video(probe: &Probe) -> bool {
+    probe.streams.iter().any(|stream| matches!(stream, Stream::Video { .. }))
 }
 
 fn odd_size(probe: &Probe) -> bool {

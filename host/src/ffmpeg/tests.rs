@@ -224,6 +224,29 @@ async fn a_full_disk_says_so() {
 }
 
 #[tokio::test]
+async fn a_full_disk_says_so_also_when_the_tool_ends_well() {
+    let dir = tempfile::tempdir().unwrap();
+    let tool = dir.path().join("ffmpeg");
+    let script = "#!/bin/sh\n[ \"$1\" = -version ] && exec echo 'ffmpeg version 5.1'\n\
+                  echo 'Error writing trailer: No space left on device' >&2\n";
+    std::fs::write(&tool, script).unwrap();
+    std::fs::set_permissions(&tool, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let bench = Bench::new(Settings { ffmpeg: tool, ..Settings::default() }).await;
+    video(&bench.path("in.mp4"), "2", &H264);
+    let error = bench.cut("in.mp4", 0, 2_000, Accuracy::Keyframe).await.unwrap_err();
+    assert!(matches!(&error, Error::Unavailable(text) if text.contains("disk is full")), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_video_without_a_picture_is_no_cut() {
+    let bench = Bench::new(Settings::default()).await;
+    video(&bench.path("in.mp4"), "2", &H264);
+    // After the last of 25 pictures a second, which begins at 1.960 s; the sound goes on.
+    let error = bench.cut("in.mp4", 1_990, 2_000, Accuracy::Exact).await.unwrap_err();
+    assert!(matches!(&error, Error::BadInput(text) if text.contains("nothing to cut")), "{error:?}");
+}
+
+#[tokio::test]
 async fn dropping_a_cut_ends_the_tool() {
     let bench = Bench::new(Settings::default()).await;
     // Far more work than this test waits for.

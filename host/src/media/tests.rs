@@ -168,3 +168,12 @@ async fn a_file_that_somebody_removed_is_a_fault_of_the_disk() {
     bench.library.files.remove(MediaId::parse(&id).unwrap()).unwrap();
     assert!(matches!(bench.text(&id).await, Err(MediaError::Io(_))));
 }
+
+#[tokio::test]
+async fn a_full_disk_takes_no_files_of_tools_either() {
+    let bench = Bench::new().await;
+    let settings = Settings { min_free_bytes: u64::MAX, ..(*bench.library.settings).clone() };
+    let library = Library { settings: Arc::new(settings), ..bench.library.clone() };
+    assert!(matches!(library.new_temp("cut").await, Err(MediaError::NoSpace)));
+    assert_eq!(bench.files(), 0);
+}

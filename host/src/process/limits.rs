@@ -1,5 +1,6 @@
 //! What a child may use.
 
+use std::ffi::OsString;
 use std::io;
 
 use rustix::process::Pid;
@@ -24,22 +25,37 @@ impl Default for ResourceLimits {
 }
 
 impl ResourceLimits {
+    /// The bounds, each lowered to the host's own.
+    #[cfg(target_os = "linux")]
+    fn bounds(&self) -> impl Iterator<Item = (rustix::process::Resource, &'static str, u64)> {
+        use rustix::process::{Resource, getrlimit};
+
+        let wanted = [
+            (Resource::Core, "core", Some(0)),
+            (Resource::Cpu, "cpu", Some(self.cpu_seconds)),
+            (Resource::As, "as", self.address_space_bytes),
+            (Resource::Fsize, "fsize", Some(self.file_size_bytes)),
+            (Resource::Nofile, "nofile", Some(self.open_files)),
+        ];
+        wanted.into_iter().filter_map(|(resource, name, bound)| {
+            let bound = bound?;
+            Some((resource, name, getrlimit(resource).maximum.map_or(bound, |host| host.min(bound))))
+        })
+    }
+
+    /// The bounds as arguments of `prlimit` from util-linux, which sets them before the program begins.
+    #[cfg(target_os = "linux")]
+    pub(super) fn arguments(&self) -> Vec<OsString> {
+        self.bounds().map(|(_, name, bound)| format!("--{name}={bound}:{bound}").into()).collect()
+    }
+
     /// Binds a running process; one that has ended already is fine.
     #[cfg(target_os = "linux")]
     pub(super) fn apply(&self, pid: Pid) -> io::Result<()> {
         use rustix::io::Errno;
-        use rustix::process::{Resource, Rlimit, getrlimit, prlimit};
+        use rustix::process::{Rlimit, prlimit};
 
-        let wanted = [
-            (Resource::Core, Some(0)),
-            (Resource::Cpu, Some(self.cpu_seconds)),
-            (Resource::As, self.address_space_bytes),
-            (Resource::Fsize, Some(self.file_size_bytes)),
-            (Resource::Nofile, Some(self.open_files)),
-        ];
-        for (resource, bound) in wanted {
-            let Some(bound) = bound else { continue };
-            let bound = getrlimit(resource).maximum.map_or(bound, |host| host.min(bound));
+        for (resource, _, bound) in self.bounds() {
             match prlimit(Some(pid), resource, Rlimit { current: Some(bound), maximum: Some(bound) }) {
                 Ok(_) => {}
                 Err(Errno::SRCH) => return Ok(()),
@@ -47,6 +63,13 @@ impl ResourceLimits {
             }
         }
         Ok(())
+    }
+
+    /// Other systems have no such helper.
+    #[cfg(not(target_os = "linux"))]
+    #[expect(clippy::unused_self, reason = "the same signature as on Linux")]
+    pub(super) fn arguments(&self) -> Vec<OsString> {
+        Vec::new()
     }
 
     /// Other systems have no call that binds another process; the wall clock bounds the child.

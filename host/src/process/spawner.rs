@@ -3,7 +3,9 @@
 //! A thread of its own, because Linux ties a child's death signal to the *thread* that started it:
 //! `setpriv --pdeathsig KILL` then makes the kernel end the children of a host that was killed.
 //! Where `setpriv` cannot do that, children of a killed host run to their end or their limits.
+//! `prlimit`, of the same package, sets the limits before the program itself begins.
 
+use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -16,7 +18,7 @@ use tokio::process::Child;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-use super::{Command, SpawnError, Stdout};
+use super::{Command, ResourceLimits, SpawnError, Stdout};
 
 type Reply = Result<(Child, Stdout), SpawnError>;
 type Request = (Command, oneshot::Sender<Reply>);
@@ -24,6 +26,14 @@ type Request = (Command, oneshot::Sender<Reply>);
 /// Where the helper that sets the death signal is looked for.
 const SETPRIV: [&str; 2] = ["/usr/bin/setpriv", "/bin/setpriv"];
 const SETPRIV_ARGS: [&str; 4] = ["--no-new-privs", "--pdeathsig", "KILL", "--"];
+/// Where the helper that sets limits is looked for.
+const PRLIMIT: [&str; 2] = ["/usr/bin/prlimit", "/bin/prlimit"];
+
+/// Programs that prepare a process and then become the one that was asked for.
+struct Helpers {
+    setpriv: Option<PathBuf>,
+    prlimit: Option<PathBuf>,
+}
 
 pub(super) struct Spawner {
     thread: Mutex<Option<(mpsc::Sender<Request>, JoinHandle<()>)>>,
@@ -33,11 +43,11 @@ impl Spawner {
     pub(super) fn start(runtime: Handle) -> io::Result<Self> {
         let (requests, inbox) = mpsc::channel::<Request>();
         let thread = std::thread::Builder::new().name("spawner".to_owned()).spawn(move || {
-            let helper = helper();
+            let helpers = Helpers { setpriv: works(&SETPRIV, &SETPRIV_ARGS), prlimit: works(&PRLIMIT, &[]) };
             let _context = runtime.enter();
             while let Ok((command, reply)) = inbox.recv() {
                 // A child that nobody takes is killed when it is dropped.
-                let _ = reply.send(start(command, helper.as_deref()));
+                let _ = reply.send(start(command, &helpers));
             }
         })?;
         Ok(Self { thread: Mutex::new(Some((requests, thread))) })
@@ -73,12 +83,15 @@ impl Drop for Spawner {
     }
 }
 
-/// A `setpriv` that knows the death signal.
-fn helper() -> Option<PathBuf> {
-    let path = SETPRIV.iter().map(PathBuf::from).find(|path| path.is_file())?;
-    let works = std::process::Command::new(&path)
-        .args(SETPRIV_ARGS)
-        .arg(&path)
+/// A helper that is there and knows these arguments.
+fn works(places: &[&str], args: &[&str]) -> Option<PathBuf> {
+    let path = places.iter().map(PathBuf::from).find(|path| path.is_file())?;
+    // One that takes a command is given itself; without arguments its version is enough.
+    let mut check = std::process::Command::new(&path);
+    if !args.is_empty() {
+        check.args(args).arg(&path);
+    }
+    let works = check
         .arg("--version")
         .env_clear()
         .stdin(Stdio::null())
@@ -89,19 +102,29 @@ fn helper() -> Option<PathBuf> {
     works.then_some(path)
 }
 
-fn start(command: Command, helper: Option<&Path>) -> Reply {
+/// The whole command line: the helpers that are there, then the program.
+fn command_line(program: &Path, limits: &ResourceLimits, helpers: &Helpers) -> Vec<OsString> {
+    let mut line = Vec::new();
+    if let Some(setpriv) = &helpers.setpriv {
+        line.push(setpriv.into());
+        line.extend(SETPRIV_ARGS.map(OsString::from));
+    }
+    if let Some(prlimit) = &helpers.prlimit {
+        line.push(prlimit.into());
+        line.extend(limits.arguments());
+    }
+    line.push(program.into());
+    line
+}
+
+fn start(command: Command, helpers: &Helpers) -> Reply {
     let Command { program, args, stdin, cwd, limits, stdout, stderr_tail_bytes: _ } = command;
     if !program.is_absolute() || !program.is_file() {
         return Err(SpawnError::NotFound(program));
     }
-    let mut system = match helper {
-        Some(helper) => {
-            let mut system = tokio::process::Command::new(helper);
-            system.args(SETPRIV_ARGS).arg(&program);
-            system
-        }
-        None => tokio::process::Command::new(&program),
-    };
+    let mut line = command_line(&program, &limits, helpers).into_iter();
+    let mut system = tokio::process::Command::new(line.next().unwrap_or_default());
+    system.args(line);
     let output = if matches!(stdout, Stdout::Discard) { Stdio::null() } else { Stdio::piped() };
     system
         .args(args)

@@ -1,7 +1,7 @@
 //! The store on sled 1.0.0-alpha.124.
 //!
-//! One thread owns the database ([`thread`]); the verbs reach it through a bounded queue. What must
-//! be known about sled stands at the top of [`trees`].
+//! One thread owns the database (`thread`); the verbs reach it through a bounded queue. What must
+//! be known about sled stands at the top of `trees`.
 
 mod codec;
 mod core;
@@ -122,8 +122,16 @@ pub enum OpenError {
     #[error("the store is damaged: {0}")]
     Corrupt(String),
     /// The file system refuses.
-    #[error("the store cannot be opened: {0}")]
-    Io(#[from] io::Error),
+    #[error("the store cannot be opened")]
+    Io(#[source] io::Error),
+}
+
+impl From<io::Error> for OpenError {
+    fn from(error: io::Error) -> Self {
+        // The files are shorter than they say, or not what was written.
+        let is_damage = matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData);
+        if is_damage { Self::Corrupt(format!("{error}; restore a backup")) } else { Self::Io(error) }
+    }
 }
 
 impl From<Halt> for OpenError {

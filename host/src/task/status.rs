@@ -114,7 +114,7 @@ impl Status {
 
     /// The end of attempt `attempt`: decides what follows. Stale attempts change nothing (invariant I3).
     ///
-    /// `jitter` in `[0, 1)` spreads the retry (see [`Backoff::delay_ms`]).
+    /// `jitter` in `[0, 1)` spreads the retry (see [`crate::retry::Backoff::delay_ms`]).
     pub fn settle(
         &mut self,
         spec: &Spec,

@@ -35,7 +35,8 @@ pub(super) struct Host {
 /// Builds the host and answers its binary.
 pub(super) fn build(release: bool) -> Result<PathBuf> {
     let (profile, flags): (_, &[&str]) = if release { ("release", &["--release"]) } else { ("debug", &[]) };
-    run(&mut cargo(&[&["build", "--package", "taskhost", "--bin", "taskhost"], flags].concat()))?;
+    // The whole workspace decides on features, as it does in the tests: dependencies are built once.
+    run(&mut cargo(&[&["build", "--workspace", "--bin", "taskhost"], flags].concat()))?;
     Ok(target().join(profile).join("taskhost"))
 }
 

@@ -76,7 +76,10 @@ fn run_at(fields: &mut Fields<'_>, now: Timestamp) -> Option<Timestamp> {
     }
     let millis = text.parse::<jiff::Timestamp>().ok().and_then(|at| u64::try_from(at.as_millisecond()).ok());
     if millis.is_none() {
-        let message = format!("{:?} is not an RFC 3339 instant since 1970, such as 2030-01-31T08:00:00Z", echo(&text));
+        let message = format!(
+            "{:?} is not an RFC 3339 instant from 1970 to 9999-12-30, such as 2030-01-31T08:00:00Z",
+            echo(&text)
+        );
         fields.wrong("run_at", message);
     }
     millis.map(Timestamp::from_millis)

@@ -129,6 +129,13 @@ async fn lists_are_paged_in_order() {
     let media = first["media"].as_array().unwrap().iter().chain(rest["media"].as_array().unwrap());
     assert_eq!(media.map(|record| record["id"].as_str().unwrap()).collect::<Vec<_>>(), ids);
     assert_eq!(rest["next_cursor"], json!(null));
+    for wrong in ["m1_", "m1_00", "m1_2e2e2f", "t1_00"] {
+        let refused = api.get(&format!("/v1/media?cursor={wrong}")).await;
+        assert_eq!(
+            (refused.status, &refused.json()["code"]),
+            (StatusCode::UNPROCESSABLE_ENTITY, &json!("invalid-query"))
+        );
+    }
 }
 
 fn form(parts: &[(&str, &str)]) -> Request<Body> {

@@ -20,6 +20,8 @@ async fn bodies_that_cannot_be_read() {
         400,
         r#"{"type":"urn:taskhost:problem:empty-body","title":"The request cannot be read","status":400,"detail":"the body is empty; a JSON object is expected","code":"empty-body"}"#,
     );
+    let nothing = api.post("/v1/tasks").await;
+    assert_eq!(nothing.json()["code"], serde_json::json!("empty-body"), "also without a content type");
     post(&api, "application/json; charset=utf-8", "{\"kind\":\n nope}").await.is_problem(
         400,
         r#"{"type":"urn:taskhost:problem:invalid-json","title":"The request cannot be read","status":400,"detail":"the body is not JSON: expected ident at line 2 column 3","code":"invalid-json"}"#,

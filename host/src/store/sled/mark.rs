@@ -50,6 +50,9 @@ impl Mark {
             let found = file.read_exact_at(&mut slot, at).ok().and_then(|()| decode(slot));
             latest = latest.max_by_seq(found);
         }
+        if latest.is_none() {
+            tracing::warn!("{FILE} is damaged: lost commits would not be noticed at this start");
+        }
         Ok(latest)
     }
 

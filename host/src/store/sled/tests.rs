@@ -124,6 +124,21 @@ async fn i15_a_database_that_ends_before_the_mark_is_refused() {
 }
 
 #[tokio::test]
+async fn a_database_whose_files_were_cut_short_is_called_damaged() {
+    let dir = Directory::new();
+    let store = open(dir.path()).unwrap();
+    add(&*store, new_task(), 0).await;
+    store.close().await;
+    drop(store);
+    for file in fs::read_dir(dir.path().join("sled/metadata")).unwrap() {
+        let file = fs::File::options().write(true).open(file.unwrap().path()).unwrap();
+        file.set_len(file.metadata().unwrap().len() / 2).unwrap();
+    }
+    let error = open(dir.path()).unwrap_err();
+    assert!(matches!(error, OpenError::Corrupt(_)), "{error}");
+}
+
+#[tokio::test]
 async fn closing_moves_the_mark_to_the_latest_commit() {
     let dir = Directory::new();
     let store = open(dir.path()).unwrap();
@@ -196,4 +211,24 @@ async fn i8_a_group_is_closed_by_its_bytes() {
     }
     store.close().await;
     assert_eq!(Mark::read(dir.path()).unwrap().unwrap().seq, 10, "one commit each");
+}
+
+#[tokio::test]
+async fn an_empty_tree_survives_a_small_cache() {
+    // A page that was never written cannot be read again: none may be paged out.
+    let dir = Directory::new();
+    for boot in 1..=2 {
+        let settings = Settings { cache_bytes: 1, ..Settings::new(dir.path(), BootId(boot)) };
+        let store = SledStore::open(settings, at(0)).unwrap();
+        // Enough pages that each part of the cache sees some.
+        for _ in 0..15 {
+            let added = store.enqueue(vec![new_task(); 1_000], at(0)).await.unwrap();
+            // The cache hears of accesses in packs of 32.
+            for one in &added[..40] {
+                assert_eq!(store.checkpoint(one.id).await.unwrap(), None);
+                assert_eq!(store.media("none").await.unwrap(), None);
+            }
+        }
+        store.close().await;
+    }
 }

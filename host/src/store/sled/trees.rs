@@ -5,7 +5,9 @@
 //! a flush timer that never fires (another one commits half a unit). And: a leaf that was written
 //! is never paged out again by the same database value (its `max_unflushed_epoch` stays set), so
 //! that everything written stays in memory whatever the cache's size. The remedy is to reopen the
-//! database when it has grown enough ([`Trees::has_outgrown`]).
+//! database when it has grown enough ([`Trees::has_outgrown`]). And: the first page of an empty
+//! tree is paged out although it was never stored, and then the next access spins forever; so
+//! every tree's first page is stored before anything else happens.
 
 use std::cell::Cell;
 use std::io;
@@ -30,6 +32,9 @@ const FANOUT: usize = 64;
 const NEVER_MS: usize = 4_000_000_000;
 /// Fast rather than small: leaves are rewritten often.
 const ZSTD_LEVEL: i32 = 1;
+
+/// Comes and goes, so that an empty page is written.
+const PAGE_KEY: &[u8] = b"page";
 
 type Db = sled::Db<FANOUT>;
 type RawTree = sled::Tree<FANOUT>;
@@ -177,7 +182,7 @@ impl Unchecked {
     /// Opens the rest.
     pub(super) fn trees(self) -> io::Result<Trees> {
         let Self { place, db, tally, format: _ } = self;
-        Ok(Trees {
+        let trees = Trees {
             body: table(&db, &tally, "body")?,
             live: table(&db, &tally, "live")?,
             done: table(&db, &tally, "done")?,
@@ -191,11 +196,39 @@ impl Unchecked {
             place,
             db,
             tally,
-        })
+        };
+        if let Err(error) = trees.store_empty_pages() {
+            // After a failed flush, dropping the database would wait forever.
+            std::mem::forget(trees);
+            return Err(error);
+        }
+        Ok(trees)
     }
 }
 
 impl Trees {
+    /// Has the first page of every tree written once. See the rules above.
+    fn store_empty_pages(&self) -> io::Result<()> {
+        let Self { body, live, done, checkpoint, schedule, media, state, event, .. } = self;
+        let trees = [
+            &body.tree,
+            &live.tree,
+            &done.tree,
+            &checkpoint.tree,
+            &schedule.tree,
+            &media.tree,
+            &state.tree,
+            &event.tree,
+        ];
+        for tree in trees {
+            if tree.is_empty()? {
+                tree.insert(PAGE_KEY, PAGE_KEY)?;
+                tree.remove(PAGE_KEY)?;
+            }
+        }
+        self.flush()
+    }
+
     /// Writes since the start: unchanged means that there is nothing to flush.
     pub(super) fn writes(&self) -> u64 {
         self.tally.writes.get()
