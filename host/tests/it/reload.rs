@@ -28,7 +28,7 @@ async fn a_replaced_plugin_serves_new_attempts_and_the_old_generation_drains() {
     let host = Home::new().built("echo").start().await;
     let old = host.plugin("echo").await.unwrap();
     let mut events = host.events().await;
-    let running = host.enqueue("echo", &json!({ "sleep_ms": 1_500 })).await;
+    let running = host.enqueue("echo", &json!({ "sleep_ms": 4_000 })).await;
     events.task(&running, "task.started").await;
     let (component, manifest) = crate::support::folder::built("echo");
     host.plugins().put("echo", &with_custom_section(&component), manifest.as_deref());
@@ -117,7 +117,7 @@ async fn a_deleted_plugin_takes_no_new_tasks_and_its_running_ones_finish() {
 async fn tasks_of_a_plugin_that_is_gone_wait_for_it() {
     let host = TestHost::with(&["ok"]).await;
     let id = host.create(&json!({ "kind": "ok", "input": {}, "delay_ms": 3_600_000 })).await;
-    let soon = host.create(&json!({ "kind": "ok", "input": {}, "delay_ms": 700 })).await;
+    let soon = host.create(&json!({ "kind": "ok", "input": {}, "delay_ms": 2_500 })).await;
     let component = fixture("ok");
     host.plugins().delete("ok");
     let home = host.stop().await;
