@@ -76,6 +76,10 @@ fn joined<A>(end: Result<Result<Done<A>, Stop>, JoinError>) -> Option<Result<Don
 
 /// Waits for room in the pool of instances.
 async fn place(code: &Code, call: &Call) -> Result<OwnedSemaphorePermit, Stop> {
+    // There is room nearly always: then nothing has to be waited for.
+    if let Ok(place) = code.shared.places.clone().try_acquire_many_owned(code.places) {
+        return Ok(place);
+    }
     let places = code.shared.places.clone().acquire_many_owned(code.places);
     match timeout_at(call.deadline, places).await {
         Ok(Ok(place)) => Ok(place),
@@ -85,9 +89,7 @@ async fn place(code: &Code, call: &Call) -> Result<OwnedSemaphorePermit, Stop> {
 }
 
 async fn cancelled(control: &Control) {
-    let mut directives = control.directives();
-    // The sender lives as long as `control`.
-    let _ = directives.wait_for(|directive| *directive == Directive::Cancel).await;
+    control.directed(|directive| directive == Directive::Cancel).await;
 }
 
 /// Ends when a guest that was told to stop has had its time to do so.
@@ -104,7 +106,7 @@ async fn run<I: Invoke>(
 ) -> Result<Done<I::Answer>, Stop> {
     // Dropped after the store, so that a place is only given away when it is free.
     let _place = place;
-    let time = Arc::new(CpuTime::default());
+    let time = Arc::new(CpuTime::new());
     let mut store = code.store(call);
     yield_each_tick(&mut store, time.clone());
     let result = {
