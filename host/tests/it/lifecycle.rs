@@ -2,6 +2,7 @@
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::support::events::Event;
 use crate::support::{Home, TestHost, answer, attempts, list};
@@ -199,4 +200,15 @@ async fn what_a_guest_logs_is_in_the_log_of_its_task() {
 /// Milliseconds since the epoch of an RFC 3339 text.
 fn instant(text: &Value) -> i64 {
     text.as_str().unwrap().parse::<jiff::Timestamp>().unwrap().as_millisecond()
+}
+
+#[tokio::test]
+async fn a_long_poll_answers_when_its_time_is_over() {
+    let host = echo_host().await;
+    let id = host.create(&json!({ "kind": "echo", "input": {}, "delay_ms": 3_600_000 })).await;
+    let asked = Instant::now();
+    let (status, task) = answer(host.request(Method::GET, &format!("/v1/tasks/{id}")).header("prefer", "wait=1")).await;
+    assert_eq!((status, &task["state"]), (StatusCode::OK, &json!("queued")));
+    assert!((1..20).contains(&asked.elapsed().as_secs()), "{:?}", asked.elapsed());
+    host.stop().await;
 }

@@ -127,3 +127,29 @@ async fn i6_never_more_attempts_run_than_there_are_permits() {
     }
     host.stop().await;
 }
+
+#[tokio::test]
+async fn s4_uploads_beyond_the_limit_are_refused_while_streams_go_on() {
+    let host = Home::new().configure(|config| config.server.max_uploads = 1).start().await;
+    let media = host.upload("a.bin", "some bytes").await;
+    let (more, chunks) = tokio::sync::mpsc::channel::<Result<Vec<u8>, std::io::Error>>(1);
+    let chunks = tokio_stream::wrappers::ReceiverStream::new(chunks);
+    let slow = host.request(Method::POST, "/v1/media?name=b.bin").body(reqwest::Body::wrap_stream(chunks));
+    let others = async {
+        more.send(Ok(vec![7; 1_000])).await.unwrap();
+        // Its temporary file shows that the upload has its permit.
+        let mut pace = tokio::time::interval(Duration::from_millis(5));
+        while host.files("media/tmp").is_empty() {
+            pace.tick().await;
+        }
+        let refused = host.request(Method::POST, "/v1/media?name=c.bin").body("x").send().await.unwrap();
+        assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
+        assert!(refused.headers().contains_key("retry-after"));
+        assert_eq!(host.content(media["id"].as_str().unwrap()).await, b"some bytes");
+        drop(more);
+    };
+    let (uploaded, ()) = tokio::join!(slow.send(), others);
+    assert_eq!(uploaded.unwrap().status(), StatusCode::CREATED);
+    host.upload("d.bin", "x").await;
+    host.stop().await;
+}

@@ -110,6 +110,24 @@ async fn v5_never_more_tasks_of_a_schedule_live_than_its_capacity() {
 #[tokio::test]
 async fn a_schedule_whose_plugin_is_missing_says_so() {
     let host = host_with(every("lost", 200, dispatch("nobody", 3, 4))).await;
+    let said = last_error(&host).await;
+    assert!(said.contains("nobody"), "{said}");
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn a_dispatcher_that_breaks_its_contract_creates_nothing_and_is_named() {
+    let home = Home::new().fixture("ok").fixture("dispatch-too-many");
+    let schedule = every("greedy", 200, dispatch("dispatch-too-many", 3, 4));
+    let host = home.configure(|config| config.schedules = vec![schedule]).start().await;
+    let said = last_error(&host).await;
+    assert!(said.contains("4 tasks") && said.contains('3'), "{said}");
+    assert!(list(&host.get("/v1/tasks").await).is_empty());
+    host.stop().await;
+}
+
+/// Why the latest pass of the only schedule failed, as soon as it is known.
+async fn last_error(host: &TestHost) -> String {
     let mut pace = tokio::time::interval(std::time::Duration::from_millis(20));
     let said = async {
         loop {
@@ -120,7 +138,5 @@ async fn a_schedule_whose_plugin_is_missing_says_so() {
             }
         }
     };
-    let said = tokio::time::timeout(crate::support::events::PATIENCE, said).await.expect("the error is recorded");
-    assert!(said.contains("nobody"), "{said}");
-    host.stop().await;
+    tokio::time::timeout(crate::support::events::PATIENCE, said).await.expect("the error is recorded")
 }

@@ -81,3 +81,25 @@ async fn everything_is_there_after_a_restart() {
     assert_eq!(host.content(media["id"].as_str().unwrap()).await, b"some bytes");
     host.stop().await;
 }
+
+#[tokio::test]
+async fn i14_many_guests_that_never_look_up_do_not_delay_the_end() {
+    let home = Home::new().fixture("spin").configure(|config| config.runner.shutdown_grace_ms = 300);
+    let host = home.start().await;
+    let mut events = host.events().await;
+    let mut ids = Vec::new();
+    for _ in 0..20 {
+        ids.push(host.enqueue("spin", &json!({})).await);
+    }
+    events.task(&ids[19], "task.started").await;
+    // `stop` of the harness fails beyond the grace and a second.
+    let home = host.stop().await;
+    home.plugins().delete("spin");
+    let host = home.start().await;
+    for id in &ids {
+        let task = host.task(id).await;
+        assert_eq!(task["state"], "queued", "{task:#}");
+        assert_eq!((&task["failures"], &task["crashes"]), (&json!(0), &json!(0)), "{task:#}");
+    }
+    host.stop().await;
+}
