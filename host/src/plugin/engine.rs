@@ -46,7 +46,7 @@ const KEEP_RESIDENT_BYTES: usize = 256 * 1024;
 const CACHE_BYTES: u64 = 1 << 30;
 /// Polls between two looks at timers and at new attempts. A poll of a computing guest takes a tick,
 /// so the usual 61 would keep others waiting for long.
-const POLLS_BETWEEN_EVENTS: u32 = 8;
+const POLLS_BETWEEN_EVENTS: u32 = 4;
 
 /// What guests may never use, whatever the defaults become.
 const FORBIDDEN: WasmFeatures = WasmFeatures::THREADS

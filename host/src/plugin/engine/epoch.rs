@@ -11,12 +11,12 @@ use std::time::Duration;
 use wasmtime::{Engine, EngineWeak};
 
 /// A computing guest gives way after at most two ticks. With twenty guests that never wait, on two
-/// threads, everybody has a turn within 10 x 2 x 2 ms, well inside the 100 ms that others may be kept waiting.
-const TICK: Duration = Duration::from_millis(2);
+/// threads, everybody has a turn within 10 x 2 x 1 ms, well inside the 100 ms that others may be kept waiting.
+const TICK: Duration = Duration::from_millis(1);
 /// Ticks without a guest before the thread goes to sleep: waking it costs more than a few ticks.
-const LINGER_TICKS: u32 = 25;
+const LINGER_TICKS: u32 = 50;
 /// Ticks that the thread goes on after it was told to stop, so that guests which compute come to an end.
-const DRAIN_TICKS: u32 = 500;
+const DRAIN_TICKS: u32 = 1_000;
 
 /// Counts guests that compute at this moment.
 #[derive(Debug, Default)]

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use crate::plugin::engine::Computing;
 
 /// What of a poll is counted by the wall clock at most, in nanoseconds: the part before its first tick.
-const MAX_UNTICKED_NANOS: u64 = 4_000_000;
+const MAX_UNTICKED_NANOS: u64 = 2_000_000;
 
 /// Shared by a call's future and the epoch callback that runs inside of it.
 ///
