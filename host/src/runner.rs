@@ -171,11 +171,13 @@ impl Runner {
             lease_ms: self.settings.lease_ms,
             abort: self.shutdown.abort.clone(),
         };
-        self.attempts.spawn(async move {
+        let attempt = async move {
             attempt.run().await;
             drop(permit);
             id
-        });
+        };
+        // On the guests' threads from the start: what it does besides is to wait for the store.
+        self.attempts.spawn_on(attempt, &self.plugins.runtime());
     }
 
     fn reap(&mut self, ended: Result<TaskId, tokio::task::JoinError>) {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use taskhost::plugin::{Generation, Job};
 use taskhost::task::{NewTask, Outcome, Spec, TaskId};
 use taskhost::time::now;
+use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use wasmtime::component::{Component, Linker, ResourceTable};
@@ -144,16 +145,17 @@ async fn round(generation: &Arc<Generation>, kind: &str) -> Duration {
 }
 
 /// Several attempts at a time: time a piece on one thread of guests.
-async fn round_abreast(generation: &Arc<Generation>, kind: &'static str) -> Duration {
+async fn round_abreast(generation: &Arc<Generation>, kind: &'static str, guests: &Handle) -> Duration {
     let begin = Instant::now();
     let mut lanes = JoinSet::new();
     for _ in 0..ABREAST {
         let generation = Arc::clone(generation);
-        lanes.spawn(async move {
+        let lane = async move {
             for _ in 0..CALLS / ABREAST {
                 attempt(&generation, kind).await;
             }
-        });
+        };
+        lanes.spawn_on(lane, guests);
     }
     lanes.join_all().await;
     begin.elapsed() / (CALLS / ABREAST * ABREAST)
@@ -167,8 +169,10 @@ async fn compare(report: &mut Report, kind: &'static str, component: Vec<u8>, ma
     let (mut bare_rounds, mut rounds, mut abreast) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         bare_rounds.push(bare.round().await);
-        rounds.push(round(&generation, kind).await);
-        abreast.push(round_abreast(&generation, kind).await);
+        // As the runner does it: on the guests' own thread.
+        let alone = Arc::clone(&generation);
+        rounds.push(rig.plugins.runtime().spawn(async move { round(&alone, kind).await }).await.unwrap());
+        abreast.push(round_abreast(&generation, kind, &rig.plugins.runtime()).await);
     }
     let bare = quantile(&mut bare_rounds, 0.5);
     let ratio = |time: Duration| Some((time.as_secs_f64() / bare.as_secs_f64(), "bare loop"));

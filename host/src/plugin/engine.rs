@@ -153,6 +153,11 @@ impl Sandbox {
         self.shared.memory.used()
     }
 
+    /// Where guests run.
+    pub(super) fn runtime(&self) -> Handle {
+        self.shared.runtime.clone()
+    }
+
     /// Drops every guest that still runs, without waiting: their attempts end as interrupted.
     pub fn stop(&self) {
         self.shared.stopping.store(true, Ordering::Relaxed);

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use arc_swap::ArcSwap;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
@@ -95,6 +96,11 @@ impl Plugins {
     /// Raised by every change of what [`Self::list`] answers, apart from counters.
     pub fn changed(&self) -> watch::Receiver<u64> {
         self.registry.changed.subscribe()
+    }
+
+    /// The guests' own runtime. An attempt that is made on it changes no threads.
+    pub fn runtime(&self) -> Handle {
+        self.registry.sandbox.runtime()
     }
 
     /// Ends the reload loop and then the sandbox with whatever still runs in it.

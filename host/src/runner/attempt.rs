@@ -8,13 +8,15 @@ use tokio_util::sync::CancellationToken;
 use crate::plugin::control::{Control, Directive};
 use crate::plugin::{Generation, Job};
 use crate::store::{Claimed, Finish, Heartbeat, Store, StoreError};
-use crate::task::{Outcome, Progress};
+use crate::task::{Failure, Outcome, Progress};
 use crate::time::now;
 
 /// Progress of one attempt is committed at most this often.
 const PROGRESS_EVERY: Duration = Duration::from_millis(250);
 /// How long to wait before a finish that the store was too busy for is tried again.
 const FINISH_RETRY: Duration = Duration::from_millis(50);
+/// Tries to commit a result with its outbox.
+const FINISH_TRIES: u32 = 40;
 
 /// One claimed attempt and what it needs.
 #[derive(Debug)]
@@ -31,8 +33,9 @@ pub(super) struct Attempt {
 impl Attempt {
     /// Runs the guest and commits what happened.
     pub(super) async fn run(self) {
-        let outcome = self.outcome().await;
+        let mut outcome = self.outcome().await;
         let (id, attempt) = (self.claimed.id, self.claimed.status.attempt);
+        let mut tries = 0;
         loop {
             let finish = Finish { id, attempt, outcome: outcome.clone(), jitter: fastrand::f64() };
             match self.store.finish(finish, now()).await {
@@ -41,8 +44,13 @@ impl Attempt {
                     tracing::info!(task = %id, attempt, "the result of a stale attempt was refused");
                     return;
                 }
-                Err(error @ (StoreError::Full(_) | StoreError::Conflict(_))) => {
-                    tracing::warn!(task = %id, attempt, %error, "cannot commit a result yet");
+                Err(StoreError::Full(why) | StoreError::Conflict(why)) => {
+                    tries += 1;
+                    if tries == FINISH_TRIES {
+                        tracing::warn!(task = %id, attempt, why, "a result does not fit; its task is tried again");
+                        // Without its outbox it fits, and the permit is needed by those that make room.
+                        outcome = Outcome::Retry { failure: Failure::new("queue-full", why), after_ms: None };
+                    }
                     tokio::time::sleep(FINISH_RETRY).await;
                 }
             }
@@ -57,7 +65,7 @@ impl Attempt {
             spec: Arc::clone(&self.claimed.spec),
             started_at: now(),
         };
-        let mut progress = self.control.progress();
+        let mut seen = 0;
         let guest = self.generation.execute(job, Arc::clone(&self.control));
         tokio::pin!(guest);
         loop {
@@ -66,8 +74,8 @@ impl Attempt {
                 outcome = &mut guest => return self.settle_cancel(outcome),
                 // Dropping the guest kills what it started; its task returns to the queue.
                 () = self.abort.cancelled() => return Outcome::Interrupted,
-                Ok(()) = progress.changed() => {
-                    let latest = progress.borrow_and_update().clone();
+                (latest, count) = self.control.reported(seen) => {
+                    seen = count;
                     tokio::select! {
                         biased;
                         outcome = &mut guest => return self.settle_cancel(outcome),

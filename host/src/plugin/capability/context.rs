@@ -53,15 +53,12 @@ impl Host for Guest {
     }
 
     async fn sleep(&mut self, duration: u64) -> context::Directive {
-        let mut directives = self.call.control.directives();
-        // A request that is there already is an answer: the guest must not sleep over it.
-        if *directives.borrow_and_update() == Directive::Proceed {
-            tokio::select! {
-                // The sender lives as long as the attempt.
-                _ = directives.changed() => {}
-                // However long: the attempt's deadline ends it.
-                () = sleep(Duration::from_millis(duration)) => {}
-            }
+        tokio::select! {
+            // A request that is there already is an answer: the guest must not sleep over it.
+            biased;
+            _ = self.call.control.directed(|directive| directive != Directive::Proceed) => {}
+            // However long: the attempt's deadline ends it.
+            () = sleep(Duration::from_millis(duration)) => {}
         }
         self.tell()
     }

@@ -40,11 +40,10 @@ impl Call {
     /// Runs the tool until it is done, the attempt is cancelled or its time is up. Dropping the
     /// port's future ends the tool's processes.
     async fn steered<T>(&self, tool: impl Future<Output = Result<T, FfmpegError>>) -> Result<T, Error> {
-        let mut directives = self.control.directives();
         let deadline = self.deadline.checked_sub(MARGIN).unwrap_or(self.deadline);
         tokio::select! {
             biased;
-            _ = directives.wait_for(|directive| *directive == Directive::Cancel) => Err(Error::Cancelled),
+            _ = self.control.directed(|directive| directive == Directive::Cancel) => Err(Error::Cancelled),
             () = sleep_until(deadline) => Err(Error::TimedOut),
             done = tool => done.map_err(error),
         }

@@ -124,7 +124,7 @@ async fn a_cut_reports_and_ends_when_it_is_cancelled() {
     let cut = ffmpeg::Host::cut(store.data_mut(), "m".to_owned(), range, ffmpeg::Accuracy::Exact, None);
     let cancel = async {
         bench.recorder.cutting.notified().await;
-        let progress = control.progress().borrow().clone().unwrap();
+        let progress = control.progress().unwrap();
         assert_eq!((progress.done, progress.total, &*progress.unit), (40, Some(100), "percent"));
         control.direct(Directive::Cancel);
     };
@@ -182,7 +182,7 @@ async fn a_report_tells_the_host_and_the_guest() {
     let Asked { control, mut store, .. } = executing();
     let progress = wire::Progress { done: 1, total: None, unit: "u".repeat(100), message: Some("m".repeat(1000)) };
     assert_eq!(context::Host::report(store.data_mut(), Some(progress)), context::Directive::Proceed);
-    let kept = control.progress().borrow().clone().unwrap();
+    let kept = control.progress().unwrap();
     assert_eq!((kept.unit.len(), kept.message.unwrap().len()), (32, 256));
     control.direct(Directive::Yield);
     assert_eq!(context::Host::report(store.data_mut(), None), context::Directive::Yield);

@@ -7,32 +7,64 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use rustix::time::{ClockId, clock_gettime};
+use tokio::time::Instant;
 
 use crate::plugin::engine::Computing;
 
+/// What of a poll is counted by the wall clock at most, in nanoseconds: the part before its first tick.
+const MAX_UNTICKED_NANOS: u64 = 4_000_000;
+
 /// Shared by a call's future and the epoch callback that runs inside of it.
-#[derive(Debug, Default)]
+///
+/// The thread's own clock is a system call, the wall clock is not. Most polls end before the first
+/// tick of the epoch: these are counted by the wall clock. From the first tick on, the thread's
+/// clock counts, so that a busy machine does not end an innocent guest.
+#[derive(Debug)]
 pub(super) struct CpuTime {
-    /// Of polls that have ended, in nanoseconds.
+    /// Of polls that have ended, and of the current one before its first tick, in nanoseconds.
     spent: AtomicU64,
-    /// The thread's clock when the current poll began, in nanoseconds.
+    /// The thread's clock at the current poll's first tick, in nanoseconds; zero before it.
+    ticked: AtomicU64,
+    /// When the current poll began, in nanoseconds since `origin`.
     began: AtomicU64,
+    origin: Instant,
 }
 
 impl CpuTime {
-    /// Time computed so far, in milliseconds. Only from inside a poll.
+    pub(super) fn new() -> Self {
+        let zero = AtomicU64::default;
+        Self { spent: zero(), ticked: zero(), began: zero(), origin: Instant::now() }
+    }
+
+    /// Time computed so far, in milliseconds, at a tick. Only from inside a poll.
     pub(super) fn millis(&self) -> u64 {
-        let current = thread_nanos().saturating_sub(self.began.load(Ordering::Relaxed));
-        (self.spent.load(Ordering::Relaxed) + current) / 1_000_000
+        let now = thread_nanos();
+        let ticked = self.ticked.load(Ordering::Relaxed);
+        if ticked == 0 {
+            self.spent.fetch_add(self.unticked(), Ordering::Relaxed);
+            self.ticked.store(now.max(1), Ordering::Relaxed);
+            return self.spent.load(Ordering::Relaxed) / 1_000_000;
+        }
+        (self.spent.load(Ordering::Relaxed) + now.saturating_sub(ticked)) / 1_000_000
     }
 
     fn begin(&self) {
-        self.began.store(thread_nanos(), Ordering::Relaxed);
+        self.ticked.store(0, Ordering::Relaxed);
+        self.began.store(self.wall_nanos(), Ordering::Relaxed);
     }
 
     fn end(&self) {
-        let current = thread_nanos().saturating_sub(self.began.load(Ordering::Relaxed));
+        let ticked = self.ticked.load(Ordering::Relaxed);
+        let current = if ticked == 0 { self.unticked() } else { thread_nanos().saturating_sub(ticked) };
         self.spent.fetch_add(current, Ordering::Relaxed);
+    }
+
+    fn unticked(&self) -> u64 {
+        self.wall_nanos().saturating_sub(self.began.load(Ordering::Relaxed)).min(MAX_UNTICKED_NANOS)
+    }
+
+    fn wall_nanos(&self) -> u64 {
+        u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 }
 

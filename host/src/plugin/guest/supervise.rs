@@ -1,10 +1,13 @@
-//! Starts a call on the guests' runtime and watches it from outside: whatever the guest does to
-//! that runtime's threads, its wall time and its cancellation are kept by another one.
+//! Makes a call on the guests' runtime, between its bounds: a place in the pool, wall time, and the
+//! grace of a cancellation.
 
+use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use futures_util::FutureExt as _;
+use tokio::runtime::Handle;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{Duration, sleep, sleep_until, timeout_at};
@@ -38,26 +41,14 @@ impl<T> Drop for Running<T> {
 
 /// Makes one call and says how it ended. When it is dropped the guest is dropped too.
 pub(super) async fn supervise<I: Invoke>(code: &Arc<Code>, call: Call, invoke: I) -> Result<Done<I::Answer>, Stop> {
-    let (book, control, limits, deadline) =
-        (call.book.clone(), call.control.clone(), call.limits.clone(), call.deadline);
-    let end = async {
-        let place = tokio::select! {
-            biased;
-            place = place(code, &call) => place?,
-            () = cancelled(&control) => return Err(Stop::Cancelled),
-        };
-        let mut running = Running(code.shared.runtime.spawn(run(code.clone(), call, invoke, place)));
-        let reason = tokio::select! {
-            biased;
-            end = &mut running.0 => return joined(end).unwrap_or(Err(Stop::Interrupted)),
-            () = sleep_until(deadline) => Stop::timed_out(&limits),
-            () = overdue(&control, code.shared.cancel_grace) => Stop::Cancelled,
-        };
-        running.0.abort();
-        // Only when the store is gone: what it had started in the host is gone with it.
-        joined((&mut running.0).await).unwrap_or(Err(reason))
-    }
-    .await;
+    let book = call.book.clone();
+    let guests = &code.shared.runtime;
+    let end = if Handle::try_current().is_ok_and(|here| here.id() == guests.id()) {
+        // On the guests' threads already: changing threads twice costs more than most calls.
+        watched(code.clone(), call, invoke).await
+    } else {
+        joined((&mut Running(guests.spawn(watched(code.clone(), call, invoke))).0).await)
+    };
     if let Err(Stop::Crashed(failure) | Stop::Retry(failure)) = &end {
         book.host(LogLevel::Error, format!("{}: {}", failure.code, failure.message));
     }
@@ -65,17 +56,40 @@ pub(super) async fn supervise<I: Invoke>(code: &Arc<Code>, call: Call, invoke: I
     end
 }
 
-/// The end of the call; absent when it was aborted.
-fn joined<A>(end: Result<Result<Done<A>, Stop>, JoinError>) -> Option<Result<Done<A>, Stop>> {
+/// The end of a call on another runtime; one that is gone has interrupted it.
+fn joined<A>(end: Result<Result<Done<A>, Stop>, JoinError>) -> Result<Done<A>, Stop> {
     match end {
-        Ok(end) => Some(end),
-        Err(error) if error.is_panic() => Some(Err(Stop::panicked(&*error.into_panic()))),
-        Err(_) => None,
+        Ok(end) => end,
+        Err(error) if error.is_panic() => Err(Stop::panicked(&*error.into_panic())),
+        Err(_) => Err(Stop::Interrupted),
+    }
+}
+
+/// The call between its bounds. A guest that computes gives way at each tick, so the bounds are seen in time.
+async fn watched<I: Invoke>(code: Arc<Code>, call: Call, invoke: I) -> Result<Done<I::Answer>, Stop> {
+    let (control, limits, deadline) = (call.control.clone(), call.limits.clone(), call.deadline);
+    let grace = code.shared.cancel_grace;
+    let place = tokio::select! {
+        biased;
+        place = place(&code, &call) => place?,
+        () = cancelled(&control) => return Err(Stop::Cancelled),
+    };
+    let running = pin!(AssertUnwindSafe(run(code, call, invoke, place)).catch_unwind());
+    // Whichever it is, the store is gone when this returns, and what it had started in the host with it.
+    tokio::select! {
+        biased;
+        end = running => end.unwrap_or_else(|panic| Err(Stop::panicked(&*panic))),
+        () = sleep_until(deadline) => Err(Stop::timed_out(&limits)),
+        () = overdue(&control, grace) => Err(Stop::Cancelled),
     }
 }
 
 /// Waits for room in the pool of instances.
 async fn place(code: &Code, call: &Call) -> Result<OwnedSemaphorePermit, Stop> {
+    // There is room nearly always: then nothing has to be waited for.
+    if let Ok(place) = code.shared.places.clone().try_acquire_many_owned(code.places) {
+        return Ok(place);
+    }
     let places = code.shared.places.clone().acquire_many_owned(code.places);
     match timeout_at(call.deadline, places).await {
         Ok(Ok(place)) => Ok(place),
@@ -85,9 +99,7 @@ async fn place(code: &Code, call: &Call) -> Result<OwnedSemaphorePermit, Stop> {
 }
 
 async fn cancelled(control: &Control) {
-    let mut directives = control.directives();
-    // The sender lives as long as `control`.
-    let _ = directives.wait_for(|directive| *directive == Directive::Cancel).await;
+    control.directed(|directive| directive == Directive::Cancel).await;
 }
 
 /// Ends when a guest that was told to stop has had its time to do so.
@@ -104,7 +116,7 @@ async fn run<I: Invoke>(
 ) -> Result<Done<I::Answer>, Stop> {
     // Dropped after the store, so that a place is only given away when it is free.
     let _place = place;
-    let time = Arc::new(CpuTime::default());
+    let time = Arc::new(CpuTime::new());
     let mut store = code.store(call);
     yield_each_tick(&mut store, time.clone());
     let result = {

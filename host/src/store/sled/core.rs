@@ -14,8 +14,9 @@ use crate::store::StoreError;
 use crate::task::{Spec, TaskId};
 use crate::time::Timestamp;
 
-/// Events a record: a reader that wants one decodes this many at most.
-pub(super) const EVENTS_A_RECORD: usize = 256;
+/// Events a record, at most. More would make pages large, and the last one is rewritten with every
+/// commit; fewer would make more records.
+pub(super) const EVENTS_A_RECORD: usize = 16;
 /// Records that one listing looks at before it answers with where to go on.
 pub(super) const MAX_SCAN: usize = 4_096;
 /// Items that one listing answers at most.
@@ -116,8 +117,8 @@ impl Core {
         let pending = std::mem::take(&mut self.pending);
         for chunk in pending.chunks(EVENTS_A_RECORD) {
             let first = chunk.first().map_or(0, |event| event.seq);
-            let record = chunk.iter().map(|event| (event.at, event.change.clone())).collect();
-            self.trees.event.put(&keys::event(first), &record)?;
+            let record: Vec<_> = chunk.iter().map(|event| (event.at, &event.change)).collect();
+            self.trees.event.put_as(&keys::event(first), &record)?;
         }
         let wake = std::mem::take(&mut self.wake);
         let events = if pending.is_empty() { None } else { Some(pending.into()) };

@@ -93,6 +93,11 @@ impl<T: Serialize + DeserializeOwned> Table<T> {
 
     /// Writes a record.
     pub(super) fn put(&self, key: &[u8], record: &T) -> Result<(), Halt> {
+        self.put_as(key, record)
+    }
+
+    /// Writes what encodes like a record.
+    pub(super) fn put_as(&self, key: &[u8], record: &impl Serialize) -> Result<(), Halt> {
         let value = codec::encode(record)?;
         let len = value.len();
         let before = self.tree.insert(key, value)?;
