@@ -13,11 +13,11 @@ use crate::report::Report;
 use crate::rig::{built, quantile, runtime};
 
 /// Seconds of the clip that an exact cut encodes again: a job of ten seconds and more on two cores.
-const EXACT_SECONDS: u32 = 12;
-const CLIP_SECONDS: u32 = 20;
+const EXACT_SECONDS: u32 = 24;
+const CLIP_SECONDS: u32 = 25;
 const ROUNDS: usize = 3;
 
-/// Twenty seconds of a full-HD test pattern with sound.
+/// Twenty-five seconds of a full-HD test pattern with sound.
 fn clip(folder: &Path) -> PathBuf {
     let path = folder.join("clip.mp4");
     let pattern = format!("testsrc2=size=1920x1080:rate=30:duration={CLIP_SECONDS}");
