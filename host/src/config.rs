@@ -69,6 +69,8 @@ pub struct Server {
     pub max_event_clients: u32,
     /// A request's body, uploads apart, in bytes.
     pub max_body_bytes: u64,
+    /// The body of a batch of tasks, in bytes.
+    pub max_batch_bytes: u64,
     /// A task's input, in bytes; at most [`Self::max_body_bytes`].
     pub max_input_bytes: u64,
 }
@@ -100,6 +102,8 @@ pub struct History {
 pub struct Runner {
     /// Attempts at the same time; at most [`Plugins::max_instances`].
     pub concurrency: u32,
+    /// A waiting task gains a level of priority every so many milliseconds; never with 0.
+    pub aging_ms: u64,
     /// How long an attempt lives without a heartbeat, in milliseconds.
     pub lease_ms: u64,
     /// How long running attempts may go on after a stop was asked for, in milliseconds.
@@ -197,7 +201,7 @@ impl Default for Config {
             server: Server::default(),
             store: Store { cache_bytes: 64 * MIB, max_live_tasks: 1_000_000, accept_data_loss: false },
             history: History { max_age_ms: 30 * DAY_MS, max_tasks: 100_000, max_events: 1_000_000 },
-            runner: Runner { concurrency: 128, lease_ms: 30 * SECOND_MS, shutdown_grace_ms: 20 * SECOND_MS },
+            runner: Runner::default(),
             plugins: Plugins::default(),
             media: Media { max_upload_bytes: 16 * GIB, trash_grace_ms: 7 * DAY_MS, min_free_bytes: 64 * MIB },
             ffmpeg: Ffmpeg::default(),
@@ -217,8 +221,15 @@ impl Default for Server {
             max_uploads: 16,
             max_event_clients: 64,
             max_body_bytes: MIB,
+            max_batch_bytes: 16 * MIB,
             max_input_bytes: 256 * KIB,
         }
+    }
+}
+
+impl Default for Runner {
+    fn default() -> Self {
+        Self { concurrency: 128, aging_ms: 60 * SECOND_MS, lease_ms: 30 * SECOND_MS, shutdown_grace_ms: 20 * SECOND_MS }
     }
 }
 

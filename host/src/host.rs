@@ -165,6 +165,7 @@ impl Parts {
         let settings = crate::store::sled::Settings {
             cache_bytes: usize::try_from(config.store.cache_bytes).unwrap_or(usize::MAX),
             max_live_tasks: u64::from(config.store.max_live_tasks),
+            aging_ms: config.runner.aging_ms,
             accept_data_loss: config.store.accept_data_loss,
             ..crate::store::sled::Settings::new(data.join("store"), boot)
         };
@@ -219,6 +220,7 @@ impl Parts {
             logs: Arc::new(lend::Logs(Arc::clone(&self.logs))),
             settings: api::Settings {
                 max_body_bytes: usize::try_from(server.max_body_bytes).unwrap_or(usize::MAX),
+                max_batch_bytes: usize::try_from(server.max_batch_bytes).unwrap_or(usize::MAX),
                 max_input_bytes: usize::try_from(server.max_input_bytes).unwrap_or(usize::MAX),
                 limits,
                 loopback: server.listen.ip().is_loopback(),

@@ -69,13 +69,14 @@ impl Ticker {
         let start = Instant::now();
         let lease_step = Duration::from_millis((self.settings.lease_ms / 2).max(100));
         let (mut reclaim_at, mut prune_at) = (start + lease_step, start + PRUNE_EVERY);
-        let mut tick_at = start;
+        let (mut tick_at, mut expire_at) = (start, start);
         loop {
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => break,
                 Some(ended) = self.passes.join_next_with_id() => self.reap(&ended),
                 () = tokio::time::sleep_until(tick_at) => tick_at = self.fire_due().await,
+                () = tokio::time::sleep_until(expire_at) => expire_at = self.expire().await,
                 () = tokio::time::sleep_until(reclaim_at) => {
                     self.reclaim().await;
                     reclaim_at = Instant::now() + lease_step;
@@ -130,6 +131,18 @@ impl Ticker {
         };
         let handle = self.passes.spawn(pass.run());
         self.passing.insert(handle.id(), name);
+    }
+
+    /// Ends what waited beyond its deadline; answers when to look again. A nearer deadline that comes
+    /// meanwhile is noticed within the longest sleep.
+    async fn expire(&self) -> Instant {
+        let now = now();
+        let next = self.store.expire_overdue(now).await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "cannot expire tasks");
+            None
+        });
+        let wait = next.map_or(LONGEST_SLEEP, |at| at.wait_from(now).min(LONGEST_SLEEP));
+        Instant::now() + wait.max(Duration::from_millis(1))
     }
 
     async fn reclaim(&self) {

@@ -36,7 +36,9 @@ fn refused(error: StoreError) -> PortError {
         StoreError::NotFound => PortError::NotFound,
         StoreError::Conflict(why) => PortError::Conflict(why),
         StoreError::Stale => PortError::Conflict("the attempt is no longer the current one".to_owned()),
-        error @ (StoreError::Full(_) | StoreError::Closed) => PortError::Unavailable(error.to_string()),
+        error @ (StoreError::Taken { .. } | StoreError::Full(_) | StoreError::Closed) => {
+            PortError::Unavailable(error.to_string())
+        }
     }
 }
 
@@ -255,6 +257,10 @@ pub(super) struct Directory(pub(super) Arc<Plugins>);
 impl PluginDirectory for Directory {
     fn check_input(&self, kind: &str, input: &str) -> Result<(), InputError> {
         self.0.check_input(kind, input)
+    }
+
+    fn parked(&self, kind: &str) -> Option<String> {
+        self.0.executor(kind).is_none().then(|| "no plugin executes the kind".to_owned())
     }
 
     fn list(&self) -> Vec<PluginInfo> {

@@ -41,7 +41,7 @@ impl Attempt {
                     tracing::info!(task = %id, attempt, "the result of a stale attempt was refused");
                     return;
                 }
-                Err(error @ (StoreError::Full(_) | StoreError::Conflict(_))) => {
+                Err(error @ (StoreError::Full(_) | StoreError::Conflict(_) | StoreError::Taken { .. })) => {
                     tracing::warn!(task = %id, attempt, %error, "cannot commit a result yet");
                     tokio::time::sleep(FINISH_RETRY).await;
                 }

@@ -13,7 +13,8 @@ use crate::time::Timestamp;
 pub struct Enqueued {
     /// The task, new or found.
     pub id: TaskId,
-    /// A live task already held the unique key: this is it.
+    /// No task was created: this one held the unique key (and may have become what was asked for),
+    /// or was created by an earlier request with the same idempotency key.
     pub duplicate: bool,
 }
 
@@ -26,6 +27,15 @@ pub struct GenerationRoom {
     pub room: u32,
     /// The generation that will run them.
     pub digest: Digest,
+}
+
+/// What somebody else's task holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TakenKey {
+    /// A unique key whose rule says that a second task is refused.
+    Unique,
+    /// An idempotency key, for another request.
+    Idempotency,
 }
 
 /// Asks for due tasks.
@@ -108,6 +118,8 @@ pub struct TaskQuery {
     pub states: Vec<String>,
     /// Only this kind.
     pub kind: Option<String>,
+    /// Only this queue.
+    pub queue: Option<String>,
     /// Only tasks older than this id.
     pub before: Option<TaskId>,
     /// Answers at most.

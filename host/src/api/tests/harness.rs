@@ -44,6 +44,10 @@ impl PluginDirectory for Directory {
         }
     }
 
+    fn parked(&self, kind: &str) -> Option<String> {
+        (kind == "gone").then(|| "no plugin executes the kind".to_owned())
+    }
+
     fn list(&self) -> Vec<PluginInfo> {
         let kind = KindInfo {
             name: "echo".to_owned(),

@@ -10,11 +10,15 @@ use crate::store::request::{
     ClaimRequest, Enqueued, Finish, GenerationRoom, Heartbeat, KindCount, Retention, TaskQuery,
 };
 use crate::store::{Store, StoreError};
+use crate::task::urgency::urgency;
 use crate::task::{AttemptEnd, BootId, Failure, Lease, NewTask, Outcome, Spec, State, Status, Task, TaskId};
 use crate::time::Timestamp;
 
 /// Queued and running tasks at most: few, so that plans reach the bound.
 const MAX_LIVE: u64 = 12;
+
+/// What stores do by default.
+const AGING_MS: u64 = 60_000;
 
 /// Everything in one map.
 #[derive(Default)]
@@ -72,7 +76,7 @@ impl Model {
         let limit = room.room.min(request.limit) as usize;
         let queued = |task: &Task| match task.status.state {
             State::Queued { due_at } if room.kinds.contains(&task.spec.new.kind) => {
-                Some((u8::MAX - task.spec.new.priority, due_at, task.id))
+                Some((urgency(task.spec.new.priority, due_at, AGING_MS), due_at, task.id))
             }
             State::Queued { .. }
             | State::Running { .. }
@@ -81,7 +85,7 @@ impl Model {
             | State::Cancelled { .. } => None,
         };
         let mut waiting: Vec<_> = self.live().filter_map(queued).collect();
-        waiting.sort_unstable();
+        waiting.sort_unstable_by_key(|(urgency, _, id)| (*urgency, *id));
         let later = waiting.iter().map(|(_, due_at, _)| *due_at).filter(|due_at| *due_at > now).min();
         let ids: Vec<_> =
             waiting.iter().filter(|(_, due_at, _)| *due_at <= now).take(limit).map(|(_, _, id)| *id).collect();

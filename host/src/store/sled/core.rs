@@ -73,10 +73,10 @@ pub(super) struct News {
 
 impl Core {
     /// Over trees whose content was read already.
-    pub(super) fn new(trees: Trees, commit: CommitRecord, max_live_tasks: u64) -> Self {
+    pub(super) fn new(trees: Trees, commit: CommitRecord, max_live_tasks: u64, aging_ms: u64) -> Self {
         Self {
             trees,
-            index: Index::default(),
+            index: Index::new(aging_ms),
             commit,
             trashed: BTreeMap::new(),
             namespaces: HashMap::new(),

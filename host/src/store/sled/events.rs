@@ -101,7 +101,12 @@ impl Core {
         if self.trees.done.remove(&keys::task(id))? {
             self.commit.ended = self.commit.ended.saturating_sub(1);
         }
-        self.trees.body.remove(&keys::task(id))?;
+        if let Some(spec) = self.trees.body.take(&keys::task(id))? {
+            self.give_up_key(id, &spec)?;
+            for request in &spec.new.idempotency {
+                self.trees.request.remove(request.key.as_bytes())?;
+            }
+        }
         Ok(())
     }
 

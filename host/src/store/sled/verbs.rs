@@ -23,6 +23,11 @@ impl Store for SledStore {
         self.write(weight(&tasks), move |core| core.enqueue(tasks, now)).await
     }
 
+    async fn known_request(&self, key: &str) -> Result<Option<(TaskId, [u8; 16])>, StoreError> {
+        let key = key.to_owned();
+        self.read(move |core| core.known_request(&key)).await
+    }
+
     async fn claim(&self, request: ClaimRequest, now: Timestamp) -> Result<Claim, StoreError> {
         self.write(0, move |core| core.claim(&request, now)).await
     }
@@ -54,6 +59,10 @@ impl Store for SledStore {
 
     async fn reclaim_expired(&self, now: Timestamp) -> Result<usize, StoreError> {
         self.write(0, move |core| core.reclaim_expired(now)).await
+    }
+
+    async fn expire_overdue(&self, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+        self.write(0, move |core| core.expire_overdue(now)).await
     }
 
     async fn task(&self, id: TaskId) -> Result<Option<Task>, StoreError> {
