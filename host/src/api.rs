@@ -32,7 +32,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::health::{HostInfo, Readiness};
 use self::problem::Problem;
-use crate::limiter::{ConnectionLimiter, Limits};
+use crate::limiter::{BreakerInfo, ConnectionLimiter, Limits};
 use crate::media::Library;
 use crate::plugin::{InputError, PluginInfo};
 use crate::store::Store;
@@ -76,6 +76,8 @@ pub trait PluginDirectory: Send + Sync + 'static {
     fn check_input(&self, kind: &str, input: &str) -> Result<(), InputError>;
     /// Why no task of `kind` can begin now, if none can.
     fn parked(&self, kind: &str) -> Option<String>;
+    /// The circuit breaker of a kind that is executed, unless it is closed.
+    fn breaker(&self, kind: &str) -> Option<BreakerInfo>;
     /// Every plugin file and what it became, by name.
     fn list(&self) -> Vec<PluginInfo>;
 }

@@ -19,6 +19,7 @@ use std::path::PathBuf;
 
 pub use self::mistake::{Mistake, Mistakes, Place};
 pub use self::source::{Flags, Loaded, Sources};
+use crate::limiter::BreakerSettings;
 use crate::schedule::{Action, ScheduleSpec};
 
 const KIB: u64 = 1 << 10;
@@ -106,6 +107,8 @@ pub struct Runner {
     pub aging_ms: u64,
     /// How long an attempt lives without a heartbeat, in milliseconds.
     pub lease_ms: u64,
+    /// When a kind whose tasks take the guest down is left alone, and for how long.
+    pub breaker: BreakerSettings,
     /// How long running attempts may go on after a stop was asked for, in milliseconds.
     pub shutdown_grace_ms: u64,
 }
@@ -229,7 +232,13 @@ impl Default for Server {
 
 impl Default for Runner {
     fn default() -> Self {
-        Self { concurrency: 128, aging_ms: 60 * SECOND_MS, lease_ms: 30 * SECOND_MS, shutdown_grace_ms: 20 * SECOND_MS }
+        Self {
+            concurrency: 128,
+            aging_ms: 60 * SECOND_MS,
+            lease_ms: 30 * SECOND_MS,
+            breaker: BreakerSettings::default(),
+            shutdown_grace_ms: 20 * SECOND_MS,
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::api::{self, AppState, HostInfo, Readiness};
 use crate::config::Config;
 use crate::ffmpeg::Ffmpeg;
-use crate::limiter::{ConnectionLimiter, Limits};
+use crate::limiter::{Breakers, ConnectionLimiter, Limits};
 use crate::logs::TaskLogs;
 use crate::media::Library;
 use crate::plugin::Plugins;
@@ -73,6 +73,7 @@ struct Parts {
     supervisor: Supervisor,
     logs: Arc<TaskLogs>,
     plugins: Arc<Plugins>,
+    breakers: Arc<Breakers>,
     boot: BootId,
 }
 
@@ -189,7 +190,8 @@ impl Parts {
         let ports = lend::ports(&store, &library, &Arc::new(ffmpeg), &logs);
         let plugins = Self::start_plugins(config, ports).await?;
         store.declare_schedules(config.schedules.clone(), now()).await.context("cannot declare the schedules")?;
-        Ok(Self { store, library, supervisor, logs, plugins, boot })
+        let breakers = Breakers::new(config.runner.breaker);
+        Ok(Self { store, library, supervisor, logs, plugins, breakers, boot })
     }
 
     async fn start_plugins(config: &Config, ports: Ports) -> anyhow::Result<Arc<Plugins>> {
@@ -215,7 +217,10 @@ impl Parts {
         };
         AppState {
             store: Arc::clone(&self.store),
-            plugins: Arc::new(lend::Directory(Arc::clone(&self.plugins))),
+            plugins: Arc::new(lend::Directory {
+                plugins: Arc::clone(&self.plugins),
+                breakers: Arc::clone(&self.breakers),
+            }),
             media: self.library.clone(),
             logs: Arc::new(lend::Logs(Arc::clone(&self.logs))),
             settings: api::Settings {
@@ -239,7 +244,8 @@ impl Parts {
             lease_ms: config.runner.lease_ms,
             boot: self.boot,
         };
-        Runner::new(Arc::clone(&self.store), Arc::clone(&self.plugins), settings, shutdown)
+        let breakers = Arc::clone(&self.breakers);
+        Runner::new(Arc::clone(&self.store), Arc::clone(&self.plugins), breakers, settings, shutdown)
     }
 
     fn ticker(&self, config: &Config, stop: CancellationToken) -> Ticker {

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use crate::limiter::Trial;
 use crate::plugin::control::{Control, Directive};
 use crate::plugin::{Generation, Job};
 use crate::store::{Claimed, Finish, Heartbeat, Store, StoreError};
-use crate::task::{Outcome, Progress};
+use crate::task::{Outcome, POISON, Progress, State, Task};
 use crate::time::now;
 
 /// Progress of one attempt is committed at most this often.
@@ -29,17 +30,18 @@ pub(super) struct Attempt {
 }
 
 impl Attempt {
-    /// Runs the guest and commits what happened.
-    pub(super) async fn run(self) {
+    /// Runs the guest and commits what happened. Answers what that says about the kind.
+    pub(super) async fn run(self) -> Trial {
         let outcome = self.outcome().await;
         let (id, attempt) = (self.claimed.id, self.claimed.status.attempt);
         loop {
             let finish = Finish { id, attempt, outcome: outcome.clone(), jitter: fastrand::f64() };
             match self.store.finish(finish, now()).await {
-                Ok(_) | Err(StoreError::Closed) => return,
+                Ok(task) => return trial(&outcome, &task),
+                Err(StoreError::Closed) => return Trial::Unclear,
                 Err(StoreError::Stale | StoreError::NotFound) => {
                     tracing::info!(task = %id, attempt, "the result of a stale attempt was refused");
-                    return;
+                    return Trial::Unclear;
                 }
                 Err(error @ (StoreError::Full(_) | StoreError::Conflict(_) | StoreError::Taken { .. })) => {
                     tracing::warn!(task = %id, attempt, %error, "cannot commit a result yet");
@@ -102,5 +104,14 @@ impl Attempt {
             Err(error) => tracing::debug!(%error, "a progress report was not kept"),
         }
         tokio::time::sleep(PROGRESS_EVERY).await;
+    }
+}
+
+fn trial(outcome: &Outcome, task: &Task) -> Trial {
+    match (outcome, &task.status.state) {
+        (Outcome::Succeeded { .. }, _) => Trial::Succeeded,
+        (Outcome::Crashed(_), State::Failed { failure, .. }) if failure.code == POISON => Trial::Poisoned,
+        (Outcome::Crashed(_), _) => Trial::Crashed,
+        _ => Trial::Unclear,
     }
 }
