@@ -138,6 +138,7 @@ pub fn router(state: AppState) -> Router {
     Router::new()
         .route("/v1/tasks", get(tasks::list).post(tasks::create))
         .route("/v1/tasks/batch", post(tasks::batch::create))
+        .route("/v1/tasks/redrive", post(tasks::redrive::redrive))
         .route("/v1/tasks/{id}", get(tasks::read))
         .route("/v1/tasks/{id}/cancel", post(tasks::cancel))
         .route("/v1/tasks/{id}/retry", post(tasks::retry))

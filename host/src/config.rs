@@ -90,12 +90,25 @@ pub struct Store {
 /// `[history]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct History {
-    /// How long an ended task is kept, in milliseconds.
-    pub max_age_ms: u64,
-    /// Ended tasks that are kept.
-    pub max_tasks: u32,
+    /// What is kept of tasks that succeeded.
+    pub succeeded: Kept,
+    /// What is kept of tasks that failed.
+    pub failed: Kept,
+    /// What is kept of tasks that were cancelled.
+    pub cancelled: Kept,
     /// Events that are kept.
     pub max_events: u32,
+}
+
+/// How long tasks that ended in one state are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// Since they ended, in milliseconds.
+    pub max_age_ms: u64,
+    /// How many; the oldest go first.
+    pub max_tasks: u32,
+    /// What they take together, in bytes; the oldest go first.
+    pub max_bytes: u64,
 }
 
 /// `[runner]`
@@ -203,7 +216,7 @@ impl Default for Config {
             data: "./taskhost-data".into(),
             server: Server::default(),
             store: Store { cache_bytes: 64 * MIB, max_live_tasks: 1_000_000, accept_data_loss: false },
-            history: History { max_age_ms: 30 * DAY_MS, max_tasks: 100_000, max_events: 1_000_000 },
+            history: History::default(),
             runner: Runner::default(),
             plugins: Plugins::default(),
             media: Media { max_upload_bytes: 16 * GIB, trash_grace_ms: 7 * DAY_MS, min_free_bytes: 64 * MIB },
@@ -227,6 +240,15 @@ impl Default for Server {
             max_batch_bytes: 16 * MIB,
             max_input_bytes: 256 * KIB,
         }
+    }
+}
+
+impl Default for History {
+    fn default() -> Self {
+        let kept = Kept { max_age_ms: 30 * DAY_MS, max_tasks: 100_000, max_bytes: GIB };
+        let failed = Kept { max_age_ms: 90 * DAY_MS, ..kept };
+        let cancelled = Kept { max_bytes: 256 * MIB, ..kept };
+        Self { succeeded: kept, failed, cancelled, max_events: 1_000_000 }
     }
 }
 

@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, AppState, HostInfo, Readiness};
-use crate::config::Config;
+use crate::config::{Config, Kept};
 use crate::ffmpeg::Ffmpeg;
 use crate::limiter::{Breakers, ConnectionLimiter, Limits};
 use crate::logs::TaskLogs;
@@ -23,7 +23,7 @@ use crate::plugin::ports::Ports;
 use crate::process::Supervisor;
 use crate::runner::{self, Runner, Shutdown};
 use crate::store::sled::SledStore;
-use crate::store::{Retention, Store};
+use crate::store::{Keep, Retention, Store};
 use crate::task::BootId;
 use crate::ticker::{self, Ticker};
 use crate::time::now;
@@ -249,9 +249,15 @@ impl Parts {
     }
 
     fn ticker(&self, config: &Config, stop: CancellationToken) -> Ticker {
+        let keep = |kept: Kept| Keep {
+            max_age_ms: kept.max_age_ms,
+            max_tasks: u64::from(kept.max_tasks),
+            max_bytes: kept.max_bytes,
+        };
         let retention = Retention {
-            max_age_ms: config.history.max_age_ms,
-            max_tasks: u64::from(config.history.max_tasks),
+            succeeded: keep(config.history.succeeded),
+            failed: keep(config.history.failed),
+            cancelled: keep(config.history.cancelled),
             max_events: u64::from(config.history.max_events),
         };
         let settings = ticker::Settings { lease_ms: config.runner.lease_ms, retention };

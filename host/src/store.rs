@@ -14,9 +14,9 @@ use async_trait::async_trait;
 use tokio::sync::{broadcast, watch};
 
 pub use self::request::{
-    Claim, ClaimRequest, Claimed, Dispatched, Enqueued, EventPage, Expected, Finish, GenerationRoom, Heartbeat,
-    KindCount, MediaQuery, MediaRecord, MediaStatus, NewMedia, Page, Retention, StateEntry, StateWrite, Swapped,
-    TakenKey, TaskQuery,
+    Claim, ClaimRequest, Claimed, Dispatched, Enqueued, EventPage, Expected, Finish, GenerationRoom, Heartbeat, Keep,
+    KindCount, MediaQuery, MediaRecord, MediaStatus, NewMedia, Page, RedriveQuery, Redriven, Retention, StateEntry,
+    StateWrite, Swapped, TakenKey, TaskQuery,
 };
 use crate::event::Event;
 use crate::schedule::{Schedule, ScheduleSpec};
@@ -86,6 +86,9 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     async fn request_cancel(&self, id: TaskId, now: Timestamp) -> Result<Task, StoreError>;
     /// Puts an ended task back into the queue. [`StoreError::Conflict`] while it lives.
     async fn redrive(&self, id: TaskId, now: Timestamp) -> Result<Task, StoreError>;
+    /// Puts failed tasks back, oldest first, at most a slice at a time. [`StoreError::Full`] when not
+    /// even the first fits.
+    async fn redrive_failed(&self, query: RedriveQuery, now: Timestamp) -> Result<Redriven, StoreError>;
     /// Requeues running tasks whose lease has expired at `now`; each counts as a crash.
     /// Returns how many. (Leases of older starts are reclaimed when the store opens.)
     async fn reclaim_expired(&self, now: Timestamp) -> Result<usize, StoreError>;

@@ -4,6 +4,7 @@ pub mod batch;
 pub mod create;
 mod idempotency;
 pub mod logs;
+pub mod redrive;
 mod unique;
 pub mod wait;
 pub mod wire;

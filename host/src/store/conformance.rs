@@ -130,6 +130,7 @@ macro_rules! conformance_tests {
             state::a_scan_stays_within_its_plugin_and_prefix,
             tasks::i1_an_outbox_is_created_with_the_end_of_its_task,
             tasks::i8_enqueue_is_all_or_none,
+            tasks::i8_each_state_is_pruned_by_its_own_bounds,
             tasks::i8_history_is_pruned_by_count_and_age,
             tasks::i15_what_was_acknowledged_is_there_after_a_restart,
             tasks::a_cancelled_task_ends_or_is_asked_to,
@@ -137,6 +138,7 @@ macro_rules! conformance_tests {
             tasks::a_closed_store_says_so,
             tasks::a_redriven_task_starts_over,
             tasks::a_unique_key_is_held_while_its_task_lives,
+            tasks::l2_the_dead_letter_set_is_put_back_by_filter,
             tasks::listings_are_newest_first_and_go_on,
             tasks::wakeups_announce_work,
         }

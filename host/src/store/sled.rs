@@ -7,6 +7,7 @@ mod codec;
 mod core;
 mod create;
 mod events;
+mod history;
 mod index;
 mod keys;
 mod lock;

@@ -117,7 +117,7 @@ fn run_at(fields: &mut Fields<'_>, now: Timestamp) -> Option<Timestamp> {
 }
 
 /// An instant that is not absurdly far away.
-fn instant(fields: &mut Fields<'_>, name: &'static str, now: Timestamp) -> Option<Timestamp> {
+pub(super) fn instant(fields: &mut Fields<'_>, name: &'static str, now: Timestamp) -> Option<Timestamp> {
     let text: String = fields.parse(name, "text")?;
     let millis = text.parse::<jiff::Timestamp>().ok().and_then(|at| u64::try_from(at.as_millisecond()).ok());
     let Some(millis) = millis else {

@@ -4,7 +4,7 @@ use axum::http::{Request, StatusCode};
 use serde_json::{Value, json};
 
 use super::harness::{Answer, Api};
-use crate::task::{NewTask, Outcome};
+use crate::task::{Failure, NewTask, Outcome};
 use crate::time::now;
 
 /// Creates a task with an `Idempotency-Key`.
@@ -204,4 +204,33 @@ async fn lists_are_filtered_by_queue_and_parked_tasks_say_why() {
     let gone = api.store.enqueue(vec![NewTask::new("gone", "{}")], now()).await.unwrap()[0].id;
     let task = api.get(&format!("/v1/tasks/{gone}")).await.json();
     assert_eq!((&task["state"], &task["parked"]["reason"]), (&json!("queued"), &json!("no plugin executes the kind")));
+}
+
+#[tokio::test]
+async fn l22_failed_tasks_are_put_back_by_filter_with_a_fresh_budget() {
+    let api = Api::new().await;
+    let mut ids = Vec::new();
+    for code in ["busy", "broken", "busy"] {
+        let id = api.enqueue(r#"{"kind":"echo"}"#).await;
+        api.claim("echo").await;
+        api.finish(id, Outcome::Fatal(Failure::new(code, "no"))).await;
+        ids.push(id.to_string());
+    }
+    for (body, pointer) in [
+        (r#"{"kind":"A"}"#, "/kind"),
+        (r#"{"limit":0}"#, "/limit"),
+        (r#"{"since":"now"}"#, "/since"),
+        (r#"{"cursor":"x"}"#, "/cursor"),
+        (r#"{"state":"failed"}"#, "/state"),
+    ] {
+        is_problem(&api.post_json("/v1/tasks/redrive", body).await, 422, "invalid-filter", &[pointer]);
+    }
+    let first = api.post_json("/v1/tasks/redrive", r#"{"kind":"echo","code":"busy","limit":1}"#).await.json();
+    assert_eq!(first["redriven"], json!([ids[0]]));
+    let rest = json!({"code": "busy", "since": "2001-01-01T00:00:00Z", "cursor": first["next_cursor"]});
+    let rest = api.post_json("/v1/tasks/redrive", rest.to_string()).await.json();
+    assert_eq!(rest, json!({"redriven": [ids[2]], "held": []}));
+    let task = api.get(&format!("/v1/tasks/{}", ids[2])).await.json();
+    assert_eq!((&task["state"], &task["failures"], &task["error"]), (&json!("queued"), &json!(0), &Value::Null));
+    assert_eq!(api.get(&format!("/v1/tasks/{}", ids[1])).await.json()["state"], json!("failed"));
 }

@@ -1,7 +1,7 @@
 //! Unique keys and idempotency keys: what becomes of a second task.
 
 use super::{Harness, MANY, add, at, claim, claim_one, failure, finish, new_task, state_of, success};
-use crate::store::request::{Enqueued, Retention, TakenKey};
+use crate::store::request::{Enqueued, Keep, Retention, TakenKey};
 use crate::store::{Store, StoreError};
 use crate::task::{Idempotency, NewTask, Outcome, State, StateSet, TaskId, UniqueMode, UniqueRule};
 
@@ -44,7 +44,7 @@ pub(crate) async fn v14_a_repeated_request_is_answered_with_its_task(harness: &i
     let store = harness.open(2, MANY, at(3));
     assert_eq!(one(&*store, requested("a", 1), 4).await, Enqueued { id, duplicate: true });
     assert_eq!(store.known_request("a").await.unwrap(), Some((id, [1; 16])));
-    let none = Retention { max_age_ms: 0, max_tasks: 0, max_events: 1_000 };
+    let none = Retention::uniform(Keep { max_tasks: 0, ..Keep::ALL }, 1_000);
     assert_eq!(store.prune(none, at(9)).await.unwrap(), [id]);
     assert_eq!(store.known_request("a").await.unwrap(), None);
     assert!(!one(&*store, requested("a", 2), 9).await.duplicate, "the key expires with its task");

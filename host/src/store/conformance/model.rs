@@ -7,7 +7,7 @@ use super::plan::{KINDS, Step, progress};
 use super::{Harness, LEASE_MS, at, digest};
 use crate::event::{Change, Event, TaskChange};
 use crate::store::request::{
-    ClaimRequest, Enqueued, Finish, GenerationRoom, Heartbeat, KindCount, Retention, TaskQuery,
+    ClaimRequest, Enqueued, Finish, GenerationRoom, Heartbeat, Keep, KindCount, Retention, TaskQuery,
 };
 use crate::store::{Store, StoreError};
 use crate::task::urgency::urgency;
@@ -140,15 +140,24 @@ impl Model {
 
     fn prune(&mut self, max_tasks: u64, max_age_ms: u64, now: Timestamp) -> Vec<TaskId> {
         let ended = |task: &Task| match task.status.state {
-            State::Succeeded { at, .. } | State::Failed { at, .. } | State::Cancelled { at } => Some((task.id, at)),
+            State::Succeeded { at, .. } | State::Failed { at, .. } | State::Cancelled { at } => {
+                Some((task.status.state.name(), task.id, at))
+            }
             State::Queued { .. } | State::Running { .. } => None,
         };
-        let ended: Vec<_> = self.tasks.values().filter_map(ended).collect();
-        let excess = ended.len().saturating_sub(usize::try_from(max_tasks).unwrap());
-        let gone = |(at, (_, ended_at)): &(usize, &(TaskId, Timestamp))| {
-            *at < excess || now.millis_since(*ended_at) > max_age_ms
-        };
-        let gone: Vec<_> = ended.iter().enumerate().filter(gone).map(|(_, (id, _))| *id).collect();
+        let mut by_state: BTreeMap<&str, Vec<(TaskId, Timestamp)>> = BTreeMap::new();
+        for (name, id, at) in self.tasks.values().filter_map(ended) {
+            by_state.entry(name).or_default().push((id, at));
+        }
+        let mut gone = Vec::new();
+        for ended in by_state.into_values() {
+            let excess = ended.len().saturating_sub(usize::try_from(max_tasks).unwrap());
+            let is_gone = |(at, (_, ended_at)): &(usize, (TaskId, Timestamp))| {
+                *at < excess || now.millis_since(*ended_at) > max_age_ms
+            };
+            gone.extend(ended.into_iter().enumerate().filter(is_gone).map(|(_, (id, _))| id));
+        }
+        gone.sort_unstable();
         self.tasks.retain(|id, _| !gone.contains(id));
         gone
     }
@@ -220,7 +229,8 @@ impl<H: Harness> Run<'_, H> {
                 }
             }
             Step::Prune { max_tasks, max_age_ms } => {
-                let keep = Retention { max_age_ms: *max_age_ms, max_tasks: *max_tasks, max_events: u64::MAX };
+                let keep = Keep { max_age_ms: *max_age_ms, max_tasks: *max_tasks, max_bytes: u64::MAX };
+                let keep = Retention::uniform(keep, u64::MAX);
                 let mut gone = self.store.prune(keep, now).await.unwrap();
                 gone.sort_unstable();
                 assert_eq!(gone, self.model.prune(*max_tasks, *max_age_ms, now));

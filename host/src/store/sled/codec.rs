@@ -30,8 +30,17 @@ pub(super) struct CommitRecord {
     pub(super) seq: u64,
     /// Events so far: the sequence number of the latest.
     pub(super) last_event: u64,
-    /// Ended tasks that are kept.
-    pub(super) ended: u64,
+    /// Ended tasks that are kept, in the order of [`super::history::Ended::ALL`].
+    pub(super) ended: [Account; 3],
+}
+
+/// What is kept of one sort.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Account {
+    /// Records.
+    pub(super) count: u64,
+    /// What they weigh, in bytes.
+    pub(super) bytes: u64,
 }
 
 /// The account of a plugin's namespace.
@@ -90,7 +99,7 @@ mod tests {
     use serde::Serialize;
     use serde::de::DeserializeOwned;
 
-    use super::{CommitRecord, EventRecord, Format, HeldRecord, KnownRecord, Namespace, decode, encode};
+    use super::{Account, CommitRecord, EventRecord, Format, HeldRecord, KnownRecord, Namespace, decode, encode};
     use crate::event::{Change, MediaChange, TaskChange};
     use crate::retry::Backoff;
     use crate::schedule::{Action, Schedule, ScheduleSpec};
@@ -175,7 +184,9 @@ mod tests {
     #[test]
     fn the_bytes_of_the_rest_are_stable() {
         golden(&Format { format: 1, epoch: 0xABCD }, "0101cdd702");
-        golden(&CommitRecord { seq: 300, last_event: 2, ended: 1 }, "01ac020201");
+        let account = |count, bytes| Account { count, bytes };
+        let ended = [account(1, 300), account(0, 0), account(2, 3)];
+        golden(&CommitRecord { seq: 300, last_event: 2, ended }, "01ac020201ac0200000203");
         golden(&HeldRecord { id: TaskId::from_u128(1), until: Some(at(2)) }, "01010102");
         golden(
             &KnownRecord { id: TaskId::from_u128(1), fingerprint: [3; 16] },

@@ -53,6 +53,8 @@ pub(super) struct Core {
     pub(super) trashed: BTreeMap<String, Timestamp>,
     /// Accounts of namespaces that were touched.
     pub(super) namespaces: HashMap<String, Namespace>,
+    /// Up to where no ended task of each state is left, as far as a prune has searched.
+    pub(super) searched: [Option<TaskId>; 3],
     /// Where the next prune by age goes on.
     pub(super) aged_after: Option<TaskId>,
     /// Where the next sweep of expired state goes on.
@@ -80,6 +82,7 @@ impl Core {
             commit,
             trashed: BTreeMap::new(),
             namespaces: HashMap::new(),
+            searched: [None; 3],
             aged_after: None,
             swept_after: None,
             max_live_tasks,

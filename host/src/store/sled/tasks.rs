@@ -126,7 +126,7 @@ impl Core {
         self.trees.checkpoint.remove(&keys::task(id))?;
         self.index.leave(id, spec, before);
         self.keep_key(id, spec, &after.state, now)?;
-        self.commit.ended += 1;
+        self.count_in(id, spec, after);
         Ok(())
     }
 
@@ -196,6 +196,7 @@ impl Core {
         if self.index.live() >= self.max_live_tasks {
             return Err(StoreError::Full(format!("the queue is full: {} tasks", self.max_live_tasks)).into());
         }
+        self.count_out(&task.spec, &task.status);
         task.status.redrive(now);
         self.give_up_key(id, &task.spec)?;
         if task.spec.new.deadline.is_some() {
@@ -205,7 +206,6 @@ impl Core {
         }
         self.trees.done.remove(&keys::task(id))?;
         self.trees.live.put(&keys::task(id), &task.status)?;
-        self.commit.ended = self.commit.ended.saturating_sub(1);
         self.index.enter(id, &task.spec, &task.status);
         self.emit_task(now, id, (&task.spec, task.status.attempt), TaskChange::Queued { due_at: now });
         self.wake();

@@ -11,7 +11,7 @@ use crate::event::Event;
 use crate::schedule::{Schedule, ScheduleSpec};
 use crate::store::request::{
     Claim, ClaimRequest, Dispatched, Enqueued, EventPage, Finish, Heartbeat, KindCount, MediaQuery, MediaRecord,
-    NewMedia, Page, Retention, StateEntry, StateWrite, Swapped, TaskQuery,
+    NewMedia, Page, RedriveQuery, Redriven, Retention, StateEntry, StateWrite, Swapped, TaskQuery,
 };
 use crate::store::{Store, StoreError};
 use crate::task::{NewTask, Outcome, Task, TaskId};
@@ -55,6 +55,10 @@ impl Store for SledStore {
 
     async fn redrive(&self, id: TaskId, now: Timestamp) -> Result<Task, StoreError> {
         self.write(0, move |core| core.redrive(id, now)).await
+    }
+
+    async fn redrive_failed(&self, query: RedriveQuery, now: Timestamp) -> Result<Redriven, StoreError> {
+        self.write(0, move |core| core.redrive_failed(&query, now)).await
     }
 
     async fn reclaim_expired(&self, now: Timestamp) -> Result<usize, StoreError> {
