@@ -32,7 +32,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::health::{HostInfo, Readiness};
 use self::problem::Problem;
-use crate::limiter::{ConnectionLimiter, Limits};
+use crate::limiter::{BreakerInfo, ConnectionLimiter, Limits};
 use crate::media::Library;
 use crate::plugin::{InputError, PluginInfo};
 use crate::store::Store;
@@ -43,6 +43,8 @@ use crate::task::TaskId;
 pub struct Settings {
     /// A JSON body at most, in bytes.
     pub max_body_bytes: usize,
+    /// The body of a batch of tasks at most, in bytes.
+    pub max_batch_bytes: usize,
     /// A task's input at most, in bytes.
     pub max_input_bytes: usize,
     /// Requests at the same time, by class.
@@ -59,6 +61,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             max_body_bytes: 1 << 20,
+            max_batch_bytes: 16 << 20,
             max_input_bytes: 256 << 10,
             limits: Limits::default(),
             loopback: true,
@@ -71,6 +74,10 @@ impl Default for Settings {
 pub trait PluginDirectory: Send + Sync + 'static {
     /// Whether some live plugin executes `kind` and accepts `input` (JSON text).
     fn check_input(&self, kind: &str, input: &str) -> Result<(), InputError>;
+    /// Why no task of `kind` can begin now, if none can.
+    fn parked(&self, kind: &str) -> Option<String>;
+    /// The circuit breaker of a kind that is executed, unless it is closed.
+    fn breaker(&self, kind: &str) -> Option<BreakerInfo>;
     /// Every plugin file and what it became, by name.
     fn list(&self) -> Vec<PluginInfo>;
 }
@@ -130,6 +137,8 @@ pub fn router(state: AppState) -> Router {
     let state = Arc::new(state);
     Router::new()
         .route("/v1/tasks", get(tasks::list).post(tasks::create))
+        .route("/v1/tasks/batch", post(tasks::batch::create))
+        .route("/v1/tasks/redrive", post(tasks::redrive::redrive))
         .route("/v1/tasks/{id}", get(tasks::read))
         .route("/v1/tasks/{id}/cancel", post(tasks::cancel))
         .route("/v1/tasks/{id}/retry", post(tasks::retry))

@@ -19,6 +19,7 @@ use std::path::PathBuf;
 
 pub use self::mistake::{Mistake, Mistakes, Place};
 pub use self::source::{Flags, Loaded, Sources};
+use crate::limiter::BreakerSettings;
 use crate::schedule::{Action, ScheduleSpec};
 
 const KIB: u64 = 1 << 10;
@@ -69,6 +70,8 @@ pub struct Server {
     pub max_event_clients: u32,
     /// A request's body, uploads apart, in bytes.
     pub max_body_bytes: u64,
+    /// The body of a batch of tasks, in bytes.
+    pub max_batch_bytes: u64,
     /// A task's input, in bytes; at most [`Self::max_body_bytes`].
     pub max_input_bytes: u64,
 }
@@ -87,12 +90,25 @@ pub struct Store {
 /// `[history]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct History {
-    /// How long an ended task is kept, in milliseconds.
-    pub max_age_ms: u64,
-    /// Ended tasks that are kept.
-    pub max_tasks: u32,
+    /// What is kept of tasks that succeeded.
+    pub succeeded: Kept,
+    /// What is kept of tasks that failed.
+    pub failed: Kept,
+    /// What is kept of tasks that were cancelled.
+    pub cancelled: Kept,
     /// Events that are kept.
     pub max_events: u32,
+}
+
+/// How long tasks that ended in one state are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// Since they ended, in milliseconds.
+    pub max_age_ms: u64,
+    /// How many; the oldest go first.
+    pub max_tasks: u32,
+    /// What they take together, in bytes; the oldest go first.
+    pub max_bytes: u64,
 }
 
 /// `[runner]`
@@ -100,8 +116,12 @@ pub struct History {
 pub struct Runner {
     /// Attempts at the same time; at most [`Plugins::max_instances`].
     pub concurrency: u32,
+    /// A waiting task gains a level of priority every so many milliseconds; never with 0.
+    pub aging_ms: u64,
     /// How long an attempt lives without a heartbeat, in milliseconds.
     pub lease_ms: u64,
+    /// When a kind whose tasks take the guest down is left alone, and for how long.
+    pub breaker: BreakerSettings,
     /// How long running attempts may go on after a stop was asked for, in milliseconds.
     pub shutdown_grace_ms: u64,
 }
@@ -196,8 +216,8 @@ impl Default for Config {
             data: "./taskhost-data".into(),
             server: Server::default(),
             store: Store { cache_bytes: 64 * MIB, max_live_tasks: 1_000_000, accept_data_loss: false },
-            history: History { max_age_ms: 30 * DAY_MS, max_tasks: 100_000, max_events: 1_000_000 },
-            runner: Runner { concurrency: 128, lease_ms: 30 * SECOND_MS, shutdown_grace_ms: 20 * SECOND_MS },
+            history: History::default(),
+            runner: Runner::default(),
             plugins: Plugins::default(),
             media: Media { max_upload_bytes: 16 * GIB, trash_grace_ms: 7 * DAY_MS, min_free_bytes: 64 * MIB },
             ffmpeg: Ffmpeg::default(),
@@ -217,7 +237,29 @@ impl Default for Server {
             max_uploads: 16,
             max_event_clients: 64,
             max_body_bytes: MIB,
+            max_batch_bytes: 16 * MIB,
             max_input_bytes: 256 * KIB,
+        }
+    }
+}
+
+impl Default for History {
+    fn default() -> Self {
+        let kept = Kept { max_age_ms: 30 * DAY_MS, max_tasks: 100_000, max_bytes: GIB };
+        let failed = Kept { max_age_ms: 90 * DAY_MS, ..kept };
+        let cancelled = Kept { max_bytes: 256 * MIB, ..kept };
+        Self { succeeded: kept, failed, cancelled, max_events: 1_000_000 }
+    }
+}
+
+impl Default for Runner {
+    fn default() -> Self {
+        Self {
+            concurrency: 128,
+            aging_ms: 60 * SECOND_MS,
+            lease_ms: 30 * SECOND_MS,
+            breaker: BreakerSettings::default(),
+            shutdown_grace_ms: 20 * SECOND_MS,
         }
     }
 }

@@ -13,9 +13,9 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, AppState, HostInfo, Readiness};
-use crate::config::Config;
+use crate::config::{Config, Kept};
 use crate::ffmpeg::Ffmpeg;
-use crate::limiter::{ConnectionLimiter, Limits};
+use crate::limiter::{Breakers, ConnectionLimiter, Limits};
 use crate::logs::TaskLogs;
 use crate::media::Library;
 use crate::plugin::Plugins;
@@ -23,7 +23,7 @@ use crate::plugin::ports::Ports;
 use crate::process::Supervisor;
 use crate::runner::{self, Runner, Shutdown};
 use crate::store::sled::SledStore;
-use crate::store::{Retention, Store};
+use crate::store::{Keep, Retention, Store};
 use crate::task::BootId;
 use crate::ticker::{self, Ticker};
 use crate::time::now;
@@ -73,6 +73,7 @@ struct Parts {
     supervisor: Supervisor,
     logs: Arc<TaskLogs>,
     plugins: Arc<Plugins>,
+    breakers: Arc<Breakers>,
     boot: BootId,
 }
 
@@ -165,6 +166,7 @@ impl Parts {
         let settings = crate::store::sled::Settings {
             cache_bytes: usize::try_from(config.store.cache_bytes).unwrap_or(usize::MAX),
             max_live_tasks: u64::from(config.store.max_live_tasks),
+            aging_ms: config.runner.aging_ms,
             accept_data_loss: config.store.accept_data_loss,
             ..crate::store::sled::Settings::new(data.join("store"), boot)
         };
@@ -188,7 +190,8 @@ impl Parts {
         let ports = lend::ports(&store, &library, &Arc::new(ffmpeg), &logs);
         let plugins = Self::start_plugins(config, ports).await?;
         store.declare_schedules(config.schedules.clone(), now()).await.context("cannot declare the schedules")?;
-        Ok(Self { store, library, supervisor, logs, plugins, boot })
+        let breakers = Breakers::new(config.runner.breaker);
+        Ok(Self { store, library, supervisor, logs, plugins, breakers, boot })
     }
 
     async fn start_plugins(config: &Config, ports: Ports) -> anyhow::Result<Arc<Plugins>> {
@@ -214,11 +217,15 @@ impl Parts {
         };
         AppState {
             store: Arc::clone(&self.store),
-            plugins: Arc::new(lend::Directory(Arc::clone(&self.plugins))),
+            plugins: Arc::new(lend::Directory {
+                plugins: Arc::clone(&self.plugins),
+                breakers: Arc::clone(&self.breakers),
+            }),
             media: self.library.clone(),
             logs: Arc::new(lend::Logs(Arc::clone(&self.logs))),
             settings: api::Settings {
                 max_body_bytes: usize::try_from(server.max_body_bytes).unwrap_or(usize::MAX),
+                max_batch_bytes: usize::try_from(server.max_batch_bytes).unwrap_or(usize::MAX),
                 max_input_bytes: usize::try_from(server.max_input_bytes).unwrap_or(usize::MAX),
                 limits,
                 loopback: server.listen.ip().is_loopback(),
@@ -237,13 +244,20 @@ impl Parts {
             lease_ms: config.runner.lease_ms,
             boot: self.boot,
         };
-        Runner::new(Arc::clone(&self.store), Arc::clone(&self.plugins), settings, shutdown)
+        let breakers = Arc::clone(&self.breakers);
+        Runner::new(Arc::clone(&self.store), Arc::clone(&self.plugins), breakers, settings, shutdown)
     }
 
     fn ticker(&self, config: &Config, stop: CancellationToken) -> Ticker {
+        let keep = |kept: Kept| Keep {
+            max_age_ms: kept.max_age_ms,
+            max_tasks: u64::from(kept.max_tasks),
+            max_bytes: kept.max_bytes,
+        };
         let retention = Retention {
-            max_age_ms: config.history.max_age_ms,
-            max_tasks: u64::from(config.history.max_tasks),
+            succeeded: keep(config.history.succeeded),
+            failed: keep(config.history.failed),
+            cancelled: keep(config.history.cancelled),
             max_events: u64::from(config.history.max_events),
         };
         let settings = ticker::Settings { lease_ms: config.runner.lease_ms, retention };

@@ -4,11 +4,13 @@
 //! between a check and an act nor a panic can lose one.
 
 pub mod attempts;
+pub mod breakers;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 pub use self::attempts::{AttemptLimiter, AttemptPermit, AttemptPermits};
+pub use self::breakers::{Admission, BreakerInfo, BreakerSettings, Breakers, Trial, Watched};
 
 /// What a request occupies while it is served. Each class has its own limit, so that slow viewers
 /// or slow uploads never keep short requests out.

@@ -15,12 +15,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::event::{Change, Event, TaskChange};
-use crate::limiter::{AttemptLimiter, AttemptPermits};
+use crate::limiter::{Admission, AttemptLimiter, AttemptPermits, Breakers};
 use crate::plugin::control::{Control, Directive};
 use crate::plugin::{Executor, Generation, Plugins};
 use crate::store::{Claim, ClaimRequest, Claimed, GenerationRoom, Heartbeat, Store, StoreError};
 use crate::task::{BootId, TaskId};
-use crate::time::now;
+use crate::time::{Timestamp, now};
 
 /// How attempts are claimed and kept alive.
 #[derive(Clone, Copy, Debug)]
@@ -51,10 +51,18 @@ pub struct Runner {
     store: Arc<dyn Store>,
     plugins: Arc<Plugins>,
     limiter: Arc<AttemptLimiter>,
+    breakers: Arc<Breakers>,
     settings: Settings,
     shutdown: Shutdown,
     running: HashMap<TaskId, Running>,
     attempts: JoinSet<TaskId>,
+}
+
+/// What may be claimed.
+struct Rooms {
+    rooms: Vec<GenerationRoom>,
+    /// When the first open breaker lets one through.
+    reopens_at: Option<Timestamp>,
 }
 
 /// An attempt that runs now.
@@ -66,9 +74,24 @@ struct Running {
 
 impl Runner {
     /// A runner that has claimed nothing yet.
-    pub fn new(store: Arc<dyn Store>, plugins: Arc<Plugins>, settings: Settings, shutdown: Shutdown) -> Self {
+    pub fn new(
+        store: Arc<dyn Store>,
+        plugins: Arc<Plugins>,
+        breakers: Arc<Breakers>,
+        settings: Settings,
+        shutdown: Shutdown,
+    ) -> Self {
         let limiter = AttemptLimiter::new(settings.concurrency);
-        Self { store, plugins, limiter, settings, shutdown, running: HashMap::new(), attempts: JoinSet::new() }
+        Self {
+            store,
+            plugins,
+            limiter,
+            breakers,
+            settings,
+            shutdown,
+            running: HashMap::new(),
+            attempts: JoinSet::new(),
+        }
     }
 
     /// Runs until `stop`, then until every attempt has ended.
@@ -106,13 +129,14 @@ impl Runner {
         }
         let far = Instant::now() + Duration::from_hours(1);
         let executors = self.plugins.executors();
-        let rooms = self.rooms(&executors);
+        let now = now();
+        let Rooms { rooms, reopens_at } = self.rooms(&executors, now);
+        let far = reopens_at.map_or(far, |at| Instant::now() + at.wait_from(now).max(Duration::from_millis(1)));
         let mut permits = self.limiter.try_acquire_many(self.limiter.total());
         if permits.left() == 0 || rooms.is_empty() {
             // A finishing attempt or a changed set of plugins wakes the loop.
             return far;
         }
-        let now = now();
         let lease_until = now.plus_millis(self.settings.lease_ms);
         let request = ClaimRequest { rooms, limit: permits.left(), boot: self.settings.boot, lease_until };
         match self.store.claim(request, now).await {
@@ -120,7 +144,7 @@ impl Runner {
                 for task in claimed {
                     self.start(task, &executors, &mut permits);
                 }
-                next_due.map_or(far, |due| Instant::now() + due.wait_from(now).max(Duration::from_millis(1)))
+                next_due.map_or(far, |due| far.min(Instant::now() + due.wait_from(now).max(Duration::from_millis(1))))
             }
             Err(StoreError::Closed) => far,
             Err(error) => {
@@ -130,20 +154,42 @@ impl Runner {
         }
     }
 
-    /// What each live generation may still take.
-    fn rooms(&self, executors: &[Executor]) -> Vec<GenerationRoom> {
-        let mut kinds: HashMap<&str, (&Generation, Vec<String>)> = HashMap::new();
+    /// What each live generation may still take. A kind whose breaker is open is left out, one that
+    /// is half open has room for one attempt.
+    fn rooms(&self, executors: &[Executor], now: Timestamp) -> Rooms {
+        let mut free: HashMap<&str, (&Generation, Vec<String>)> = HashMap::new();
+        let mut probes = Vec::new();
+        let mut reopens_at = None;
         for executor in executors {
             let generation = executor.generation.as_ref();
-            let (_, kinds) = kinds.entry(generation.plugin()).or_insert_with(|| (generation, Vec::new()));
-            kinds.push(executor.kind.clone());
+            match self.breakers.admit(&executor.kind, generation.digest().0, now.as_millis()) {
+                Admission::Free => {
+                    let (_, kinds) = free.entry(generation.plugin()).or_insert_with(|| (generation, Vec::new()));
+                    kinds.push(executor.kind.clone());
+                }
+                Admission::Probe => probes.push((generation, executor.kind.clone())),
+                Admission::Shut(until_ms) => {
+                    let until = until_ms.map(Timestamp::from_millis);
+                    reopens_at = reopens_at.into_iter().chain(until).min();
+                }
+            }
         }
-        let rooms = kinds.into_iter().map(|(plugin, (generation, kinds))| GenerationRoom {
-            kinds,
-            room: self.limiter.room(plugin, generation.concurrency()),
-            digest: generation.digest(),
-        });
-        rooms.filter(|room| room.room > 0).collect()
+        let mut taken: HashMap<&str, u32> = HashMap::new();
+        let mut rooms = Vec::new();
+        for (generation, kind) in probes {
+            let taken = taken.entry(generation.plugin()).or_default();
+            if *taken < self.limiter.room(generation.plugin(), generation.concurrency()) {
+                *taken += 1;
+                rooms.push(GenerationRoom { kinds: vec![kind], room: 1, digest: generation.digest() });
+            }
+        }
+        rooms.extend(free.into_iter().map(|(plugin, (generation, kinds))| {
+            let taken = taken.get(plugin).copied().unwrap_or(0);
+            let room = self.limiter.room(plugin, generation.concurrency()).saturating_sub(taken);
+            GenerationRoom { kinds, room, digest: generation.digest() }
+        }));
+        rooms.retain(|room| room.room > 0);
+        Rooms { rooms, reopens_at }
     }
 
     /// Starts one attempt on the generation whose digest the claim recorded.
@@ -161,6 +207,7 @@ impl Runner {
             control.direct(Directive::Cancel);
         }
         let id = claimed.id;
+        let watched = self.breakers.begin(kind, executor.generation.digest().0);
         let running = Running { attempt: claimed.status.attempt, control: Arc::clone(&control) };
         self.running.insert(id, running);
         let attempt = attempt::Attempt {
@@ -172,7 +219,8 @@ impl Runner {
             abort: self.shutdown.abort.clone(),
         };
         let attempt = async move {
-            attempt.run().await;
+            let trial = attempt.run().await;
+            watched.end(trial, now().as_millis());
             drop(permit);
             id
         };

@@ -14,9 +14,9 @@ use async_trait::async_trait;
 use tokio::sync::{broadcast, watch};
 
 pub use self::request::{
-    Claim, ClaimRequest, Claimed, Dispatched, Enqueued, EventPage, Expected, Finish, GenerationRoom, Heartbeat,
-    KindCount, MediaQuery, MediaRecord, MediaStatus, NewMedia, Page, Retention, StateEntry, StateWrite, Swapped,
-    TaskQuery,
+    Claim, ClaimRequest, Claimed, Dispatched, Enqueued, EventPage, Expected, Finish, GenerationRoom, Heartbeat, Keep,
+    KindCount, MediaQuery, MediaRecord, MediaStatus, NewMedia, Page, RedriveQuery, Redriven, Retention, StateEntry,
+    StateWrite, Swapped, TakenKey, TaskQuery,
 };
 use crate::event::Event;
 use crate::schedule::{Schedule, ScheduleSpec};
@@ -35,12 +35,30 @@ pub enum StoreError {
     /// The record is in a state that does not allow it; the text names the state.
     #[error("{0}")]
     Conflict(String),
+    /// A task that was to be created wants a key that is another one's.
+    #[error("{}", taken(*.key, *.holder))]
+    Taken {
+        /// Which of the call's tasks, counted from 0.
+        at: usize,
+        /// Which key.
+        key: TakenKey,
+        /// Who has it; `None` for an earlier one of the same call.
+        holder: Option<TaskId>,
+    },
     /// A bound was reached: try again later, with less.
     #[error("{0}")]
     Full(String),
     /// The store is closed or broken: nothing more can be done in this process.
     #[error("the store is closed")]
     Closed,
+}
+
+fn taken(key: TakenKey, holder: Option<TaskId>) -> String {
+    let holder = holder.map_or_else(|| "an earlier task of this request".to_owned(), |id| format!("task {id}"));
+    match key {
+        TakenKey::Unique => format!("{holder} holds the unique key"),
+        TakenKey::Idempotency => format!("{holder} was created with this idempotency key by another request"),
+    }
 }
 
 /// Durable tasks, schedules, media records, plugin state and events.
@@ -51,10 +69,14 @@ pub enum StoreError {
 pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     // --- tasks ---
 
-    /// Creates tasks, all or none. A task whose `unique_key` is held by a live task is answered
-    /// with that task's id. [`StoreError::Full`] beyond the bound on live tasks.
+    /// Creates tasks, all or none. What becomes of one whose `unique_key` is held, its rule says; one
+    /// whose idempotency key is known is answered with the first one's id. [`StoreError::Taken`] for
+    /// one that is refused, [`StoreError::Full`] beyond the bound on live tasks.
     async fn enqueue(&self, tasks: Vec<NewTask>, now: Timestamp) -> Result<Vec<Enqueued>, StoreError>;
-    /// Claims due tasks of the named kinds, higher priority first, then by due time.
+    /// The task that was created with an idempotency key, and that request's fingerprint.
+    async fn known_request(&self, key: &str) -> Result<Option<(TaskId, [u8; 16])>, StoreError>;
+    /// Claims due tasks of the named kinds in the order of [`crate::task::urgency`]. Those whose
+    /// deadline has passed end instead.
     async fn claim(&self, request: ClaimRequest, now: Timestamp) -> Result<Claim, StoreError>;
     /// Extends a lease and keeps the progress. `Ok(true)` when a cancel was requested.
     async fn heartbeat(&self, beat: Heartbeat, now: Timestamp) -> Result<bool, StoreError>;
@@ -64,9 +86,14 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     async fn request_cancel(&self, id: TaskId, now: Timestamp) -> Result<Task, StoreError>;
     /// Puts an ended task back into the queue. [`StoreError::Conflict`] while it lives.
     async fn redrive(&self, id: TaskId, now: Timestamp) -> Result<Task, StoreError>;
+    /// Puts failed tasks back, oldest first, at most a slice at a time. [`StoreError::Full`] when not
+    /// even the first fits.
+    async fn redrive_failed(&self, query: RedriveQuery, now: Timestamp) -> Result<Redriven, StoreError>;
     /// Requeues running tasks whose lease has expired at `now`; each counts as a crash.
     /// Returns how many. (Leases of older starts are reclaimed when the store opens.)
     async fn reclaim_expired(&self, now: Timestamp) -> Result<usize, StoreError>;
+    /// Ends waiting tasks whose deadline has passed. Answers the next deadline.
+    async fn expire_overdue(&self, now: Timestamp) -> Result<Option<Timestamp>, StoreError>;
     /// One task.
     async fn task(&self, id: TaskId) -> Result<Option<Task>, StoreError>;
     /// Tasks, newest first.

@@ -5,13 +5,16 @@
 
 mod id;
 mod status;
+mod unique;
+pub mod urgency;
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 pub use self::id::{BootId, Digest, InvalidTaskId, TaskId};
-pub use self::status::{Lease, Stale, Status};
+pub use self::status::{Lease, POISON, Stale, Status};
+pub use self::unique::{Fate, Holding, STATE_NAMES, StateSet, UniqueMode, UniqueRule};
 use crate::retry::Backoff;
 use crate::time::Timestamp;
 
@@ -27,6 +30,12 @@ pub const MAX_CRASHES: u32 = 3;
 pub const HISTORY_LEN: usize = 16;
 /// Bytes of a kind's name.
 pub const MAX_KIND_LEN: usize = 128;
+/// The queue of a task whose creator does not say.
+pub const DEFAULT_QUEUE: &str = "default";
+/// Bytes of a queue's name.
+pub const MAX_QUEUE_LEN: usize = 64;
+/// Idempotency keys that a task remembers; it has several when it was replaced.
+pub const MAX_IDEMPOTENCY_KEYS: usize = 8;
 
 /// Who created a task.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +46,16 @@ pub enum Source {
     Schedule(String),
     /// An executor, through its outbox.
     Task(TaskId),
+}
+
+/// Makes a repeated request harmless: a second one with the same key is answered with the first
+/// one's task, as long as that is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Idempotency {
+    /// The client's key.
+    pub key: String,
+    /// Of the request: one with the same key and another fingerprint is a mistake.
+    pub fingerprint: [u8; 16],
 }
 
 /// A task to be created.
@@ -56,8 +75,16 @@ pub struct NewTask {
     pub backoff: Backoff,
     /// Not before this instant; at once when absent.
     pub run_at: Option<Timestamp>,
-    /// While a live task holds this key, a second one is not created.
+    /// A task whose first attempt has not begun by then fails as `expired`.
+    pub deadline: Option<Timestamp>,
+    /// The lane that it waits in.
+    pub queue: String,
+    /// While a task holds this key, a second one is subject to its rule.
     pub unique_key: Option<String>,
+    /// How the key is held, and what becomes of the task when another one holds it.
+    pub unique: UniqueRule,
+    /// Keys of the requests that made it what it is, the latest last; at most [`MAX_IDEMPOTENCY_KEYS`].
+    pub idempotency: Vec<Idempotency>,
     /// Free-form labels.
     pub attributes: Vec<(String, String)>,
     /// Who creates it.
@@ -75,9 +102,28 @@ impl NewTask {
             timeout_ms: None,
             backoff: Backoff::default(),
             run_at: None,
+            deadline: None,
+            queue: DEFAULT_QUEUE.to_owned(),
             unique_key: None,
+            unique: UniqueRule::default(),
+            idempotency: Vec::new(),
             attributes: Vec::new(),
             source: Source::Client,
+        }
+    }
+
+    /// When a task that is created at `now` is due. Never in the past: it would overtake those that
+    /// wait already.
+    pub fn first_due(&self, now: Timestamp) -> Timestamp {
+        let due_at = self.run_at.map_or(now, |run_at| run_at.max(now));
+        match self.unique.mode {
+            UniqueMode::Debounce(window_ms) if self.unique_key.is_some() => due_at.max(now.plus_millis(window_ms)),
+            UniqueMode::Debounce(_)
+            | UniqueMode::Existing
+            | UniqueMode::Reject
+            | UniqueMode::Replace
+            | UniqueMode::Throttle(_)
+            | UniqueMode::KeepLast => due_at,
         }
     }
 }
@@ -251,6 +297,12 @@ pub enum Outcome {
     Yielded,
     /// The host shut down: requeued at once, not counted (invariant I14).
     Interrupted,
+}
+
+/// Whether `queue` may name a queue: lower-case letters, digits, `-`, `_` and `.`.
+pub fn is_valid_queue(queue: &str) -> bool {
+    (1..=MAX_QUEUE_LEN).contains(&queue.len())
+        && queue.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_.".contains(&b))
 }
 
 /// Whether `kind` may name a sort of task: lower-case words joined by dots, such as `video.cut`.

@@ -73,13 +73,14 @@ impl Ticker {
         let start = Instant::now();
         let lease_step = Duration::from_millis((self.settings.lease_ms / 2).max(100));
         let (mut reclaim_at, mut prune_at) = (start + lease_step, start + PRUNE_EVERY);
-        let mut tick_at = start;
+        let (mut tick_at, mut expire_at) = (start, start);
         loop {
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => break,
                 Some(ended) = self.passes.join_next_with_id() => self.reap(&ended),
                 () = tokio::time::sleep_until(tick_at) => tick_at = self.fire_due().await,
+                () = tokio::time::sleep_until(expire_at) => expire_at = self.expire().await,
                 () = tokio::time::sleep_until(reclaim_at) => {
                     self.reclaim().await;
                     reclaim_at = Instant::now() + lease_step;
@@ -143,6 +144,18 @@ impl Ticker {
         self.passing.insert(handle.id(), name);
     }
 
+    /// Ends what waited beyond its deadline; answers when to look again. A nearer deadline that comes
+    /// meanwhile is noticed within the longest sleep.
+    async fn expire(&self) -> Instant {
+        let now = now();
+        let next = self.store.expire_overdue(now).await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "cannot expire tasks");
+            None
+        });
+        let wait = next.map_or(LONGEST_SLEEP, |at| at.wait_from(now).min(LONGEST_SLEEP));
+        Instant::now() + wait.max(Duration::from_millis(1))
+    }
+
     async fn reclaim(&self) {
         match self.store.reclaim_expired(now()).await {
             Ok(0) => {}
@@ -191,7 +204,7 @@ async fn tick(store: &dyn Store, busy: &[&str], now: Timestamp) -> Result<Ticked
                 // Fired or removed meanwhile: nothing is owed.
                 Err(StoreError::Stale | StoreError::NotFound) => continue,
                 // It stays due. The others go on: one of them may be what makes room.
-                Err(error @ (StoreError::Full(_) | StoreError::Conflict(_))) => {
+                Err(error @ (StoreError::Full(_) | StoreError::Conflict(_) | StoreError::Taken { .. })) => {
                     ticked.refused = Some((schedule.spec.name, error));
                     continue;
                 }

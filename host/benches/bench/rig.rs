@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use taskhost::event::{Change, TaskChange};
+use taskhost::limiter::{BreakerSettings, Breakers};
 use taskhost::plugin::ports::{
     CheckpointPort, CutRequest, FfmpegError, FfmpegPort, LibraryPort, LogLine, LogPort, Media, OnPercent, PortError,
     Ports, ProbeInfo, StateEntry, StatePort, StateWrite, Swapped,
@@ -148,7 +149,9 @@ impl Rig {
     pub(crate) fn runner(&self, concurrency: u32) -> (Shutdown, JoinHandle<()>) {
         let shutdown = Shutdown::default();
         let settings = runner::Settings { concurrency, lease_ms: 30_000, boot: self.boot };
-        let runner = Runner::new(Arc::clone(&self.store), Arc::clone(&self.plugins), settings, shutdown.clone());
+        let breakers = Breakers::new(BreakerSettings::default());
+        let (store, plugins) = (Arc::clone(&self.store), Arc::clone(&self.plugins));
+        let runner = Runner::new(store, plugins, breakers, settings, shutdown.clone());
         #[expect(clippy::disallowed_methods, reason = "the handle is joined by who asked for it")]
         let handle = tokio::spawn(runner.run());
         (shutdown, handle)

@@ -117,7 +117,7 @@ async fn collect(body: &mut Body, max_bytes: usize) -> Result<Bytes, Problem> {
 /// The fields of a JSON object, each still text. Each is taken once; what is left is unknown.
 #[derive(Debug)]
 pub struct Fields<'a> {
-    prefix: &'static str,
+    prefix: String,
     left: Vec<(String, &'a RawValue)>,
     known: Vec<&'static str>,
     errors: Vec<FieldError>,
@@ -126,16 +126,21 @@ pub struct Fields<'a> {
 impl<'a> Fields<'a> {
     /// The fields of a body.
     pub fn of_body(bytes: &'a [u8]) -> Result<Self, Problem> {
-        let whole: &RawValue = serde_json::from_slice(bytes).map_err(|error| {
+        Self::of_value(Self::value_of(bytes)?, "").map_err(|error| Problem::invalid("invalid-body", vec![error]))
+    }
+
+    /// A body as one value.
+    pub fn value_of(bytes: &'a [u8]) -> Result<&'a RawValue, Problem> {
+        serde_json::from_slice(bytes).map_err(|error| {
             // Also the line and the column.
             Problem::bad_request("invalid-json", format!("the body is not JSON: {error}"))
-        })?;
-        Self::of_value(whole, "").map_err(|error| Problem::invalid("invalid-body", vec![error]))
+        })
     }
 
     /// The fields of a value that is at `prefix` in the body.
-    pub fn of_value(value: &'a RawValue, prefix: &'static str) -> Result<Self, FieldError> {
-        let wrong = |message: &str| FieldError::pointer(prefix, message);
+    pub fn of_value(value: &'a RawValue, prefix: impl Into<String>) -> Result<Self, FieldError> {
+        let prefix = prefix.into();
+        let wrong = |message: &str| FieldError::pointer(prefix.clone(), message);
         let Ok(Object(left)) = serde_json::from_str(value.get()) else {
             return Err(wrong("must be a JSON object with text keys"));
         };
@@ -143,6 +148,28 @@ impl<'a> Fields<'a> {
             return Err(wrong("has too many fields"));
         }
         Ok(Self { prefix, left, known: Vec::new(), errors: Vec::new() })
+    }
+
+    /// Where the object is.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// The text of field `name`, which is still to be taken.
+    pub fn peek(&self, name: &str) -> Option<&'a RawValue> {
+        self.left.iter().find(|(key, _)| key == name).map(|(_, value)| *value)
+    }
+
+    /// Field `name` as one of these words.
+    pub fn choice<T: Copy>(&mut self, name: &'static str, words: &[(&str, T)]) -> Option<T> {
+        let known: Vec<_> = words.iter().map(|(word, _)| *word).collect();
+        let expected = format!("one of {}", known.join(", "));
+        let given: String = self.parse(name, &expected)?;
+        let found = words.iter().find(|(word, _)| *word == given).map(|(_, value)| *value);
+        if found.is_none() {
+            self.wrong(name, format!("{:?} is not {expected}", echo(&given)));
+        }
+        found
     }
 
     /// The text of field `name`; giving it twice is an error.

@@ -5,10 +5,12 @@ use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use serde::Serialize;
 
-use super::Shared;
 use super::tasks::wire::{Rfc3339, Text, Verbatim};
+use super::{PluginDirectory, Shared};
+use crate::limiter::BreakerInfo;
 use crate::plugin::{GenerationInfo, KindInfo, LoadFailure, PluginInfo};
 use crate::task::Digest;
+use crate::time::Timestamp;
 
 #[derive(Serialize)]
 struct PluginList<'a> {
@@ -48,6 +50,25 @@ struct KindWire<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     output_schema: Option<Verbatim<'a>>,
     concurrency: u32,
+    /// No task of the kind begins: too many took the guest down.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    breaker: Option<BreakerWire>,
+}
+
+#[derive(Serialize)]
+struct BreakerWire {
+    state: &'static str,
+    poisoned: u32,
+    /// When one attempt is let through.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    until: Option<Rfc3339>,
+}
+
+impl From<BreakerInfo> for BreakerWire {
+    fn from(info: BreakerInfo) -> Self {
+        let until = info.until_ms.map(|until_ms| Rfc3339(Timestamp::from_millis(until_ms)));
+        Self { state: if until.is_some() { "open" } else { "half-open" }, poisoned: info.poisoned, until }
+    }
 }
 
 #[derive(Serialize)]
@@ -64,12 +85,12 @@ struct LoadFailureWire<'a> {
     message: &'a str,
 }
 
-impl<'a> From<&'a PluginInfo> for PluginWire<'a> {
-    fn from(plugin: &'a PluginInfo) -> Self {
+impl<'a> PluginWire<'a> {
+    fn new(plugin: &'a PluginInfo, plugins: &dyn PluginDirectory) -> Self {
         let draining = plugin.draining.iter();
         Self {
             name: &plugin.name,
-            live: plugin.live.as_ref().map(Into::into),
+            live: plugin.live.as_ref().map(|live| GenerationWire::new(live, plugins)),
             draining: draining
                 .map(|(digest, running)| DrainingWire { digest: Text(*digest), running: *running })
                 .collect(),
@@ -78,14 +99,14 @@ impl<'a> From<&'a PluginInfo> for PluginWire<'a> {
     }
 }
 
-impl<'a> From<&'a GenerationInfo> for GenerationWire<'a> {
-    fn from(generation: &'a GenerationInfo) -> Self {
+impl<'a> GenerationWire<'a> {
+    fn new(generation: &'a GenerationInfo, plugins: &dyn PluginDirectory) -> Self {
         Self {
             digest: Text(generation.digest),
             version: &generation.version,
             summary: &generation.summary,
             roles: &generation.roles,
-            kinds: generation.kinds.iter().map(Into::into).collect(),
+            kinds: generation.kinds.iter().map(|kind| KindWire::new(kind, plugins)).collect(),
             grants: &generation.grants,
             loaded_at: Rfc3339(generation.loaded_at),
             running: generation.running,
@@ -93,14 +114,15 @@ impl<'a> From<&'a GenerationInfo> for GenerationWire<'a> {
     }
 }
 
-impl<'a> From<&'a KindInfo> for KindWire<'a> {
-    fn from(kind: &'a KindInfo) -> Self {
+impl<'a> KindWire<'a> {
+    fn new(kind: &'a KindInfo, plugins: &dyn PluginDirectory) -> Self {
         Self {
             name: &kind.name,
             summary: &kind.summary,
             input_schema: kind.input_schema.as_deref().map(Verbatim),
             output_schema: kind.output_schema.as_deref().map(Verbatim),
             concurrency: kind.concurrency,
+            breaker: plugins.breaker(&kind.name).map(Into::into),
         }
     }
 }
@@ -114,5 +136,6 @@ impl<'a> From<&'a LoadFailure> for LoadFailureWire<'a> {
 /// `GET /v1/plugins`: every file in the plugins folder, what is live of it and what is wrong with it.
 pub async fn list(State(state): Shared) -> Response {
     let plugins = state.plugins.list();
-    Json(PluginList { plugins: plugins.iter().map(Into::into).collect() }).into_response()
+    Json(PluginList { plugins: plugins.iter().map(|plugin| PluginWire::new(plugin, &*state.plugins)).collect() })
+        .into_response()
 }

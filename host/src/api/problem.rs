@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use crate::plugin::InputError;
-use crate::store::StoreError;
+use crate::store::{StoreError, TakenKey};
 
 /// Characters of a client's own text that an answer repeats at most.
 pub const MAX_ECHO_CHARS: usize = 100;
@@ -241,6 +241,13 @@ impl From<StoreError> for Problem {
             StoreError::NotFound => Self::not_found("not-found", "there is no such thing"),
             StoreError::Stale => Self::conflict("it has changed meanwhile: read it again"),
             StoreError::Conflict(why) => Self::conflict(why),
+            error @ StoreError::Taken { key, .. } => {
+                let (code, title) = match key {
+                    TakenKey::Unique => ("unique-held", "Another task holds the unique key"),
+                    TakenKey::Idempotency => ("idempotency-mismatch", "The key belongs to another request"),
+                };
+                Self::new(StatusCode::CONFLICT, code, title, error.to_string())
+            }
             StoreError::Full(why) => Self::unavailable("full", why, 5),
             StoreError::Closed => Self::unavailable("stopping", "the host is stopping", 5),
         }
@@ -249,22 +256,37 @@ impl From<StoreError> for Problem {
 
 impl From<InputError> for Problem {
     fn from(error: InputError) -> Self {
+        Self::of_input(error, "")
+    }
+}
+
+impl Problem {
+    /// What is wrong with the task that is at `prefix` in the body.
+    pub fn of_input(error: InputError, prefix: &str) -> Self {
         match error {
             InputError::UnknownKind { kind, mut known } => {
                 let message = format!("no plugin executes the kind {:?}; known kinds are in `kinds`", echo(&kind));
                 known.truncate(MAX_LISTED_KINDS);
-                let mut problem = Self::invalid("unknown-kind", vec![FieldError::pointer("/kind", message)]);
+                let error = FieldError::pointer(format!("{prefix}/kind"), message);
+                let mut problem = Self::invalid("unknown-kind", vec![error]);
                 problem.extra.kinds = Some(known);
                 problem
             }
-            InputError::NotJson(why) => Self::invalid("invalid-input", vec![FieldError::pointer("/input", why)]),
+            InputError::NotJson(why) => {
+                Self::invalid("invalid-input", vec![FieldError::pointer(format!("{prefix}/input"), why)])
+            }
             InputError::Mismatch { kind: _, violations } => {
                 let errors = violations.into_iter().map(|(at, message)| {
-                    FieldError::pointer(format!("/input{at}"), clip(&message, 4 * MAX_ECHO_CHARS))
+                    FieldError::pointer(format!("{prefix}/input{at}"), clip(&message, 4 * MAX_ECHO_CHARS))
                 });
                 Self::invalid("invalid-input", errors.collect())
             }
         }
+    }
+
+    /// Everything that was wrong.
+    pub fn into_errors(self) -> Vec<FieldError> {
+        self.extra.errors
     }
 }
 

@@ -1,7 +1,11 @@
 //! Tasks: create, list, read, cancel, retry.
 
+pub mod batch;
 pub mod create;
+mod idempotency;
 pub mod logs;
+pub mod redrive;
+mod unique;
 pub mod wait;
 pub mod wire;
 
@@ -14,39 +18,63 @@ use axum::response::{IntoResponse as _, Response};
 use serde::Serialize;
 
 use self::wire::TaskWire;
-use super::Shared;
-use super::body::read_json;
+use super::body::{Fields, read_json};
 use super::problem::{Problem, echo};
 use super::query::{self, Parameters, TaskPath};
-use crate::store::{Store, StoreError, TaskQuery};
-use crate::task::{self, Spec, State as TaskState, Status, Task, TaskId};
+use super::{AppState, Shared};
+use crate::store::{Store, StoreError, TakenKey, TaskQuery};
+use crate::task::{self, STATE_NAMES, Spec, State as TaskState, Status, Task, TaskId};
 use crate::time::now;
 
 /// Bytes of inputs and outputs after which a page of tasks ends early.
 const MAX_PAGE_BYTES: usize = 8 << 20;
 /// Tasks that are read from the store at once while a page is filled.
 const SLICE: u32 = 64;
-const STATES: [&str; 5] = ["queued", "running", "succeeded", "failed", "cancelled"];
 
-/// `POST /v1/tasks`: answered after the commit. 201 with the new task, or 200 with the live task
-/// that holds the unique key.
+/// `POST /v1/tasks`: answered after the commit. 201 with the new task, or 200 with the one that
+/// answers for it: it holds the unique key, or the same request has created it before.
 pub async fn create(State(state): Shared, request: Request) -> Result<Response, Problem> {
+    let header = idempotency::of_headers(request.headers())?;
     let bytes = read_json(request, state.settings.max_body_bytes).await?;
+    if let Some(id) = repeated(&state, &bytes, header.as_deref()).await? {
+        return answer(&state, StatusCode::OK, &find(&*state.store, id).await?);
+    }
     let now = now();
-    let new = create::parse(&bytes, state.settings.max_input_bytes, now)?;
+    let new = create::parse(&bytes, header.as_deref(), state.settings.max_input_bytes, now)?;
     state.plugins.check_input(&new.kind, &new.input)?;
     let spec = Arc::new(Spec { new: new.clone(), created_at: now });
     let enqueued = state.store.enqueue(vec![new], now).await?;
     let Some(enqueued) = enqueued.first() else { return Err(Problem::internal("the store answered no id")) };
-    let (status, task) = if enqueued.duplicate {
-        (StatusCode::OK, find(&*state.store, enqueued.id).await?)
-    } else {
-        // What was committed, without a second look: the answer is the task as it was created.
-        let due_at = spec.new.run_at.unwrap_or(now).max(now);
-        (StatusCode::CREATED, Task { id: enqueued.id, spec, status: Status::queued(due_at) })
-    };
+    if enqueued.duplicate {
+        return answer(&state, StatusCode::OK, &find(&*state.store, enqueued.id).await?);
+    }
+    // What was committed, without a second look: the answer is the task as it was created.
+    let status = Status::queued(spec.new.first_due(now));
+    answer(&state, StatusCode::CREATED, &Task { id: enqueued.id, spec, status })
+}
+
+fn answer(state: &AppState, status: StatusCode, task: &Task) -> Result<Response, Problem> {
     let location = HeaderValue::try_from(format!("/v1/tasks/{}", task.id)).map_err(Problem::internal)?;
-    Ok((status, [(header::LOCATION, location)], Json(TaskWire::from(&task))).into_response())
+    Ok((status, [(header::LOCATION, location)], Json(shown(state, task))).into_response())
+}
+
+/// A task as a client sees it.
+fn shown<'a>(state: &AppState, task: &'a Task) -> TaskWire<'a> {
+    TaskWire::new(task, &*state.plugins)
+}
+
+/// The task of the same request, made before. It is looked for before anything is checked: what was
+/// right then may be wrong by now.
+async fn repeated(state: &AppState, bytes: &[u8], header: Option<&str>) -> Result<Option<TaskId>, Problem> {
+    let raw = Fields::value_of(bytes)?;
+    let Ok(mut fields) = Fields::of_value(raw, "") else { return Ok(None) };
+    let Some(key) = idempotency::of_task(&mut fields, header) else { return Ok(None) };
+    let request = idempotency::request(key, raw);
+    match state.store.known_request(&request.key).await? {
+        Some((id, fingerprint)) if fingerprint == request.fingerprint => Ok(Some(id)),
+        Some((id, _)) => Err(StoreError::Taken { at: 0, key: TakenKey::Idempotency, holder: Some(id) }.into()),
+        None => Ok(None),
+    }
 }
 
 #[derive(Serialize)]
@@ -61,7 +89,7 @@ pub async fn list(State(state): Shared, uri: Uri) -> Result<Response, Problem> {
     let query = parse_list(&uri)?;
     let (tasks, next) = read_page(&*state.store, query).await?;
     let next = next.map(|id| query::cursor('t', &id.to_string()));
-    let wire = TaskList { tasks: tasks.iter().map(TaskWire::from).collect(), next_cursor: next.as_deref() };
+    let wire = TaskList { tasks: tasks.iter().map(|task| shown(&state, task)).collect(), next_cursor: next.as_deref() };
     let mut response = Json(wire).into_response();
     if let Some(link) = next.and_then(|next| query::next_link(&uri, &next)) {
         response.headers_mut().insert(header::LINK, link);
@@ -73,12 +101,16 @@ fn parse_list(uri: &Uri) -> Result<TaskQuery, Problem> {
     let mut parameters = Parameters::of(uri)?;
     let states = parameters.text("state").unwrap_or_default();
     let states: Vec<String> = states.split(',').filter(|state| !state.is_empty()).map(str::to_owned).collect();
-    if let Some(wrong) = states.iter().find(|state| !STATES.contains(&state.as_str())) {
-        parameters.wrong("state", format!("{:?} is not one of {}", echo(wrong), STATES.join(", ")));
+    if let Some(wrong) = states.iter().find(|state| !STATE_NAMES.contains(&state.as_str())) {
+        parameters.wrong("state", format!("{:?} is not one of {}", echo(wrong), STATE_NAMES.join(", ")));
     }
     let kind = parameters.text("kind");
     if let Some(wrong) = kind.as_deref().filter(|kind| !task::is_valid_kind(kind)) {
         parameters.wrong("kind", format!("{:?} is not a kind: lower-case words joined by dots", echo(wrong)));
+    }
+    let queue = parameters.text("queue");
+    if let Some(wrong) = queue.as_deref().filter(|queue| !task::is_valid_queue(queue)) {
+        parameters.wrong("queue", format!("{:?} is not a queue: lower-case letters, digits, -, _ and .", echo(wrong)));
     }
     let limit = parameters.limit();
     let cursor = parameters.text("cursor");
@@ -87,7 +119,7 @@ fn parse_list(uri: &Uri) -> Result<TaskQuery, Problem> {
         parameters.wrong("cursor", "is not a cursor of this list: use next_cursor as it was given");
     }
     parameters.finish()?;
-    Ok(TaskQuery { states, kind, before, limit })
+    Ok(TaskQuery { states, kind, queue, before, limit })
 }
 
 /// Tasks up to the query's limit or the byte bound, and the last one's id when there are more.
@@ -131,10 +163,10 @@ fn weight(task: &Task) -> usize {
 /// at the latest.
 pub async fn read(State(state): Shared, TaskPath(id): TaskPath, headers: HeaderMap) -> Result<Response, Problem> {
     let Some(seconds) = wait::preferred(&headers) else {
-        return Ok(Json(TaskWire::from(&find(&*state.store, id).await?)).into_response());
+        return Ok(Json(shown(&state, &find(&*state.store, id).await?)).into_response());
     };
     let task = wait::until_ended(&state, id, seconds).await?;
-    let mut response = Json(TaskWire::from(&task)).into_response();
+    let mut response = Json(shown(&state, &task)).into_response();
     let applied = HeaderValue::try_from(format!("wait={seconds}")).map_err(Problem::internal)?;
     response.headers_mut().insert("preference-applied", applied);
     Ok(response)
@@ -143,13 +175,13 @@ pub async fn read(State(state): Shared, TaskPath(id): TaskPath, headers: HeaderM
 /// `POST /v1/tasks/{id}/cancel`: a queued task ends at once, a running one is asked, an ended one stays.
 pub async fn cancel(State(state): Shared, TaskPath(id): TaskPath) -> Result<Response, Problem> {
     let task = state.store.request_cancel(id, now()).await.map_err(|error| of_task(error, id))?;
-    Ok(Json(TaskWire::from(&task)).into_response())
+    Ok(Json(shown(&state, &task)).into_response())
 }
 
 /// `POST /v1/tasks/{id}/retry`: puts an ended task back into the queue; 409 while it lives.
 pub async fn retry(State(state): Shared, TaskPath(id): TaskPath) -> Result<Response, Problem> {
     let task = state.store.redrive(id, now()).await.map_err(|error| of_task(error, id))?;
-    Ok(Json(TaskWire::from(&task)).into_response())
+    Ok(Json(shown(&state, &task)).into_response())
 }
 
 /// The task, or 404.
@@ -162,6 +194,10 @@ fn of_task(error: StoreError, id: TaskId) -> Problem {
         StoreError::NotFound => {
             Problem::not_found("task-not-found", format!("there is no task {id}; ended tasks are forgotten in time"))
         }
-        StoreError::Stale | StoreError::Conflict(_) | StoreError::Full(_) | StoreError::Closed => error.into(),
+        StoreError::Stale
+        | StoreError::Conflict(_)
+        | StoreError::Taken { .. }
+        | StoreError::Full(_)
+        | StoreError::Closed => error.into(),
     }
 }

@@ -3,6 +3,7 @@
 mod events;
 pub(in crate::api) mod harness;
 mod media;
+mod options;
 mod problems;
 mod server;
 mod status;

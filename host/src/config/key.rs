@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::unit::{parse_bytes, parse_millis, show_bytes, show_millis};
-use super::{Config, DAY_MS, Format, GIB, KIB, Level, MIB, SECOND_MS};
+use super::{Config, DAY_MS, Format, GIB, KIB, Kept, Level, MIB, SECOND_MS};
 
 const HOUR_MS: u64 = 3_600_000;
 const TIB: u64 = 1 << 40;
@@ -62,15 +62,33 @@ pub(super) const KEYS: &[Key] = &[
     Key { name: "server.max_uploads", slot: |c| Slot::Count(&mut c.server.max_uploads, 1, 65_536) },
     Key { name: "server.max_event_clients", slot: |c| Slot::Count(&mut c.server.max_event_clients, 1, 65_536) },
     Key { name: "server.max_body", slot: |c| Slot::Bytes(&mut c.server.max_body_bytes, KIB, 64 * MIB) },
+    Key { name: "server.max_batch", slot: |c| Slot::Bytes(&mut c.server.max_batch_bytes, KIB, 256 * MIB) },
     Key { name: "server.max_input", slot: |c| Slot::Bytes(&mut c.server.max_input_bytes, KIB, 16 * MIB) },
     Key { name: "store.cache", slot: |c| Slot::Bytes(&mut c.store.cache_bytes, 8 * MIB, 64 * GIB) },
     Key { name: "store.max_live_tasks", slot: |c| Slot::Count(&mut c.store.max_live_tasks, 1, 100_000_000) },
     Key { name: "store.accept_data_loss", slot: |c| Slot::Flag(&mut c.store.accept_data_loss) },
-    Key { name: "history.max_age", slot: |c| Slot::Millis(&mut c.history.max_age_ms, SECOND_MS, 3_650 * DAY_MS) },
-    Key { name: "history.max_tasks", slot: |c| Slot::Count(&mut c.history.max_tasks, 1, 100_000_000) },
+    Key { name: "history.succeeded_max_age", slot: |c| age(&mut c.history.succeeded) },
+    Key {
+        name: "history.succeeded_max_tasks",
+        slot: |c| Slot::Count(&mut c.history.succeeded.max_tasks, 0, 100_000_000),
+    },
+    Key { name: "history.succeeded_max_bytes", slot: |c| Slot::Bytes(&mut c.history.succeeded.max_bytes, 0, 64 * TIB) },
+    Key { name: "history.failed_max_age", slot: |c| age(&mut c.history.failed) },
+    Key { name: "history.failed_max_tasks", slot: |c| Slot::Count(&mut c.history.failed.max_tasks, 0, 100_000_000) },
+    Key { name: "history.failed_max_bytes", slot: |c| Slot::Bytes(&mut c.history.failed.max_bytes, 0, 64 * TIB) },
+    Key { name: "history.cancelled_max_age", slot: |c| age(&mut c.history.cancelled) },
+    Key {
+        name: "history.cancelled_max_tasks",
+        slot: |c| Slot::Count(&mut c.history.cancelled.max_tasks, 0, 100_000_000),
+    },
+    Key { name: "history.cancelled_max_bytes", slot: |c| Slot::Bytes(&mut c.history.cancelled.max_bytes, 0, 64 * TIB) },
     Key { name: "history.max_events", slot: |c| Slot::Count(&mut c.history.max_events, 1_000, 1_000_000_000) },
     Key { name: "runner.concurrency", slot: |c| Slot::Count(&mut c.runner.concurrency, 1, 4_096) },
+    Key { name: "runner.aging", slot: |c| Slot::Millis(&mut c.runner.aging_ms, 0, DAY_MS) },
     Key { name: "runner.lease", slot: |c| Slot::Millis(&mut c.runner.lease_ms, SECOND_MS, HOUR_MS) },
+    Key { name: "runner.breaker_poisoned", slot: |c| Slot::Count(&mut c.runner.breaker.poisoned, 1, 1_000) },
+    Key { name: "runner.breaker_window", slot: |c| Slot::Millis(&mut c.runner.breaker.window_ms, SECOND_MS, DAY_MS) },
+    Key { name: "runner.breaker_cool_down", slot: |c| Slot::Millis(&mut c.runner.breaker.cool_down_ms, 1, DAY_MS) },
     Key { name: "runner.shutdown_grace", slot: |c| Slot::Millis(&mut c.runner.shutdown_grace_ms, 0, HOUR_MS) },
     Key { name: "plugins.dir", slot: |c| Slot::Path(&mut c.plugins.dir) },
     Key { name: "plugins.threads", slot: |c| Slot::Count(&mut c.plugins.threads, 0, 1_024) },
@@ -90,6 +108,10 @@ pub(super) const KEYS: &[Key] = &[
     Key { name: "log.format", slot: |c| Slot::Format(&mut c.log.format) },
     Key { name: "log.task_log", slot: |c| Slot::Bytes(&mut c.log.task_log_bytes, 4 * KIB, GIB) },
 ];
+
+fn age(kept: &mut Kept) -> Slot<'_> {
+    Slot::Millis(&mut kept.max_age_ms, SECOND_MS, 3_650 * DAY_MS)
+}
 
 impl Key {
     /// The key called `name`, if there is one.

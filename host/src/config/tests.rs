@@ -46,7 +46,7 @@ fn nothing_said_gives_the_documented_defaults() {
         "data = \"./taskhost-data\"",
         "listen = \"127.0.0.1:7420\"",
         "max_input = \"256KiB\"",
-        "max_age = \"30d\"",
+        "succeeded_max_age = \"30d\"",
         "lease = \"30s\"",
         "cancel_grace = \"25ms\"",
         "max_upload = \"16GiB\"",

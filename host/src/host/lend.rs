@@ -7,6 +7,7 @@ use async_trait::async_trait;
 
 use crate::api::{LogPage, LogReader, PluginDirectory};
 use crate::ffmpeg::{self, Ffmpeg};
+use crate::limiter::{BreakerInfo, Breakers};
 use crate::logs::TaskLogs;
 use crate::media::{Library, MediaError};
 use crate::plugin::ports::{
@@ -16,7 +17,7 @@ use crate::plugin::ports::{
 use crate::plugin::{InputError, PluginInfo, Plugins};
 use crate::store::{self, MediaQuery, MediaRecord, MediaStatus, Store, StoreError};
 use crate::task::TaskId;
-use crate::time::now;
+use crate::time::{Timestamp, now};
 
 /// Everything that guests may borrow.
 pub(super) fn ports(store: &Arc<dyn Store>, library: &Library, ffmpeg: &Arc<Ffmpeg>, logs: &Arc<TaskLogs>) -> Ports {
@@ -36,7 +37,9 @@ fn refused(error: StoreError) -> PortError {
         StoreError::NotFound => PortError::NotFound,
         StoreError::Conflict(why) => PortError::Conflict(why),
         StoreError::Stale => PortError::Conflict("the attempt is no longer the current one".to_owned()),
-        error @ (StoreError::Full(_) | StoreError::Closed) => PortError::Unavailable(error.to_string()),
+        error @ (StoreError::Taken { .. } | StoreError::Full(_) | StoreError::Closed) => {
+            PortError::Unavailable(error.to_string())
+        }
     }
 }
 
@@ -250,15 +253,35 @@ impl FfmpegPort for Cutter {
 }
 
 /// The plugins as the API sees them.
-pub(super) struct Directory(pub(super) Arc<Plugins>);
+pub(super) struct Directory {
+    pub(super) plugins: Arc<Plugins>,
+    pub(super) breakers: Arc<Breakers>,
+}
 
 impl PluginDirectory for Directory {
     fn check_input(&self, kind: &str, input: &str) -> Result<(), InputError> {
-        self.0.check_input(kind, input)
+        self.plugins.check_input(kind, input)
+    }
+
+    fn parked(&self, kind: &str) -> Option<String> {
+        if self.plugins.executor(kind).is_none() {
+            return Some("no plugin executes the kind".to_owned());
+        }
+        let BreakerInfo { poisoned, until_ms } = self.breaker(kind)?;
+        let next = until_ms.map_or_else(
+            || "one attempt at a time is let through".to_owned(),
+            |until_ms| format!("one attempt is let through at {}", Timestamp::from_millis(until_ms)),
+        );
+        Some(format!("{poisoned} tasks of the kind took the plugin down too often: {next}"))
+    }
+
+    fn breaker(&self, kind: &str) -> Option<BreakerInfo> {
+        let executor = self.plugins.executor(kind)?;
+        self.breakers.info(kind, executor.digest().0, now().as_millis())
     }
 
     fn list(&self) -> Vec<PluginInfo> {
-        self.0.list()
+        self.plugins.list()
     }
 }
 

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use crate::limiter::Trial;
 use crate::plugin::control::{Control, Directive};
 use crate::plugin::{Generation, Job};
 use crate::store::{Claimed, Finish, Heartbeat, Store, StoreError};
-use crate::task::{Failure, Outcome, Progress};
+use crate::task::{Failure, Outcome, POISON, Progress, State, Task};
 use crate::time::now;
 
 /// Progress of one attempt is committed at most this often.
@@ -31,25 +32,27 @@ pub(super) struct Attempt {
 }
 
 impl Attempt {
-    /// Runs the guest and commits what happened.
-    pub(super) async fn run(self) {
+    /// Runs the guest and commits what happened. Answers what that says about the kind.
+    pub(super) async fn run(self) -> Trial {
         let mut outcome = self.outcome().await;
         let (id, attempt) = (self.claimed.id, self.claimed.status.attempt);
         let mut tries = 0;
         loop {
             let finish = Finish { id, attempt, outcome: outcome.clone(), jitter: fastrand::f64() };
             match self.store.finish(finish, now()).await {
-                Ok(_) | Err(StoreError::Closed) => return,
+                Ok(task) => return trial(&outcome, &task),
+                Err(StoreError::Closed) => return Trial::Unclear,
                 Err(StoreError::Stale | StoreError::NotFound) => {
                     tracing::info!(task = %id, attempt, "the result of a stale attempt was refused");
-                    return;
+                    return Trial::Unclear;
                 }
-                Err(StoreError::Full(why) | StoreError::Conflict(why)) => {
+                Err(error @ (StoreError::Full(_) | StoreError::Conflict(_) | StoreError::Taken { .. })) => {
                     tries += 1;
                     if tries == FINISH_TRIES {
-                        tracing::warn!(task = %id, attempt, why, "a result does not fit; its task is tried again");
+                        tracing::warn!(task = %id, attempt, %error, "a result does not fit; its task is tried again");
                         // Without its outbox it fits, and the permit is needed by those that make room.
-                        outcome = Outcome::Retry { failure: Failure::new("queue-full", why), after_ms: None };
+                        let failure = Failure::new("queue-full", error.to_string());
+                        outcome = Outcome::Retry { failure, after_ms: None };
                     }
                     tokio::time::sleep(FINISH_RETRY).await;
                 }
@@ -110,5 +113,14 @@ impl Attempt {
             Err(error) => tracing::debug!(%error, "a progress report was not kept"),
         }
         tokio::time::sleep(PROGRESS_EVERY).await;
+    }
+}
+
+fn trial(outcome: &Outcome, task: &Task) -> Trial {
+    match (outcome, &task.status.state) {
+        (Outcome::Succeeded { .. }, _) => Trial::Succeeded,
+        (Outcome::Crashed(_), State::Failed { failure, .. }) if failure.code == POISON => Trial::Poisoned,
+        (Outcome::Crashed(_), _) => Trial::Crashed,
+        _ => Trial::Unclear,
     }
 }

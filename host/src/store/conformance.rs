@@ -2,6 +2,7 @@
 
 pub(crate) mod claims;
 pub(crate) mod events;
+pub(crate) mod keys;
 pub(crate) mod media;
 pub(crate) mod model;
 pub(crate) mod plan;
@@ -40,7 +41,7 @@ pub(crate) fn digest() -> Digest {
 
 /// A task of kind `echo` that is tried again at once.
 pub(crate) fn new_task() -> NewTask {
-    NewTask { backoff: Backoff { base_ms: 0, cap_ms: 0 }, ..NewTask::new("echo", "{}") }
+    NewTask { backoff: Backoff { base_ms: 0, cap_ms: 0, ..Backoff::default() }, ..NewTask::new("echo", "{}") }
 }
 
 /// Creates one task.
@@ -108,6 +109,16 @@ macro_rules! conformance_tests {
             claims::next_due_names_the_next_instant,
             events::i2_events_follow_the_order_of_commits_and_only_after_them,
             events::i2_a_reader_resumes_and_is_told_of_a_gap,
+            keys::a_debounced_task_runs_once_its_requests_have_ceased,
+            keys::a_key_may_be_held_beyond_the_end,
+            keys::a_refusing_key_names_its_holder_and_nothing_of_the_call_is_written,
+            keys::a_throttled_task_answers_for_its_window_however_it_stands,
+            keys::a_waiting_holder_is_replaced_and_a_running_one_loses_its_key,
+            keys::l12_overdue_tasks_end_and_never_begin,
+            keys::l16_waiting_tasks_of_all_queues_age_and_none_starves,
+            keys::the_last_one_is_kept_while_its_holder_runs,
+            keys::v14_a_repeated_request_is_answered_with_its_task,
+            keys::v14_two_racing_requests_make_one_task,
             media::media_is_trashed_restored_and_purged,
             media::i15_media_survives_a_restart,
             media::purgeable_media_is_found_among_live_ones,
@@ -119,6 +130,7 @@ macro_rules! conformance_tests {
             state::a_scan_stays_within_its_plugin_and_prefix,
             tasks::i1_an_outbox_is_created_with_the_end_of_its_task,
             tasks::i8_enqueue_is_all_or_none,
+            tasks::i8_each_state_is_pruned_by_its_own_bounds,
             tasks::i8_history_is_pruned_by_count_and_age,
             tasks::i15_what_was_acknowledged_is_there_after_a_restart,
             tasks::a_cancelled_task_ends_or_is_asked_to,
@@ -126,6 +138,7 @@ macro_rules! conformance_tests {
             tasks::a_closed_store_says_so,
             tasks::a_redriven_task_starts_over,
             tasks::a_unique_key_is_held_while_its_task_lives,
+            tasks::l2_the_dead_letter_set_is_put_back_by_filter,
             tasks::listings_are_newest_first_and_go_on,
             tasks::wakeups_announce_work,
         }

@@ -13,7 +13,8 @@ use crate::time::Timestamp;
 pub struct Enqueued {
     /// The task, new or found.
     pub id: TaskId,
-    /// A live task already held the unique key: this is it.
+    /// No task was created: this one held the unique key (and may have become what was asked for),
+    /// or was created by an earlier request with the same idempotency key.
     pub duplicate: bool,
 }
 
@@ -26,6 +27,15 @@ pub struct GenerationRoom {
     pub room: u32,
     /// The generation that will run them.
     pub digest: Digest,
+}
+
+/// What somebody else's task holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TakenKey {
+    /// A unique key whose rule says that a second task is refused.
+    Unique,
+    /// An idempotency key, for another request.
+    Idempotency,
 }
 
 /// Asks for due tasks.
@@ -108,6 +118,8 @@ pub struct TaskQuery {
     pub states: Vec<String>,
     /// Only this kind.
     pub kind: Option<String>,
+    /// Only this queue.
+    pub queue: Option<String>,
     /// Only tasks older than this id.
     pub before: Option<TaskId>,
     /// Answers at most.
@@ -134,15 +146,68 @@ pub struct KindCount {
     pub running: u64,
 }
 
+/// How long tasks that ended in one state are kept: what is beyond any of these is forgotten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keep {
+    /// Since they ended, in milliseconds.
+    pub max_age_ms: u64,
+    /// Tasks; the oldest go first.
+    pub max_tasks: u64,
+    /// Their inputs, outputs and histories together, in bytes; the oldest go first.
+    pub max_bytes: u64,
+}
+
+impl Keep {
+    /// Everything.
+    pub const ALL: Self = Self { max_age_ms: u64::MAX, max_tasks: u64::MAX, max_bytes: u64::MAX };
+}
+
 /// How long ended tasks and old events are kept.
 #[derive(Clone, Copy, Debug)]
 pub struct Retention {
-    /// Ended tasks older than this are forgotten, in milliseconds.
-    pub max_age_ms: u64,
-    /// Ended tasks at most.
-    pub max_tasks: u64,
+    /// Of tasks that succeeded.
+    pub succeeded: Keep,
+    /// Of those that failed: the dead-letter set.
+    pub failed: Keep,
+    /// Of those that were cancelled.
+    pub cancelled: Keep,
     /// Events at most.
     pub max_events: u64,
+}
+
+impl Retention {
+    /// The same for every state.
+    pub fn uniform(keep: Keep, max_events: u64) -> Self {
+        Self { succeeded: keep, failed: keep, cancelled: keep, max_events }
+    }
+}
+
+/// Selects tasks of the dead-letter set; filters are joined by "and".
+#[derive(Clone, Debug, Default)]
+pub struct RedriveQuery {
+    /// Only this kind.
+    pub kind: Option<String>,
+    /// Only this queue.
+    pub queue: Option<String>,
+    /// Only those that failed with this code.
+    pub code: Option<String>,
+    /// Only those that failed at this instant or later.
+    pub since: Option<Timestamp>,
+    /// Only tasks newer than this id.
+    pub after: Option<TaskId>,
+    /// Tasks that are put back, at most.
+    pub limit: u32,
+}
+
+/// What became of a [`RedriveQuery`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Redriven {
+    /// Put back, oldest first.
+    pub ids: Vec<TaskId>,
+    /// Left alone, because their unique key is another one's.
+    pub held: Vec<TaskId>,
+    /// There may be more: where it goes on.
+    pub next: Option<TaskId>,
 }
 
 /// Whether a file is visible.

@@ -5,7 +5,9 @@
 
 mod codec;
 mod core;
+mod create;
 mod events;
+mod history;
 mod index;
 mod keys;
 mod lock;
@@ -58,6 +60,8 @@ pub struct Settings {
     pub max_growth_bytes: i64,
     /// Queued and running tasks at most.
     pub max_live_tasks: u64,
+    /// A waiting task gains a level of priority every so many milliseconds; never with 0.
+    pub aging_ms: u64,
     /// Verbs that wait for the store at most; more are refused as [`StoreError::Full`].
     pub max_waiting: usize,
     /// Verbs that one flush carries at most.
@@ -77,6 +81,7 @@ impl Settings {
             cache_bytes: 64 << 20,
             max_growth_bytes: 128 << 20,
             max_live_tasks: 1_000_000,
+            aging_ms: 60_000,
             max_waiting: 8_192,
             max_group: 1_024,
             max_group_bytes: 8 << 20,

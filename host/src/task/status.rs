@@ -4,9 +4,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     AttemptEnd, AttemptRecord, BootId, Digest, Failure, HISTORY_LEN, MAX_CRASHES, NewTask, Outcome, Progress, Spec,
-    State,
+    State, TaskId,
 };
 use crate::time::Timestamp;
+
+/// The code of a task that took its guest or the host down too often.
+pub const POISON: &str = "poison";
 
 /// What changes while a task lives.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,6 +102,36 @@ impl Status {
         }
     }
 
+    /// The first attempt has not begun by `deadline`: the task fails. `false` when it has begun, or
+    /// when there is time.
+    pub fn expire(&mut self, deadline: Timestamp, now: Timestamp) -> bool {
+        if !matches!(self.state, State::Queued { .. }) || self.attempt > 0 || deadline > now {
+            return false;
+        }
+        let failure = Failure::new("expired", format!("no attempt had begun by the deadline, {deadline}"));
+        self.state = State::Failed { at: now, failure };
+        true
+    }
+
+    /// A waiting task becomes another request: a fresh budget, due at `due_at`; the attempt number
+    /// keeps rising.
+    pub fn replace(&mut self, due_at: Timestamp) -> bool {
+        if !matches!(self.state, State::Queued { .. }) {
+            return false;
+        }
+        self.state = State::Queued { due_at };
+        self.failures = 0;
+        self.crashes = 0;
+        self.progress = None;
+        true
+    }
+
+    /// A task that came back to the queue finds its unique key with another one: it has had its time.
+    pub fn supersede(&mut self, holder: TaskId, now: Timestamp) {
+        let failure = Failure::new("superseded", format!("task {holder} has taken the unique key meanwhile"));
+        self.state = State::Failed { at: now, failure };
+    }
+
     /// Puts a task that ended back into the queue with a fresh budget; the attempt number keeps rising.
     pub fn redrive(&mut self, now: Timestamp) -> bool {
         if !self.state.is_terminal() {
@@ -137,11 +170,11 @@ impl Status {
             self.history.remove(0);
         }
         self.history.push(AttemptRecord { number: attempt, digest, started_at, ended_at: now, end });
-        self.state = self.follow(&spec.new, outcome, now, jitter);
+        self.state = self.follow(&spec.new, outcome, digest, (now, jitter));
         Ok(())
     }
 
-    fn follow(&mut self, new: &NewTask, outcome: &Outcome, now: Timestamp, jitter: f64) -> State {
+    fn follow(&mut self, new: &NewTask, outcome: &Outcome, digest: Digest, (now, jitter): (Timestamp, f64)) -> State {
         match outcome {
             // A result that arrived in spite of a cancel request is kept: the work is done.
             Outcome::Succeeded { output, .. } => State::Succeeded { at: now, output: output.clone() },
@@ -155,9 +188,23 @@ impl Status {
             }
             Outcome::Crashed(failure) => {
                 self.crashes = self.crashes.saturating_add(1);
+                if self.crashes >= MAX_CRASHES && !self.cancel_requested {
+                    return State::Failed { at: now, failure: self.poison(failure, digest) };
+                }
                 self.retry_or_give_up(new, failure, (now, jitter), None)
             }
         }
+    }
+
+    /// Names the generation that went down last, and how.
+    fn poison(&self, last: &Failure, digest: Digest) -> Failure {
+        let message = format!("parked after {} crashes; the last: {}", self.crashes, last.message);
+        let cause = last.details.as_deref().and_then(|text| serde_json::from_str(text).ok());
+        let cause: serde_json::Value = cause.unwrap_or_default();
+        let details = serde_json::json!({
+            "digest": digest.to_string(), "crashes": self.crashes, "code": last.code, "details": cause,
+        });
+        Failure { code: POISON.to_owned(), message, details: Some(details.to_string()) }
     }
 
     fn retry_or_give_up(
@@ -169,11 +216,6 @@ impl Status {
     ) -> State {
         if self.cancel_requested {
             return State::Cancelled { at: now };
-        }
-        if self.crashes >= MAX_CRASHES {
-            let message = format!("parked after {} crashes; the last: {}", self.crashes, failure.message);
-            let failure = Failure { code: "poison".to_owned(), message, details: failure.details.clone() };
-            return State::Failed { at: now, failure };
         }
         let tried = self.failures.saturating_add(self.crashes);
         if tried >= new.max_attempts {

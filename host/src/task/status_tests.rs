@@ -78,7 +78,10 @@ fn i5_crashes_are_counted_apart_and_the_third_parks_the_task() {
         status.settle(&patient, number, &Outcome::Crashed(failure()), (at(1), 0.0)).unwrap();
     }
     let State::Failed { failure, .. } = &status.state else { panic!("parked: {:?}", status.state) };
-    assert_eq!(failure.code, "poison");
+    assert_eq!(failure.code, POISON);
+    let details: serde_json::Value = serde_json::from_str(failure.details.as_deref().unwrap()).unwrap();
+    assert_eq!(details["digest"], DIGEST.to_string(), "the generation that went down is named");
+    assert_eq!((&details["crashes"], &details["code"]), (&3.into(), &"boom".into()));
     assert_eq!((status.failures, status.crashes), (0, 3));
 }
 
@@ -162,4 +165,44 @@ fn history_keeps_the_latest_attempts() {
     }
     assert_eq!(status.history.len(), HISTORY_LEN);
     assert_eq!(status.history.last().unwrap().number, 20);
+}
+
+#[test]
+fn l12_a_task_that_has_not_begun_by_its_deadline_expires_and_one_that_has_does_not() {
+    let mut waiting = Status::queued(at(0));
+    assert!(!waiting.expire(at(100), at(99)));
+    assert!(waiting.expire(at(100), at(100)));
+    let State::Failed { failure, .. } = &waiting.state else { panic!("failed: {:?}", waiting.state) };
+    assert_eq!(failure.code, "expired");
+    assert!(!waiting.expire(at(100), at(200)), "ended");
+
+    let mut begun = Status::queued(at(0));
+    claim(&mut begun, 10);
+    assert!(!begun.expire(at(100), at(200)), "runs");
+    settle(&mut begun, 1, &retry()).unwrap();
+    assert!(!begun.expire(at(100), at(900)), "has begun in time");
+}
+
+#[test]
+fn l5_the_attempts_are_counted_in_the_record_and_come_to_an_end() {
+    // A status that went through the store's form and back between any two attempts.
+    let mut status = Status::queued(at(0));
+    let mut attempts = 0;
+    while !status.state.is_terminal() {
+        attempts = claim(&mut status, 10_000_000 * u64::from(attempts + 1));
+        settle(&mut status, attempts, &retry()).unwrap();
+        let text = serde_json::to_string(&status).unwrap();
+        status = serde_json::from_str(&text).unwrap();
+    }
+    assert_eq!((attempts, status.failures), (3, 3));
+}
+
+#[test]
+fn a_task_that_waits_may_become_another_request_and_one_that_runs_may_not() {
+    let mut status = Status::queued(at(0));
+    claim(&mut status, 10);
+    assert!(!status.replace(at(700)), "runs");
+    settle(&mut status, 1, &retry()).unwrap();
+    assert!(status.replace(at(700)));
+    assert_eq!((status.state.clone(), status.failures, status.attempt), (State::Queued { due_at: at(700) }, 0, 1));
 }

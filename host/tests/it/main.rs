@@ -15,6 +15,7 @@ mod lifecycle;
 mod limits;
 mod media;
 mod media_bad;
+mod poison;
 mod recovery;
 mod reload;
 mod reload_load;

@@ -122,10 +122,13 @@ async fn tasks_of_a_plugin_that_is_gone_wait_for_it() {
     host.plugins().delete("ok");
     let home = host.stop().await;
     let host = home.start().await;
-    assert_eq!(host.task(&soon).await["state"], "queued");
+    let parked = host.task(&soon).await;
+    assert_eq!(parked["state"], "queued");
+    assert_eq!(parked["parked"]["reason"], "no plugin executes the kind", "{parked:#}");
     host.plugins().put("ok", &component, None);
     assert_eq!(host.wait_task(&soon).await["state"], "succeeded");
-    assert_eq!(host.task(&id).await["state"], "queued");
+    let waiting = host.task(&id).await;
+    assert_eq!((&waiting["state"], &waiting["parked"]), (&json!("queued"), &Value::Null));
     host.stop().await;
 }
 

@@ -214,7 +214,7 @@ mod tests {
     use super::{Filter, Follower, Start};
     use crate::api::tests::harness::Api;
     use crate::event::Event;
-    use crate::store::Retention;
+    use crate::store::{Keep, Retention};
     use crate::time::now;
 
     /// A follower that has seen nothing, whose live side has lost a batch.
@@ -250,7 +250,7 @@ mod tests {
     async fn i2_a_client_that_lags_beyond_the_history_is_told_so() {
         let api = Api::new().await;
         let (mut follower, _live) = lagging(&api).await;
-        let retention = Retention { max_age_ms: u64::MAX, max_tasks: u64::MAX, max_events: 1 };
+        let retention = Retention::uniform(Keep::ALL, 1);
         api.store.prune(retention, now()).await.unwrap();
         let text = follower.next().await.unwrap().unwrap();
         let expected = format!("id: {:08x}-3\nevent: reset\ndata: {{\"reason\":\"lagged\"}}\n\n", api.store.epoch());

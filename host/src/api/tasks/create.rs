@@ -1,12 +1,13 @@
-//! The body of `POST /v1/tasks`: every mistake is reported at once, each with its JSON Pointer.
+//! One task of a request: every mistake is reported at once, each with its JSON Pointer.
 
 use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
 
+use super::{idempotency, unique};
 use crate::api::body::Fields;
 use crate::api::problem::{FieldError, Problem, echo};
-use crate::retry::Backoff;
+use crate::retry::{Backoff, Growth, Jitter};
 use crate::task::{self, NewTask};
 use crate::time::Timestamp;
 
@@ -15,25 +16,60 @@ const MAX_ATTEMPTS: u64 = 1_000;
 /// The longest wall time of one attempt: a week, in milliseconds.
 const MAX_TIMEOUT_MS: u64 = 7 * 24 * 3_600_000;
 /// The longest delay: ten years, in milliseconds.
-const MAX_DELAY_MS: u64 = 315_360_000_000;
-/// Bytes of a unique key.
-const MAX_UNIQUE_KEY_LEN: usize = 256;
+pub(super) const MAX_DELAY_MS: u64 = 315_360_000_000;
 /// Attributes of a task.
 const MAX_ATTRIBUTES: usize = 32;
 /// Bytes of an attribute's key.
 const MAX_ATTRIBUTE_KEY_LEN: usize = 64;
 /// Bytes of an attribute's value.
 const MAX_ATTRIBUTE_VALUE_LEN: usize = 512;
+const GROWTHS: [(&str, Growth); 2] = [("fixed", Growth::Fixed), ("exponential", Growth::Exponential)];
+const JITTERS: [(&str, Jitter); 3] = [("none", Jitter::None), ("equal", Jitter::Equal), ("full", Jitter::Full)];
+
+/// Where a task is in its request, and what bounds it.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    /// The JSON Pointer to it.
+    pub prefix: &'a str,
+    /// Bytes of its input.
+    pub max_input_bytes: usize,
+    /// The time of the request.
+    pub now: Timestamp,
+}
 
 /// The task that a body asks for. The kind and its schema are checked by the caller.
-pub fn parse(bytes: &[u8], max_input_bytes: usize, now: Timestamp) -> Result<NewTask, Problem> {
-    let mut fields = Fields::of_body(bytes)?;
-    let kind = kind(&mut fields);
-    let input = fields.raw("input").map_or("{}", RawValue::get);
-    if input.len() > max_input_bytes {
-        let detail = format!("/input: has {} bytes; an input has at most {max_input_bytes}", input.len());
-        return Err(Problem::too_large("input-too-large", detail));
+pub fn parse(bytes: &[u8], key: Option<&str>, max_input_bytes: usize, now: Timestamp) -> Result<NewTask, Problem> {
+    let place = Place { prefix: "", max_input_bytes, now };
+    let raw = Fields::value_of(bytes)?;
+    let mut fields = Fields::of_value(raw, "").map_err(|error| Problem::invalid("invalid-body", vec![error]))?;
+    let input_len = fields.peek("input").map_or(0, |raw| raw.get().len());
+    if input_len > max_input_bytes {
+        return Err(Problem::too_large("input-too-large", too_long(&place, input_len)));
     }
+    let new = read(&mut fields, raw, &place, key);
+    let errors = fields.finish();
+    if errors.is_empty() { Ok(new) } else { Err(Problem::invalid("invalid-task", errors)) }
+}
+
+/// The task that a value of a body asks for.
+pub fn of_value(raw: &RawValue, place: &Place<'_>, key: Option<&str>) -> Result<NewTask, Vec<FieldError>> {
+    let mut fields = Fields::of_value(raw, place.prefix).map_err(|error| vec![error])?;
+    let input_len = fields.peek("input").map_or(0, |raw| raw.get().len());
+    let new = read(&mut fields, raw, place, key);
+    if input_len > place.max_input_bytes {
+        fields.wrong("input", format!("has {input_len} bytes; an input has at most {}", place.max_input_bytes));
+    }
+    let errors = fields.finish();
+    if errors.is_empty() { Ok(new) } else { Err(errors) }
+}
+
+fn too_long(place: &Place<'_>, len: usize) -> String {
+    format!("{}/input: has {len} bytes; an input has at most {}", place.prefix, place.max_input_bytes)
+}
+
+fn read(fields: &mut Fields<'_>, raw: &RawValue, place: &Place<'_>, key: Option<&str>) -> NewTask {
+    let kind = kind(fields);
+    let input = fields.raw("input").map_or("{}", RawValue::get);
     let mut new = NewTask::new(kind, input);
     if let Some(priority) = fields.number("priority", 0..=u64::from(task::MAX_PRIORITY)) {
         new.priority = u8::try_from(priority).unwrap_or(task::MAX_PRIORITY);
@@ -42,12 +78,15 @@ pub fn parse(bytes: &[u8], max_input_bytes: usize, now: Timestamp) -> Result<New
         new.max_attempts = u32::try_from(attempts).unwrap_or(u32::MAX);
     }
     new.timeout_ms = fields.number("timeout_ms", 1..=MAX_TIMEOUT_MS);
-    new.run_at = run_at(&mut fields, now);
-    new.unique_key = unique_key(&mut fields);
-    new.attributes = attributes(&mut fields);
-    new.backoff = backoff(&mut fields);
-    let errors = fields.finish();
-    if errors.is_empty() { Ok(new) } else { Err(Problem::invalid("invalid-task", errors)) }
+    new.run_at = run_at(fields, place.now);
+    new.deadline = deadline(fields, new.run_at, place.now);
+    new.queue = queue(fields);
+    new.attributes = attributes(fields);
+    new.backoff = backoff(fields, place.prefix);
+    unique::read(fields, place.prefix, &mut new);
+    let key = idempotency::of_task(fields, key);
+    new.idempotency = key.map(|key| idempotency::request(key, raw)).into_iter().collect();
+    new
 }
 
 fn kind(fields: &mut Fields<'_>) -> String {
@@ -68,29 +107,52 @@ fn kind(fields: &mut Fields<'_>) -> String {
 }
 
 fn run_at(fields: &mut Fields<'_>, now: Timestamp) -> Option<Timestamp> {
-    let text: Option<String> = fields.parse("run_at", "text");
+    let is_given = fields.peek("run_at").is_some_and(|raw| raw.get() != "null");
+    let run_at = instant(fields, "run_at", now);
     let delay_ms = fields.number("delay_ms", 0..=MAX_DELAY_MS);
-    let Some(text) = text else { return delay_ms.map(|delay_ms| now.plus_millis(delay_ms)) };
-    if delay_ms.is_some() {
+    if is_given && delay_ms.is_some() {
         fields.wrong("delay_ms", "cannot be joined with run_at: give one of them");
     }
+    run_at.or_else(|| delay_ms.map(|delay_ms| now.plus_millis(delay_ms)))
+}
+
+/// An instant that is not absurdly far away.
+pub(super) fn instant(fields: &mut Fields<'_>, name: &'static str, now: Timestamp) -> Option<Timestamp> {
+    let text: String = fields.parse(name, "text")?;
     let millis = text.parse::<jiff::Timestamp>().ok().and_then(|at| u64::try_from(at.as_millisecond()).ok());
-    if millis.is_none() {
+    let Some(millis) = millis else {
         let message = format!(
             "{:?} is not an RFC 3339 instant from 1970 to 9999-12-30, such as 2030-01-31T08:00:00Z",
             echo(&text)
         );
-        fields.wrong("run_at", message);
+        fields.wrong(name, message);
+        return None;
+    };
+    let at = Timestamp::from_millis(millis);
+    if at > now.plus_millis(MAX_DELAY_MS) {
+        fields.wrong(name, format!("{at} is more than ten years away"));
     }
-    millis.map(Timestamp::from_millis)
+    Some(at)
 }
 
-fn unique_key(fields: &mut Fields<'_>) -> Option<String> {
-    let key: String = fields.parse("unique_key", "text")?;
-    if key.is_empty() || key.len() > MAX_UNIQUE_KEY_LEN {
-        fields.wrong("unique_key", format!("has {} bytes; a key has 1 to {MAX_UNIQUE_KEY_LEN}", key.len()));
+fn deadline(fields: &mut Fields<'_>, run_at: Option<Timestamp>, now: Timestamp) -> Option<Timestamp> {
+    let deadline = instant(fields, "deadline", now)?;
+    if deadline <= now {
+        fields.wrong("deadline", format!("{deadline} has passed"));
+    } else if run_at.is_some_and(|run_at| deadline <= run_at) {
+        fields.wrong("deadline", format!("{deadline} is not after the time at which the task is due"));
     }
-    Some(key)
+    Some(deadline)
+}
+
+fn queue(fields: &mut Fields<'_>) -> String {
+    let queue: Option<String> = fields.parse("queue", "text");
+    if let Some(wrong) = queue.as_deref().filter(|queue| !task::is_valid_queue(queue)) {
+        let expected = "lower-case letters, digits, -, _ and .";
+        let message = format!("{:?} is not a queue: {expected}, at most {} bytes", echo(wrong), task::MAX_QUEUE_LEN);
+        fields.wrong("queue", message);
+    }
+    queue.unwrap_or_else(|| task::DEFAULT_QUEUE.to_owned())
 }
 
 fn attributes(fields: &mut Fields<'_>) -> Vec<(String, String)> {
@@ -111,47 +173,60 @@ fn attributes(fields: &mut Fields<'_>) -> Vec<(String, String)> {
     given.into_iter().collect()
 }
 
-fn backoff(fields: &mut Fields<'_>) -> Backoff {
+fn backoff(fields: &mut Fields<'_>, prefix: &str) -> Backoff {
     let default = Backoff::default();
     let Some(raw) = fields.raw("backoff").filter(|raw| raw.get() != "null") else { return default };
-    let mut inner = match Fields::of_value(raw, "/backoff") {
+    let mut inner = match Fields::of_value(raw, format!("{prefix}/backoff")) {
         Ok(inner) => inner,
         Err(error) => {
             fields.append(vec![error]);
             return default;
         }
     };
+    let growth = inner.choice("kind", &GROWTHS).unwrap_or_default();
+    let jitter = inner.choice("jitter", &JITTERS).unwrap_or_default();
     let base_ms = inner.number("base_ms", 0..=MAX_DELAY_MS).unwrap_or(default.base_ms);
     let cap_ms = inner.number("cap_ms", 0..=MAX_DELAY_MS).unwrap_or(default.cap_ms.max(base_ms));
     if cap_ms < base_ms {
         inner.wrong("cap_ms", format!("{cap_ms} is less than base_ms, {base_ms}"));
     }
-    let errors: Vec<FieldError> = inner.finish();
-    fields.append(errors);
-    Backoff { base_ms, cap_ms }
+    fields.append(inner.finish());
+    Backoff { base_ms, cap_ms, growth, jitter }
+}
+
+/// A growth and a jitter by their names.
+pub(super) fn backoff_names(backoff: Backoff) -> (&'static str, &'static str) {
+    let growth = GROWTHS.iter().find(|(_, growth)| *growth == backoff.growth);
+    let jitter = JITTERS.iter().find(|(_, jitter)| *jitter == backoff.jitter);
+    (growth.map_or("", |(name, _)| name), jitter.map_or("", |(name, _)| name))
 }
 
 #[cfg(test)]
 mod tests {
     use super::parse;
-    use crate::retry::Backoff;
+    use crate::retry::{Backoff, Growth, Jitter};
     use crate::task::NewTask;
     use crate::time::Timestamp;
 
-    const NOW: Timestamp = Timestamp::MAX;
+    /// In the year 2001.
+    const NOW_MS: u64 = 1_000_000_000_000;
+
+    fn now() -> Timestamp {
+        Timestamp::from_millis(NOW_MS)
+    }
 
     #[test]
     fn the_input_passes_unchanged_and_everything_else_has_a_default() {
         let text = br#"{"kind": "echo", "input": {"a" :  1.0e2, "a": [ ] }}"#;
-        assert_eq!(parse(text, 100, NOW).unwrap(), NewTask::new("echo", r#"{"a" :  1.0e2, "a": [ ] }"#));
-        assert_eq!(parse(br#"{"kind":"echo","priority":null}"#, 2, NOW).unwrap(), NewTask::new("echo", "{}"));
+        assert_eq!(parse(text, None, 100, now()).unwrap(), NewTask::new("echo", r#"{"a" :  1.0e2, "a": [ ] }"#));
+        assert_eq!(parse(br#"{"kind":"echo","priority":null}"#, None, 2, now()).unwrap(), NewTask::new("echo", "{}"));
     }
 
     #[test]
     fn every_field_arrives() {
         let text = br#"{"kind":"video.cut","input":[1],"priority":9,"max_attempts":1,"timeout_ms":5,
             "run_at":"1970-01-01T01:00:01.5+01:00","unique_key":"k","attributes":{"b":"2","a":"1"},
-            "backoff":{"base_ms":7000000}}"#;
+            "backoff":{"base_ms":7000000,"kind":"fixed","jitter":"none"},"queue":"slow.1","deadline":"2002-01-01T00:00:00Z"}"#;
         let expected = NewTask {
             priority: 9,
             max_attempts: 1,
@@ -159,11 +234,13 @@ mod tests {
             run_at: Some(Timestamp::from_millis(1_500)),
             unique_key: Some("k".to_owned()),
             attributes: vec![("a".to_owned(), "1".to_owned()), ("b".to_owned(), "2".to_owned())],
-            backoff: Backoff { base_ms: 7_000_000, cap_ms: 7_000_000 },
+            backoff: Backoff { base_ms: 7_000_000, cap_ms: 7_000_000, growth: Growth::Fixed, jitter: Jitter::None },
+            queue: "slow.1".to_owned(),
+            deadline: Some(Timestamp::from_millis(1_009_843_200_000)),
             ..NewTask::new("video.cut", "[1]")
         };
-        assert_eq!(parse(text, 100, NOW).unwrap(), expected);
-        let delayed = parse(br#"{"kind":"echo","delay_ms":5}"#, 100, Timestamp::from_millis(1)).unwrap();
+        assert_eq!(parse(text, None, 100, now()).unwrap(), expected);
+        let delayed = parse(br#"{"kind":"echo","delay_ms":5}"#, None, 100, Timestamp::from_millis(1)).unwrap();
         assert_eq!(delayed.run_at, Some(Timestamp::from_millis(6)));
     }
 
@@ -171,8 +248,9 @@ mod tests {
     fn mistakes_are_reported_together() {
         let text =
             br#"{"kind":"Echo","priority":10,"max_attempts":0,"timeout_ms":1.5,"run_at":"tomorrow","delay_ms":-1,
-            "unique_key":"","attributes":{"":"x"},"backoff":{"base_ms":5,"cap_ms":4,"x":1},"retries":3}"#;
-        let problem = format!("{:?}", parse(text, 100, NOW).unwrap_err());
+            "unique_key":"","attributes":{"":"x"},"backoff":{"base_ms":5,"cap_ms":4,"x":1,"kind":"linear","jitter":1},"retries":3,
+            "queue":"A b","deadline":"2001-01-01T00:00:00Z","idempotency_key":""}"#;
+        let problem = format!("{:?}", parse(text, None, 100, now()).unwrap_err());
         for pointer in [
             "/kind",
             "/priority",
@@ -184,6 +262,11 @@ mod tests {
             "/attributes",
             "/backoff/cap_ms",
             "/backoff/x",
+            "/backoff/kind",
+            "/backoff/jitter",
+            "/queue",
+            "/deadline",
+            "/idempotency_key",
             "/retries",
         ] {
             assert!(problem.contains(&format!("Pointer({pointer:?})")), "{pointer} in {problem}");

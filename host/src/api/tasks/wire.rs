@@ -5,7 +5,11 @@ use std::collections::BTreeMap;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use crate::task::{AttemptEnd, AttemptRecord, Failure, Progress, Source, State, Task};
+use super::create::backoff_names;
+use super::unique::mode_name;
+use crate::api::PluginDirectory;
+use crate::retry::Backoff;
+use crate::task::{AttemptEnd, AttemptRecord, Failure, Progress, Source, State, Task, UniqueRule};
 use crate::time::Timestamp;
 
 /// An instant as RFC 3339 in UTC with milliseconds.
@@ -141,8 +145,39 @@ impl<'a> From<&'a AttemptRecord> for AttemptWire<'a> {
 
 #[derive(Debug, Serialize)]
 struct BackoffWire {
+    kind: &'static str,
+    jitter: &'static str,
     base_ms: u64,
     cap_ms: u64,
+}
+
+impl From<Backoff> for BackoffWire {
+    fn from(backoff: Backoff) -> Self {
+        let (kind, jitter) = backoff_names(backoff);
+        Self { kind, jitter, base_ms: backoff.base_ms, cap_ms: backoff.cap_ms }
+    }
+}
+
+/// How a unique key is held.
+#[derive(Debug, Serialize)]
+struct UniqueWire {
+    mode: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    window_ms: Option<u64>,
+    states: Vec<&'static str>,
+}
+
+impl From<UniqueRule> for UniqueWire {
+    fn from(rule: UniqueRule) -> Self {
+        let (mode, window_ms) = mode_name(rule.mode);
+        Self { mode, window_ms, states: rule.states.names().collect() }
+    }
+}
+
+/// Why a queued task cannot begin, however many permits are free.
+#[derive(Debug, Serialize)]
+struct ParkedWire {
+    reason: String,
 }
 
 /// What only some states have.
@@ -198,24 +233,36 @@ pub struct TaskWire<'a> {
     failures: u32,
     crashes: u32,
     max_attempts: u32,
+    queue: &'a str,
     priority: u8,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parked: Option<ParkedWire>,
     cancel_requested: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     progress: Option<ProgressWire<'a>>,
     created_at: Rfc3339,
     #[serde(skip_serializing_if = "Option::is_none")]
+    deadline: Option<Rfc3339>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     timeout_ms: Option<u64>,
     backoff: BackoffWire,
     #[serde(skip_serializing_if = "Option::is_none")]
     unique_key: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unique: Option<UniqueWire>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    idempotency_key: Option<&'a str>,
     attributes: BTreeMap<&'a str, &'a str>,
     source: SourceWire<'a>,
     attempts: Vec<AttemptWire<'a>>,
 }
 
-impl<'a> From<&'a Task> for TaskWire<'a> {
-    fn from(task: &'a Task) -> Self {
+impl<'a> TaskWire<'a> {
+    /// A task as it stands, with what `plugins` say about its kind.
+    pub fn new(task: &'a Task, plugins: &dyn PluginDirectory) -> Self {
         let (new, status) = (&task.spec.new, &task.status);
+        let waits = matches!(status.state, State::Queued { .. });
+        let parked = if waits { plugins.parked(&new.kind).map(|reason| ParkedWire { reason }) } else { None };
         Self {
             id: Text(task.id),
             kind: &new.kind,
@@ -226,13 +273,18 @@ impl<'a> From<&'a Task> for TaskWire<'a> {
             failures: status.failures,
             crashes: status.crashes,
             max_attempts: new.max_attempts,
+            queue: &new.queue,
             priority: new.priority,
+            parked,
             cancel_requested: status.cancel_requested,
             progress: status.progress.as_ref().map(Into::into),
             created_at: Rfc3339(task.spec.created_at),
+            deadline: new.deadline.map(Rfc3339),
             timeout_ms: new.timeout_ms,
-            backoff: BackoffWire { base_ms: new.backoff.base_ms, cap_ms: new.backoff.cap_ms },
+            backoff: new.backoff.into(),
             unique_key: new.unique_key.as_deref(),
+            unique: new.unique_key.is_some().then(|| new.unique.into()),
+            idempotency_key: new.idempotency.last().and_then(|request| request.key.lines().next()),
             attributes: new.attributes.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect(),
             source: (&new.source).into(),
             attempts: status.history.iter().map(Into::into).collect(),

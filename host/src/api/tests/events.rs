@@ -6,7 +6,7 @@ use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 
 use super::harness::Api;
-use crate::store::Retention;
+use crate::store::{Keep, Retention};
 use crate::task::{Outcome, Progress};
 use crate::time::now;
 
@@ -123,7 +123,7 @@ async fn a_client_that_cannot_go_on_is_told_to_read_again() {
         api.enqueue(r#"{"kind":"echo"}"#).await;
     }
     let epoch = api.store.epoch();
-    let retention = Retention { max_age_ms: u64::MAX, max_tasks: u64::MAX, max_events: 1 };
+    let retention = Retention::uniform(Keep::ALL, 1);
     api.store.prune(retention, now()).await.unwrap();
     let other = format!("{:08x}-1", epoch.wrapping_add(1));
     let ahead = format!("{epoch:08x}-99");

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use crate::api::{AppState, HostInfo, LogPage, LogReader, PluginDirectory, Settings, router};
-use crate::limiter::ConnectionLimiter;
+use crate::limiter::{BreakerInfo, ConnectionLimiter};
 use crate::logs::TaskLogs;
 use crate::plugin::ports::{LogLevel, LogLine, LogPort as _, LogSource};
 use crate::plugin::{GenerationInfo, InputError, KindInfo, LoadFailure, PluginInfo};
@@ -42,6 +42,14 @@ impl PluginDirectory for Directory {
                 known: vec!["echo".to_owned(), "video.cut".to_owned()],
             }),
         }
+    }
+
+    fn parked(&self, kind: &str) -> Option<String> {
+        (kind == "gone").then(|| "no plugin executes the kind".to_owned())
+    }
+
+    fn breaker(&self, _: &str) -> Option<BreakerInfo> {
+        None
     }
 
     fn list(&self) -> Vec<PluginInfo> {

@@ -2,7 +2,7 @@
 
 use super::{Harness, MANY, add, at, claim_one, finish, new_task, success};
 use crate::event::Event;
-use crate::store::request::Retention;
+use crate::store::request::{Keep, Retention};
 use crate::task::NewTask;
 
 pub(crate) async fn i2_events_follow_the_order_of_commits_and_only_after_them(harness: &impl Harness) {
@@ -43,7 +43,7 @@ pub(crate) async fn i2_a_reader_resumes_and_is_told_of_a_gap(harness: &impl Harn
         let page = store.events(after, 10).await.unwrap();
         assert_eq!((page.events.len(), page.last, page.gap), (0, 601, false));
     }
-    let keep = Retention { max_age_ms: 1_000, max_tasks: 10, max_events: 10 };
+    let keep = Retention::uniform(Keep { max_age_ms: 1_000, max_tasks: 10, max_bytes: u64::MAX }, 10);
     store.prune(keep, at(1)).await.unwrap();
     let page = store.events(0, 1_000).await.unwrap();
     assert!(page.gap && page.events.len() >= 10 && page.events.len() < 601, "{} are left", page.events.len());

@@ -7,14 +7,18 @@ use super::plan::{KINDS, Step, progress};
 use super::{Harness, LEASE_MS, at, digest};
 use crate::event::{Change, Event, TaskChange};
 use crate::store::request::{
-    ClaimRequest, Enqueued, Finish, GenerationRoom, Heartbeat, KindCount, Retention, TaskQuery,
+    ClaimRequest, Enqueued, Finish, GenerationRoom, Heartbeat, Keep, KindCount, Retention, TaskQuery,
 };
 use crate::store::{Store, StoreError};
+use crate::task::urgency::urgency;
 use crate::task::{AttemptEnd, BootId, Failure, Lease, NewTask, Outcome, Spec, State, Status, Task, TaskId};
 use crate::time::Timestamp;
 
 /// Queued and running tasks at most: few, so that plans reach the bound.
 const MAX_LIVE: u64 = 12;
+
+/// What stores do by default.
+const AGING_MS: u64 = 60_000;
 
 /// Everything in one map.
 #[derive(Default)]
@@ -72,7 +76,7 @@ impl Model {
         let limit = room.room.min(request.limit) as usize;
         let queued = |task: &Task| match task.status.state {
             State::Queued { due_at } if room.kinds.contains(&task.spec.new.kind) => {
-                Some((u8::MAX - task.spec.new.priority, due_at, task.id))
+                Some((urgency(task.spec.new.priority, due_at, AGING_MS), due_at, task.id))
             }
             State::Queued { .. }
             | State::Running { .. }
@@ -81,7 +85,7 @@ impl Model {
             | State::Cancelled { .. } => None,
         };
         let mut waiting: Vec<_> = self.live().filter_map(queued).collect();
-        waiting.sort_unstable();
+        waiting.sort_unstable_by_key(|(urgency, _, id)| (*urgency, *id));
         let later = waiting.iter().map(|(_, due_at, _)| *due_at).filter(|due_at| *due_at > now).min();
         let ids: Vec<_> =
             waiting.iter().filter(|(_, due_at, _)| *due_at <= now).take(limit).map(|(_, _, id)| *id).collect();
@@ -136,15 +140,24 @@ impl Model {
 
     fn prune(&mut self, max_tasks: u64, max_age_ms: u64, now: Timestamp) -> Vec<TaskId> {
         let ended = |task: &Task| match task.status.state {
-            State::Succeeded { at, .. } | State::Failed { at, .. } | State::Cancelled { at } => Some((task.id, at)),
+            State::Succeeded { at, .. } | State::Failed { at, .. } | State::Cancelled { at } => {
+                Some((task.status.state.name(), task.id, at))
+            }
             State::Queued { .. } | State::Running { .. } => None,
         };
-        let ended: Vec<_> = self.tasks.values().filter_map(ended).collect();
-        let excess = ended.len().saturating_sub(usize::try_from(max_tasks).unwrap());
-        let gone = |(at, (_, ended_at)): &(usize, &(TaskId, Timestamp))| {
-            *at < excess || now.millis_since(*ended_at) > max_age_ms
-        };
-        let gone: Vec<_> = ended.iter().enumerate().filter(gone).map(|(_, (id, _))| *id).collect();
+        let mut by_state: BTreeMap<&str, Vec<(TaskId, Timestamp)>> = BTreeMap::new();
+        for (name, id, at) in self.tasks.values().filter_map(ended) {
+            by_state.entry(name).or_default().push((id, at));
+        }
+        let mut gone = Vec::new();
+        for ended in by_state.into_values() {
+            let excess = ended.len().saturating_sub(usize::try_from(max_tasks).unwrap());
+            let is_gone = |(at, (_, ended_at)): &(usize, (TaskId, Timestamp))| {
+                *at < excess || now.millis_since(*ended_at) > max_age_ms
+            };
+            gone.extend(ended.into_iter().enumerate().filter(is_gone).map(|(_, (id, _))| id));
+        }
+        gone.sort_unstable();
         self.tasks.retain(|id, _| !gone.contains(id));
         gone
     }
@@ -216,7 +229,8 @@ impl<H: Harness> Run<'_, H> {
                 }
             }
             Step::Prune { max_tasks, max_age_ms } => {
-                let keep = Retention { max_age_ms: *max_age_ms, max_tasks: *max_tasks, max_events: u64::MAX };
+                let keep = Keep { max_age_ms: *max_age_ms, max_tasks: *max_tasks, max_bytes: u64::MAX };
+                let keep = Retention::uniform(keep, u64::MAX);
                 let mut gone = self.store.prune(keep, now).await.unwrap();
                 gone.sort_unstable();
                 assert_eq!(gone, self.model.prune(*max_tasks, *max_age_ms, now));

@@ -1,7 +1,7 @@
 //! Plugin state.
 
 use super::{Harness, MANY, at};
-use crate::store::request::{Expected, Retention, StateWrite, Swapped};
+use crate::store::request::{Expected, Keep, Retention, StateWrite, Swapped};
 use crate::store::{Store, StoreError};
 
 fn put(plugin: &str, key: &str, value: &str) -> StateWrite {
@@ -71,7 +71,7 @@ pub(crate) async fn the_quota_counts_what_is_there_and_expired_entries_give_way(
     stored(&*store, StateWrite { expires_at: Some(at(30)), ..absent }, 20).await;
     assert!(!store.state_delete("p", "e", at(30)).await.unwrap(), "expired is as good as absent");
     stored(&*store, StateWrite { expires_at: Some(at(40)), ..sized("f", 8) }, 30).await;
-    let keep = Retention { max_age_ms: 1_000, max_tasks: 10, max_events: 10 };
+    let keep = Retention::uniform(Keep { max_age_ms: 1_000, max_tasks: 10, max_bytes: u64::MAX }, 10);
     store.prune(keep, at(40)).await.unwrap();
     stored(&*store, sized("g", 8), 30).await;
 }

@@ -2,7 +2,7 @@
 
 use super::{Harness, MANY, add, at, claim, claim_one, failure, finish, new_task, state_of, success};
 use crate::event::{Change, TaskChange};
-use crate::store::request::{Enqueued, Retention, TaskQuery};
+use crate::store::request::{Enqueued, Keep, RedriveQuery, Redriven, Retention, TaskQuery};
 use crate::store::{Store, StoreError};
 use crate::task::{NewTask, Outcome, Source, State, TaskId};
 
@@ -58,10 +58,11 @@ pub(crate) async fn i8_history_is_pruned_by_count_and_age(harness: &impl Harness
         finish(&*store, attempt, success(), now * 10).await.unwrap();
     }
     let live = add(&*store, new_task(), 6).await;
-    let keep = Retention { max_age_ms: 1_000, max_tasks: 10, max_events: 1_000 };
-    assert_eq!(store.prune(keep, at(100)).await.unwrap(), []);
-    assert_eq!(store.prune(Retention { max_tasks: 4, ..keep }, at(100)).await.unwrap(), ids[..2]);
-    assert_eq!(store.prune(Retention { max_age_ms: 60, ..keep }, at(100)).await.unwrap(), ids[2..4]);
+    let keep = Keep { max_age_ms: 1_000, max_tasks: 10, max_bytes: u64::MAX };
+    let all = |keep| Retention::uniform(keep, 1_000);
+    assert_eq!(store.prune(all(keep), at(100)).await.unwrap(), []);
+    assert_eq!(store.prune(all(Keep { max_tasks: 4, ..keep }), at(100)).await.unwrap(), ids[..2]);
+    assert_eq!(store.prune(all(Keep { max_age_ms: 60, ..keep }), at(100)).await.unwrap(), ids[2..4]);
     assert_eq!(store.task(ids[0]).await.unwrap(), None);
     let left = store.tasks(TaskQuery { limit: 100, ..TaskQuery::default() }).await.unwrap();
     assert_eq!(left.items.iter().map(|task| task.id).collect::<Vec<_>>(), [live, ids[5], ids[4]]);
@@ -70,7 +71,7 @@ pub(crate) async fn i8_history_is_pruned_by_count_and_age(harness: &impl Harness
     store.close().await;
     drop(store);
     let store = harness.open(2, MANY, at(100));
-    assert_eq!(store.prune(Retention { max_tasks: 1, ..keep }, at(100)).await.unwrap(), [ids[4]]);
+    assert_eq!(store.prune(all(Keep { max_tasks: 1, ..keep }), at(100)).await.unwrap(), [ids[4]]);
 }
 
 pub(crate) async fn i15_what_was_acknowledged_is_there_after_a_restart(harness: &impl Harness) {
@@ -222,4 +223,75 @@ pub(crate) async fn wakeups_announce_work(harness: &impl Harness) {
     assert!(!wakeups.has_changed().unwrap());
     finish(&*store, attempt, success(), 0).await.unwrap();
     assert!(wakeups.has_changed().unwrap());
+}
+
+pub(crate) async fn i8_each_state_is_pruned_by_its_own_bounds(harness: &impl Harness) {
+    let store = harness.open(1, MANY, at(0));
+    let mut ids = Vec::new();
+    for number in 0..9_usize {
+        ids.push(add(&*store, new_task(), 0).await);
+        let attempt = claim_one(&*store, 0).await;
+        let outcome = match number % 3 {
+            0 => Outcome::Succeeded { output: "x".repeat(1_000), outbox: Vec::new() },
+            1 => Outcome::Fatal(crate::task::Failure::new("no", "no")),
+            _ => Outcome::Cancelled,
+        };
+        finish(&*store, attempt, outcome, 1).await.unwrap();
+    }
+    let keep = Retention::uniform(Keep::ALL, 1_000);
+    let failed = Retention { failed: Keep { max_tasks: 1, ..Keep::ALL }, ..keep };
+    assert_eq!(store.prune(failed, at(2)).await.unwrap(), [ids[1], ids[4]]);
+    // Two outputs of a thousand bytes and what belongs to them fit, a third does not.
+    let bytes = Keep { max_bytes: 2_900, ..Keep::ALL };
+    assert_eq!(store.prune(Retention::uniform(bytes, 1_000), at(2)).await.unwrap(), [ids[0]]);
+    // The accounts are right after a restart, and when a task lives again.
+    store.close().await;
+    drop(store);
+    let store = harness.open(2, MANY, at(3));
+    assert_eq!(store.prune(Retention::uniform(bytes, 1_000), at(3)).await.unwrap(), []);
+    store.redrive(ids[3], at(3)).await.unwrap();
+    let attempt = claim_one(&*store, 3).await;
+    assert_eq!(attempt.0, ids[3]);
+    let two = Retention { succeeded: Keep { max_tasks: 1, ..Keep::ALL }, ..keep };
+    assert_eq!(store.prune(two, at(4)).await.unwrap(), [], "one has succeeded, the other runs");
+    finish(&*store, attempt, success(), 5).await.unwrap();
+    assert_eq!(store.prune(two, at(6)).await.unwrap(), [ids[3]], "older by creation");
+    let cancelled = Retention { cancelled: Keep { max_age_ms: 1, ..Keep::ALL }, ..keep };
+    assert_eq!(store.prune(cancelled, at(9)).await.unwrap(), [ids[2], ids[5], ids[8]]);
+}
+
+pub(crate) async fn l2_the_dead_letter_set_is_put_back_by_filter(harness: &impl Harness) {
+    let store = harness.open(1, 5, at(0));
+    let mut ids = Vec::new();
+    for (number, (queue, code)) in [("a", "x"), ("b", "x"), ("a", "y"), ("a", "x"), ("a", "x")].into_iter().enumerate()
+    {
+        let new = if number == 3 { keyed("k") } else { new_task() };
+        ids.push(add(&*store, NewTask { queue: queue.to_owned(), ..new }, 0).await);
+        let attempt = claim_one(&*store, 0).await;
+        let outcome = Outcome::Fatal(crate::task::Failure::new(code, "no"));
+        finish(&*store, attempt, outcome, number as u64).await.unwrap();
+    }
+    let holder = add(&*store, keyed("k"), 9).await;
+    let word = |text: &str| Some(text.to_owned());
+    let query = RedriveQuery { queue: word("a"), code: word("x"), limit: 10, ..RedriveQuery::default() };
+    let since = RedriveQuery { since: Some(at(5)), ..query.clone() };
+    assert_eq!(store.redrive_failed(since, at(9)).await.unwrap(), Redriven::default());
+    let other = RedriveQuery { kind: word("other"), ..query.clone() };
+    assert_eq!(store.redrive_failed(other, at(9)).await.unwrap(), Redriven::default());
+    let one = RedriveQuery { limit: 1, ..query.clone() };
+    let first = store.redrive_failed(one, at(10)).await.unwrap();
+    assert_eq!(first, Redriven { ids: vec![ids[0]], held: Vec::new(), next: Some(ids[0]) });
+    let rest = RedriveQuery { after: first.next, ..query.clone() };
+    let rest = store.redrive_failed(rest, at(10)).await.unwrap();
+    assert_eq!(rest, Redriven { ids: vec![ids[4]], held: vec![ids[3]], next: None }, "a key that is taken stays so");
+    assert_eq!(state_of(&*store, ids[3]).await, "failed");
+    // Only as many as there is room for; where it goes on is told.
+    store.request_cancel(holder, at(11)).await.unwrap();
+    for _ in 0..2 {
+        add(&*store, new_task(), 11).await;
+    }
+    let all = RedriveQuery { limit: 10, ..RedriveQuery::default() };
+    let some = store.redrive_failed(all.clone(), at(12)).await.unwrap();
+    assert_eq!(some, Redriven { ids: vec![ids[1]], held: Vec::new(), next: Some(ids[1]) });
+    assert!(matches!(store.redrive_failed(all, at(12)).await, Err(StoreError::Full(_))));
 }

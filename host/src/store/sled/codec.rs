@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::core::Halt;
 use crate::event::Change;
+use crate::task::TaskId;
 use crate::time::Timestamp;
 
 /// The version of every record that is written today.
@@ -29,8 +30,17 @@ pub(super) struct CommitRecord {
     pub(super) seq: u64,
     /// Events so far: the sequence number of the latest.
     pub(super) last_event: u64,
-    /// Ended tasks that are kept.
-    pub(super) ended: u64,
+    /// Ended tasks that are kept, in the order of [`super::history::Ended::ALL`].
+    pub(super) ended: [Account; 3],
+}
+
+/// What is kept of one sort.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Account {
+    /// Records.
+    pub(super) count: u64,
+    /// What they weigh, in bytes.
+    pub(super) bytes: u64,
 }
 
 /// The account of a plugin's namespace.
@@ -40,6 +50,24 @@ pub(super) struct Namespace {
     pub(super) version: u64,
     /// Bytes of keys and values.
     pub(super) bytes: u64,
+}
+
+/// An ended task that holds a unique key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct HeldRecord {
+    /// Which.
+    pub(super) id: TaskId,
+    /// Until then only.
+    pub(super) until: Option<Timestamp>,
+}
+
+/// What became of a request with an idempotency key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct KnownRecord {
+    /// The task that it created.
+    pub(super) id: TaskId,
+    /// Of the request.
+    pub(super) fingerprint: [u8; 16],
 }
 
 /// Events of one commit; their numbers follow from the key.
@@ -71,13 +99,14 @@ mod tests {
     use serde::Serialize;
     use serde::de::DeserializeOwned;
 
-    use super::{CommitRecord, EventRecord, Format, Namespace, decode, encode};
+    use super::{Account, CommitRecord, EventRecord, Format, HeldRecord, KnownRecord, Namespace, decode, encode};
     use crate::event::{Change, MediaChange, TaskChange};
     use crate::retry::Backoff;
     use crate::schedule::{Action, Schedule, ScheduleSpec};
     use crate::store::request::{MediaRecord, MediaStatus, StateEntry};
     use crate::task::{
-        AttemptEnd, AttemptRecord, BootId, Digest, Failure, NewTask, Progress, Source, Spec, State, Status, TaskId,
+        AttemptEnd, AttemptRecord, BootId, Digest, Failure, Idempotency, NewTask, Progress, Source, Spec, State,
+        Status, TaskId, UniqueMode, UniqueRule,
     };
     use crate::time::Timestamp;
 
@@ -109,15 +138,19 @@ mod tests {
             priority: 4,
             max_attempts: 5,
             timeout_ms: Some(1_000),
-            backoff: Backoff { base_ms: 1_000, cap_ms: 3_600_000 },
+            backoff: Backoff::default(),
             run_at: None,
+            deadline: Some(at(9)),
+            queue: "q".to_owned(),
             unique_key: Some("k".to_owned()),
+            unique: UniqueRule { mode: UniqueMode::Debounce(3), ..UniqueRule::default() },
+            idempotency: vec![Idempotency { key: "i".to_owned(), fingerprint: [5; 16] }],
             attributes: vec![("a".to_owned(), "b".to_owned())],
             source: Source::Schedule("nightly".to_owned()),
         };
         golden(
             &Spec { new, created_at: at(1_234) },
-            "0109766964656f2e637574027b7d040501e807e80780dddb010001016b010161016201076e696768746c79d209",
+            "0109766964656f2e637574027b7d040501e807e80780dddb010101000109017101016b03030301016905050505050505050505050505050505010161016201076e696768746c79d209",
         );
         golden(&Status::queued(at(1_700_000_000_000)), "010080d095ffbc31000000000000");
         let failure = || Failure { code: "busy".to_owned(), message: "m".to_owned(), details: None };
@@ -151,7 +184,14 @@ mod tests {
     #[test]
     fn the_bytes_of_the_rest_are_stable() {
         golden(&Format { format: 1, epoch: 0xABCD }, "0101cdd702");
-        golden(&CommitRecord { seq: 300, last_event: 2, ended: 1 }, "01ac020201");
+        let account = |count, bytes| Account { count, bytes };
+        let ended = [account(1, 300), account(0, 0), account(2, 3)];
+        golden(&CommitRecord { seq: 300, last_event: 2, ended }, "01ac020201ac0200000203");
+        golden(&HeldRecord { id: TaskId::from_u128(1), until: Some(at(2)) }, "01010102");
+        golden(
+            &KnownRecord { id: TaskId::from_u128(1), fingerprint: [3; 16] },
+            &("0101".to_owned() + &"03".repeat(16)),
+        );
         golden(&Namespace { version: 3, bytes: 4 }, "010304");
         golden(&StateEntry { value: vec![1, 2], version: 3, expires_at: Some(at(4)) }, "01020102030104");
         let status = MediaStatus::Trashed { at: at(2), purge_after: at(3) };

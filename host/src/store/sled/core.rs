@@ -54,6 +54,8 @@ pub(super) struct Core {
     pub(super) trashed: BTreeMap<String, Timestamp>,
     /// Accounts of namespaces that were touched.
     pub(super) namespaces: HashMap<String, Namespace>,
+    /// Up to where no ended task of each state is left, as far as a prune has searched.
+    pub(super) searched: [Option<TaskId>; 3],
     /// Where the next prune by age goes on.
     pub(super) aged_after: Option<TaskId>,
     /// Where the next sweep of expired state goes on.
@@ -74,13 +76,14 @@ pub(super) struct News {
 
 impl Core {
     /// Over trees whose content was read already.
-    pub(super) fn new(trees: Trees, commit: CommitRecord, max_live_tasks: u64) -> Self {
+    pub(super) fn new(trees: Trees, commit: CommitRecord, max_live_tasks: u64, aging_ms: u64) -> Self {
         Self {
             trees,
-            index: Index::default(),
+            index: Index::new(aging_ms),
             commit,
             trashed: BTreeMap::new(),
             namespaces: HashMap::new(),
+            searched: [None; 3],
             aged_after: None,
             swept_after: None,
             max_live_tasks,

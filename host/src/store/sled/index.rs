@@ -3,12 +3,16 @@
 //! A queued task costs one entry of some 32 bytes here; its record stays in the trees until it is
 //! claimed. A running one is here in full. Rebuilt when the store opens.
 
+mod lanes;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap, HashMap};
 use std::sync::Arc;
 
+use self::lanes::Kind;
+pub(super) use self::lanes::Waiting;
 use crate::store::request::{GenerationRoom, KindCount};
-use crate::task::{Digest, Source, Spec, State, Status, TaskId};
+use crate::task::{Digest, Source, Spec, State, Status, TaskId, UniqueMode};
 use crate::time::Timestamp;
 
 /// A running task.
@@ -23,89 +27,67 @@ pub(super) struct Run {
 /// A queued task that was chosen.
 pub(super) struct Pick {
     /// Which.
-    pub(super) id: TaskId,
-    /// Since when it is due.
-    pub(super) due_at: Timestamp,
-    /// Its status is that of a task just created: no need to read it.
-    pub(super) fresh: bool,
+    pub(super) task: Waiting,
     /// The generation that will run it.
     pub(super) digest: Digest,
 }
 
-/// Due now: higher priority first (a lower rank), then by due time.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Ready {
-    rank: u8,
-    due_at: Timestamp,
+/// The live task that holds a unique key.
+struct Holder {
     id: TaskId,
-    fresh: bool,
+    /// It answers for others until then only.
+    until: Option<Timestamp>,
 }
 
-/// Due later.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Later {
-    due_at: Timestamp,
-    rank: u8,
+/// A queued task that waits for the end of another one.
+struct Follower {
     id: TaskId,
-    fresh: bool,
-}
-
-/// Live tasks of one kind.
-#[derive(Default)]
-struct Lane {
-    ready: BTreeSet<Ready>,
-    later: BTreeSet<Later>,
-    running: u64,
-}
-
-impl Lane {
-    fn is_empty(&self) -> bool {
-        self.ready.is_empty() && self.later.is_empty() && self.running == 0
-    }
-
-    /// Moves what has become due, and moves back what has not (the wall clock was set back).
-    fn advance(&mut self, now: Timestamp) {
-        while let Some(first) = self.later.first().copied().filter(|first| first.due_at <= now) {
-            self.later.remove(&first);
-            let Later { due_at, rank, id, fresh } = first;
-            self.ready.insert(Ready { rank, due_at, id, fresh });
-        }
-    }
-
-    /// The next one that may be claimed at `now`.
-    fn first(&mut self, now: Timestamp) -> Option<Ready> {
-        while let Some(first) = self.ready.first().copied() {
-            if first.due_at <= now {
-                return Some(first);
-            }
-            self.ready.remove(&first);
-            let Ready { rank, due_at, id, fresh } = first;
-            self.later.insert(Later { due_at, rank, id, fresh });
-        }
-        None
-    }
+    spec: Arc<Spec>,
+    status: Status,
 }
 
 /// See the module.
 #[derive(Default)]
 pub(super) struct Index {
-    lanes: HashMap<String, Lane>,
+    aging_ms: u64,
+    kinds: HashMap<String, Kind>,
     running: HashMap<TaskId, Run>,
     leases: BTreeSet<(Timestamp, TaskId)>,
-    unique: HashMap<String, TaskId>,
+    /// Of queued tasks that have not begun yet.
+    deadlines: BTreeSet<(Timestamp, TaskId)>,
+    unique: HashMap<String, Holder>,
+    /// Followers by whom they follow.
+    followers: HashMap<TaskId, Follower>,
+    /// The inverse.
+    followed: HashMap<TaskId, TaskId>,
     outstanding: HashMap<String, u32>,
     live: u64,
 }
 
 impl Index {
+    /// An empty one, where a waiting task gains a level of priority every `aging_ms` milliseconds.
+    pub(super) fn new(aging_ms: u64) -> Self {
+        Self { aging_ms, ..Self::default() }
+    }
+
     /// Queued and running tasks.
     pub(super) fn live(&self) -> u64 {
         self.live
     }
 
-    /// The live task that holds a unique key.
-    pub(super) fn holder(&self, key: &str) -> Option<TaskId> {
-        self.unique.get(key).copied()
+    /// The live task that holds a unique key at `now`.
+    pub(super) fn holder(&self, key: &str, now: Timestamp) -> Option<TaskId> {
+        self.unique.get(key).filter(|holder| holder.until.is_none_or(|until| now < until)).map(|holder| holder.id)
+    }
+
+    /// The task that waits for the end of this one.
+    pub(super) fn follower(&self, id: TaskId) -> Option<TaskId> {
+        self.followers.get(&id).map(|follower| follower.id)
+    }
+
+    /// The next deadline of a task that has not begun.
+    pub(super) fn next_deadline(&self) -> Option<(Timestamp, TaskId)> {
+        self.deadlines.first().copied()
     }
 
     /// Live tasks that a schedule created.
@@ -120,35 +102,40 @@ impl Index {
 
     /// Live tasks by kind.
     pub(super) fn counts(&self) -> Vec<KindCount> {
-        let count = |(kind, lane): (&String, &Lane)| KindCount {
-            kind: kind.clone(),
-            queued: (lane.ready.len() + lane.later.len()) as u64,
-            running: lane.running,
+        let count = |(name, kind): (&String, &Kind)| KindCount {
+            kind: name.clone(),
+            queued: kind.queued,
+            running: kind.running,
         };
-        let mut counts: Vec<_> = self.lanes.iter().map(count).collect();
+        let mut counts: Vec<_> = self.kinds.iter().map(count).collect();
         counts.sort_by(|a, b| a.kind.cmp(&b.kind));
         counts
     }
 
-    /// A task becomes live, queued or (when the store opens) running.
+    /// A task becomes live, queued or (when the store opens) running. It takes its unique key, or
+    /// follows the one that has it.
     pub(super) fn enter(&mut self, id: TaskId, spec: &Arc<Spec>, status: &Status) {
         self.live += 1;
-        if let Some(key) = &spec.new.unique_key {
-            self.unique.insert(key.clone(), id);
-        }
         if let Source::Schedule(name) = &spec.new.source {
             *self.outstanding.entry(name.clone()).or_default() += 1;
+        }
+        if let Some(key) = spec.new.unique_key.as_ref().filter(|_| spec.new.unique.holds(&status.state)) {
+            let follows = spec.new.unique.mode == UniqueMode::KeepLast && matches!(status.state, State::Queued { .. });
+            if let Some(holder) = self.unique.get(key).filter(|_| follows).map(|holder| holder.id)
+                && !self.followers.contains_key(&holder)
+            {
+                return self.follow(holder, Follower { id, spec: Arc::clone(spec), status: status.clone() });
+            }
+            self.unique.insert(key.clone(), Holder { id, until: answers_until(spec) });
         }
         self.place(id, spec, status);
     }
 
-    /// A live task ends. `before` is how it stood.
+    /// A live task ends, or becomes another one. `before` is how it stood.
     pub(super) fn leave(&mut self, id: TaskId, spec: &Spec, before: &Status) {
         self.displace(id, spec, before);
         self.live -= 1;
-        if let Some(key) = &spec.new.unique_key {
-            self.unique.remove(key);
-        }
+        self.release(id, spec);
         if let Source::Schedule(name) = &spec.new.source
             && let Some(count) = self.outstanding.get_mut(name)
         {
@@ -157,20 +144,60 @@ impl Index {
                 self.outstanding.remove(name);
             }
         }
+        if let Some(Follower { id, spec, status }) = self.followers.remove(&id) {
+            self.followed.remove(&id);
+            if let Some(kind) = self.kinds.get_mut(&spec.new.kind) {
+                kind.queued -= 1;
+            }
+            self.hold(id, &spec, &status.state);
+            self.place(id, &spec, &status);
+        }
+    }
+
+    /// Takes the task's unique key, if it holds it in this state and nobody else does.
+    fn hold(&mut self, id: TaskId, spec: &Spec, state: &State) {
+        if let Some(key) = spec.new.unique_key.as_ref().filter(|_| spec.new.unique.holds(state)) {
+            self.unique.entry(key.clone()).or_insert(Holder { id, until: answers_until(spec) });
+        }
+    }
+
+    fn release(&mut self, id: TaskId, spec: &Spec) {
+        if let Some(key) = &spec.new.unique_key
+            && self.unique.get(key).is_some_and(|holder| holder.id == id)
+        {
+            self.unique.remove(key);
+        }
+    }
+
+    fn follow(&mut self, holder: TaskId, follower: Follower) {
+        self.kind(&follower.spec).queued += 1;
+        self.note_deadline(follower.id, &follower.spec, &follower.status);
+        self.followed.insert(follower.id, holder);
+        self.followers.insert(holder, follower);
+    }
+
+    fn kind(&mut self, spec: &Spec) -> &mut Kind {
+        let aging_ms = self.aging_ms;
+        self.kinds.entry(spec.new.kind.clone()).or_insert_with(|| Kind::new(aging_ms))
     }
 
     /// A running task goes back to the queue.
     pub(super) fn requeue(&mut self, id: TaskId, spec: &Arc<Spec>, (before, after): (&Status, &Status)) {
         self.displace(id, spec, before);
+        self.hold(id, spec, &after.state);
         self.place(id, spec, after);
     }
 
     /// A picked task runs.
     pub(super) fn start(&mut self, id: TaskId, run: Run) {
+        self.deadlines.remove(&(run.spec.new.deadline.unwrap_or_default(), id));
+        if !run.spec.new.unique.holds(&run.status.state) {
+            self.release(id, &run.spec);
+        }
         if let State::Running { lease_until, .. } = run.status.state {
             self.leases.insert((lease_until, id));
         }
-        self.lanes.entry(run.spec.new.kind.clone()).or_default().running += 1;
+        self.kind(&run.spec).running += 1;
         self.running.insert(id, run);
     }
 
@@ -210,57 +237,66 @@ impl Index {
         let mut rooms: Vec<u32> = generations.iter().map(|generation| generation.room).collect();
         let mut heads = BinaryHeap::new();
         for (at, generation) in generations.iter().enumerate().filter(|(_, generation)| generation.room > 0) {
-            for kind in &generation.kinds {
-                if let Some(lane) = self.lanes.get_mut(kind) {
-                    lane.advance(now);
-                    heads.extend(lane.first(now).map(|first| Reverse((first, at, kind))));
+            for name in &generation.kinds {
+                if let Some(kind) = self.kinds.get_mut(name) {
+                    kind.advance(now);
+                    heads.extend(kind.first(now).map(|first| Reverse((first, at, name))));
                 }
             }
         }
         let mut picks = Vec::new();
         while picks.len() < limit
-            && let Some(Reverse((head, at, kind))) = heads.pop()
+            && let Some(Reverse((head, at, name))) = heads.pop()
         {
             let (Some(generation), Some(room)) = (generations.get(at), rooms.get_mut(at)) else { continue };
-            let Some(lane) = self.lanes.get_mut(kind).filter(|_| *room > 0) else { continue };
+            let Some(kind) = self.kinds.get_mut(name).filter(|_| *room > 0) else { continue };
             // A kind that was named twice has two heads; the second may be taken already.
-            if lane.ready.remove(&head) {
+            if let Some(task) = kind.take(head) {
                 *room -= 1;
-                let Ready { due_at, id, fresh, .. } = head;
-                picks.push(Pick { id, due_at, fresh, digest: generation.digest });
+                kind.queued -= 1;
+                picks.push(Pick { task, digest: generation.digest });
             }
-            heads.extend(lane.first(now).map(|first| Reverse((first, at, kind))));
+            heads.extend(kind.first(now).map(|first| Reverse((first, at, name))));
         }
         if picks.len() >= limit {
             return (picks, None);
         }
         let with_room = generations.iter().zip(&rooms).filter(|(_, room)| **room > 0);
-        let lanes = with_room.flat_map(|(generation, _)| &generation.kinds).filter_map(|kind| self.lanes.get(kind));
-        let next_due = lanes.filter_map(|lane| lane.later.first()).map(|later| later.due_at).min();
+        let kinds = with_room.flat_map(|(generation, _)| &generation.kinds).filter_map(|name| self.kinds.get(name));
+        let next_due = kinds.filter_map(Kind::next_due).min();
         (picks, next_due)
     }
 
     fn place(&mut self, id: TaskId, spec: &Arc<Spec>, status: &Status) {
-        let State::Queued { due_at } = status.state else {
+        let Some(task) = waiting(id, spec, status) else {
             return self.start(id, Run { spec: Arc::clone(spec), status: status.clone() });
         };
-        let lane = self.lanes.entry(spec.new.kind.clone()).or_default();
-        let (rank, fresh) = (rank(spec), is_fresh(status, due_at));
-        lane.later.insert(Later { due_at, rank, id, fresh });
+        self.note_deadline(id, spec, status);
+        let kind = self.kind(spec);
+        kind.queued += 1;
+        kind.insert(&spec.new.queue, task);
+    }
+
+    fn note_deadline(&mut self, id: TaskId, spec: &Spec, status: &Status) {
+        if status.attempt == 0 {
+            self.deadlines.extend(spec.new.deadline.map(|deadline| (deadline, id)));
+        }
     }
 
     fn displace(&mut self, id: TaskId, spec: &Spec, status: &Status) {
-        let Some(lane) = self.lanes.get_mut(&spec.new.kind) else { return };
+        self.deadlines.remove(&(spec.new.deadline.unwrap_or_default(), id));
+        let followed = self.followed.remove(&id).and_then(|holder| self.followers.remove(&holder));
+        let Some(kind) = self.kinds.get_mut(&spec.new.kind) else { return };
         match status.state {
-            State::Queued { due_at } => {
-                let (rank, fresh) = (rank(spec), is_fresh(status, due_at));
-                if !lane.later.remove(&Later { due_at, rank, id, fresh }) {
-                    lane.ready.remove(&Ready { rank, due_at, id, fresh });
+            State::Queued { .. } => {
+                kind.queued -= 1;
+                if let Some(task) = waiting(id, spec, status).filter(|_| followed.is_none()) {
+                    kind.remove(&spec.new.queue, task);
                 }
             }
             State::Running { .. } => {
                 if let Some(run) = self.running.remove(&id) {
-                    lane.running -= 1;
+                    kind.running -= 1;
                     if let State::Running { lease_until, .. } = run.status.state {
                         self.leases.remove(&(lease_until, id));
                     }
@@ -268,16 +304,26 @@ impl Index {
             }
             State::Succeeded { .. } | State::Failed { .. } | State::Cancelled { .. } => {}
         }
-        if lane.is_empty() {
-            self.lanes.remove(&spec.new.kind);
+        if kind.is_empty() {
+            self.kinds.remove(&spec.new.kind);
         }
     }
 }
 
-fn rank(spec: &Spec) -> u8 {
-    u8::MAX - spec.new.priority
+/// A queued task as it waits; `None` in other states.
+fn waiting(id: TaskId, spec: &Spec, status: &Status) -> Option<Waiting> {
+    let State::Queued { due_at } = status.state else { return None };
+    Some(Waiting { id, due_at, priority: spec.new.priority, fresh: *status == Status::queued(due_at) })
 }
 
-fn is_fresh(status: &Status, due_at: Timestamp) -> bool {
-    *status == Status::queued(due_at)
+/// Until when a task answers for others with its key, when that does not follow from its state.
+pub(super) fn answers_until(spec: &Spec) -> Option<Timestamp> {
+    match spec.new.unique.mode {
+        UniqueMode::Throttle(window_ms) => Some(spec.created_at.plus_millis(window_ms)),
+        UniqueMode::Existing
+        | UniqueMode::Reject
+        | UniqueMode::Replace
+        | UniqueMode::Debounce(_)
+        | UniqueMode::KeepLast => None,
+    }
 }

@@ -118,7 +118,7 @@ fn sync_all(dir: &Path) -> io::Result<()> {
 
 /// Reads what is kept in memory.
 fn load(trees: Trees, commit: CommitRecord, settings: &Settings) -> Verdict<Core> {
-    let mut core = Core::new(trees, commit, settings.max_live_tasks);
+    let mut core = Core::new(trees, commit, settings.max_live_tasks, settings.aging_ms);
     for record in core.trees.live.range(Bound::Unbounded, Bound::Unbounded) {
         let (key, value) = record?;
         let id = keys::task_of(&key).ok_or_else(|| Halt::Broken("a key of tree `live` is damaged".to_owned()))?;

@@ -61,7 +61,7 @@ impl Core {
             }
             Action::Enqueue { .. } | Action::Dispatch { .. } => None,
         };
-        self.check_room(task.as_slice(), None)?;
+        self.check_room(task.as_slice(), None, now)?;
         self.put_schedule(&schedule)?;
         self.emit(now, Change::Schedule { name: name.to_owned(), nominal, overlapped });
         if let Some(task) = task {
@@ -76,7 +76,7 @@ impl Core {
         if schedule.fired != batch.pass {
             return Err(StoreError::Stale.into());
         }
-        self.check_room(&batch.tasks, None)?;
+        self.check_room(&batch.tasks, None, now)?;
         if schedule.cursor != batch.cursor {
             schedule.cursor = batch.cursor;
             self.put_schedule(&schedule)?;

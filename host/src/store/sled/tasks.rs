@@ -1,6 +1,5 @@
 //! Verbs on tasks: each checks first and writes then, so that a refused one changes nothing.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::core::{Core, Halt, Verdict};
@@ -8,7 +7,7 @@ use super::index::{Pick, Run};
 use super::keys;
 use crate::event::TaskChange;
 use crate::store::StoreError;
-use crate::store::request::{Claim, ClaimRequest, Claimed, Enqueued, Finish, Heartbeat};
+use crate::store::request::{Claim, ClaimRequest, Claimed, Finish, Heartbeat};
 use crate::task::{AttemptEnd, Failure, Lease, NewTask, Outcome, Spec, State, Status, Task, TaskId};
 use crate::time::Timestamp;
 
@@ -24,52 +23,9 @@ enum Found {
 }
 
 impl Core {
-    /// See [`crate::store::Store::enqueue`].
-    pub(super) fn enqueue(&mut self, tasks: Vec<NewTask>, now: Timestamp) -> Verdict<Vec<Enqueued>> {
-        self.check_room(&tasks, None)?;
-        tasks.into_iter().map(|new| self.create(new, now)).collect()
-    }
-
-    /// Whether these tasks fit, once `leaving` has ended.
-    pub(super) fn check_room(&self, tasks: &[NewTask], leaving: Option<&Spec>) -> Verdict<()> {
-        let freed = leaving.and_then(|spec| spec.new.unique_key.as_deref());
-        let mut keys = HashSet::new();
-        let mut wanted = 0;
-        for new in tasks {
-            let is_new = match new.unique_key.as_deref() {
-                None => true,
-                Some(key) => (Some(key) == freed || self.index.holder(key).is_none()) && keys.insert(key),
-            };
-            wanted += u64::from(is_new);
-        }
-        let room = (self.max_live_tasks + u64::from(leaving.is_some())).saturating_sub(self.index.live());
-        if wanted > room {
-            let text = format!("the queue is full: {wanted} tasks do not fit below {}", self.max_live_tasks);
-            return Err(StoreError::Full(text).into());
-        }
-        Ok(())
-    }
-
-    /// Creates a task that fits.
-    pub(super) fn create(&mut self, new: NewTask, now: Timestamp) -> Verdict<Enqueued> {
-        if let Some(id) = new.unique_key.as_deref().and_then(|key| self.index.holder(key)) {
-            return Ok(Enqueued { id, duplicate: true });
-        }
-        let id = TaskId::generate();
-        // A due time in the past would overtake those that wait already.
-        let due_at = new.run_at.map_or(now, |run_at| run_at.max(now));
-        let spec = Arc::new(Spec { new, created_at: now });
-        let status = Status::queued(due_at);
-        self.trees.body.put(&keys::task(id), &spec)?;
-        self.trees.live.put(&keys::task(id), &status)?;
-        self.index.enter(id, &spec, &status);
-        self.emit_task(now, id, (&spec, status.attempt), TaskChange::Queued { due_at });
-        self.wake();
-        Ok(Enqueued { id, duplicate: false })
-    }
-
     /// See [`crate::store::Store::claim`].
     pub(super) fn claim(&mut self, request: &ClaimRequest, now: Timestamp) -> Verdict<Claim> {
+        while self.expire(now)? == MAX_RECLAIM {}
         let limit = usize::try_from(request.limit).unwrap_or(usize::MAX).min(MAX_CLAIM);
         let (picks, next_due) = self.index.pick(&request.rooms, limit, now);
         let claimed = picks.into_iter().map(|pick| self.start(&pick, request, now)).collect::<Verdict<_>>()?;
@@ -77,8 +33,8 @@ impl Core {
     }
 
     fn start(&mut self, pick: &Pick, request: &ClaimRequest, now: Timestamp) -> Verdict<Claimed> {
-        let id = pick.id;
-        let mut status = if pick.fresh { Status::queued(pick.due_at) } else { self.queued_status(id)? };
+        let id = pick.task.id;
+        let mut status = if pick.task.fresh { Status::queued(pick.task.due_at) } else { self.queued_status(id)? };
         let lease = Lease { boot: request.boot, until: request.lease_until, digest: pick.digest };
         let attempt = status.claim(lease, now).map_err(|_| Halt::Broken(format!("task {id} is not due")))?;
         let spec = Arc::new(self.trees.spec(id)?);
@@ -121,10 +77,11 @@ impl Core {
             | Outcome::Interrupted => Vec::new(),
         };
         if !outbox.is_empty() {
-            self.check_room(&outbox, Some(&spec))?;
+            self.check_room(&outbox, Some(id), now)?;
         }
         let mut status = before.clone();
         status.settle(&spec, attempt, &outcome, (now, jitter)).map_err(|_| StoreError::Stale)?;
+        self.recheck_key(id, &spec, &mut status, now);
         self.end_attempt(id, &spec, (&before, &status), now)?;
         for new in outbox {
             self.create(new, now)?;
@@ -152,7 +109,7 @@ impl Core {
             State::Cancelled { .. } => TaskChange::Cancelled,
         };
         if after.state.is_terminal() {
-            self.retire(id, spec, (before, after))?;
+            self.retire(id, spec, (before, after), now)?;
         } else {
             self.trees.live.put(&keys::task(id), after)?;
             self.index.requeue(id, spec, (before, after));
@@ -163,13 +120,40 @@ impl Core {
     }
 
     /// A live task has ended.
-    fn retire(&mut self, id: TaskId, spec: &Spec, (before, after): (&Status, &Status)) -> Verdict<()> {
+    fn retire(&mut self, id: TaskId, spec: &Spec, (before, after): (&Status, &Status), now: Timestamp) -> Verdict<()> {
         self.trees.live.remove(&keys::task(id))?;
         self.trees.done.put(&keys::task(id), after)?;
         self.trees.checkpoint.remove(&keys::task(id))?;
         self.index.leave(id, spec, before);
-        self.commit.ended += 1;
+        self.keep_key(id, spec, &after.state, now)?;
+        self.count_in(id, spec, after);
         Ok(())
+    }
+
+    /// See [`crate::store::Store::expire_overdue`].
+    pub(super) fn expire_overdue(&mut self, now: Timestamp) -> Verdict<Option<Timestamp>> {
+        self.expire(now)?;
+        Ok(self.index.next_deadline().map(|(deadline, _)| deadline))
+    }
+
+    /// Ends one slice of what is overdue; answers how many.
+    fn expire(&mut self, now: Timestamp) -> Verdict<usize> {
+        for count in 0..MAX_RECLAIM {
+            let Some((deadline, id)) = self.index.next_deadline().filter(|(deadline, _)| *deadline <= now) else {
+                return Ok(count);
+            };
+            let (spec, before) = (self.trees.spec(id)?, self.queued_status(id)?);
+            let mut status = before.clone();
+            if !status.expire(deadline, now) {
+                return Err(Halt::Broken(format!("task {id} has a deadline but does not wait")));
+            }
+            self.retire(id, &spec, (&before, &status), now)?;
+            if let State::Failed { failure, .. } = status.state {
+                self.emit_task(now, id, (&spec, status.attempt), TaskChange::Failed(failure));
+            }
+            self.wake();
+        }
+        Ok(MAX_RECLAIM)
     }
 
     /// See [`crate::store::Store::request_cancel`].
@@ -183,7 +167,7 @@ impl Core {
             return Ok(task);
         }
         let change = if task.status.state.is_terminal() {
-            self.retire(id, &task.spec, (&before, &task.status))?;
+            self.retire(id, &task.spec, (&before, &task.status), now)?;
             self.wake();
             TaskChange::Cancelled
         } else {
@@ -204,16 +188,24 @@ impl Core {
             }
             Found::Ended(task) => task,
         };
-        if let Some(holder) = task.spec.new.unique_key.as_deref().and_then(|key| self.index.holder(key)) {
-            return Err(StoreError::Conflict(format!("the live task {holder} holds the unique key")).into());
+        if let Some(key) = task.spec.new.unique_key.as_deref()
+            && let Some((holder, _)) = self.holding(key, now)?.filter(|(holder, _)| *holder != id)
+        {
+            return Err(StoreError::Conflict(format!("the task {holder} holds the unique key")).into());
         }
         if self.index.live() >= self.max_live_tasks {
             return Err(StoreError::Full(format!("the queue is full: {} tasks", self.max_live_tasks)).into());
         }
+        self.count_out(&task.spec, &task.status);
         task.status.redrive(now);
+        self.give_up_key(id, &task.spec)?;
+        if task.spec.new.deadline.is_some() {
+            // It has passed, or has done its part.
+            task.spec = Arc::new(Spec { new: NewTask { deadline: None, ..task.spec.new.clone() }, ..*task.spec });
+            self.trees.body.put(&keys::task(id), &task.spec)?;
+        }
         self.trees.done.remove(&keys::task(id))?;
         self.trees.live.put(&keys::task(id), &task.status)?;
-        self.commit.ended = self.commit.ended.saturating_sub(1);
         self.index.enter(id, &task.spec, &task.status);
         self.emit_task(now, id, (&task.spec, task.status.attempt), TaskChange::Queued { due_at: now });
         self.wake();
@@ -243,6 +235,7 @@ impl Core {
             {
                 *due_at = now;
             }
+            self.recheck_key(id, &spec, &mut status, now);
             self.end_attempt(id, &spec, (&before, &status), now)?;
         }
         Ok(())

@@ -105,6 +105,13 @@ impl<T: Serialize + DeserializeOwned> Table<T> {
         Ok(())
     }
 
+    /// Removes a record and answers it.
+    pub(super) fn take(&self, key: &[u8]) -> Result<Option<T>, Halt> {
+        let Some(before) = self.tree.remove(key)? else { return Ok(None) };
+        self.tally.count(key, Some(&before), None);
+        self.decode(&before).map(Some)
+    }
+
     /// Removes a record; answers whether there was one.
     pub(super) fn remove(&self, key: &[u8]) -> Result<bool, Halt> {
         let before = self.tree.remove(key)?;
@@ -147,6 +154,10 @@ pub(super) struct Trees {
     pub(super) done: Table<Status>,
     /// What a task's attempts hand on.
     pub(super) checkpoint: Table<Vec<u8>>,
+    /// Unique keys that ended tasks hold.
+    pub(super) held: Table<codec::HeldRecord>,
+    /// Idempotency keys of the tasks that are kept.
+    pub(super) request: Table<codec::KnownRecord>,
     /// Schedules by name.
     pub(super) schedule: Table<Schedule>,
     /// Media records by id.
@@ -192,6 +203,8 @@ impl Unchecked {
             live: table(&db, &tally, "live")?,
             done: table(&db, &tally, "done")?,
             checkpoint: table(&db, &tally, "checkpoint")?,
+            held: table(&db, &tally, "held")?,
+            request: table(&db, &tally, "request")?,
             schedule: table(&db, &tally, "schedule")?,
             media: table(&db, &tally, "media")?,
             state: table(&db, &tally, "state")?,

@@ -11,7 +11,7 @@ use crate::event::Event;
 use crate::schedule::{Schedule, ScheduleSpec};
 use crate::store::request::{
     Claim, ClaimRequest, Dispatched, Enqueued, EventPage, Finish, Heartbeat, KindCount, MediaQuery, MediaRecord,
-    NewMedia, Page, Retention, StateEntry, StateWrite, Swapped, TaskQuery,
+    NewMedia, Page, RedriveQuery, Redriven, Retention, StateEntry, StateWrite, Swapped, TaskQuery,
 };
 use crate::store::{Store, StoreError};
 use crate::task::{NewTask, Outcome, Task, TaskId};
@@ -21,6 +21,11 @@ use crate::time::Timestamp;
 impl Store for SledStore {
     async fn enqueue(&self, tasks: Vec<NewTask>, now: Timestamp) -> Result<Vec<Enqueued>, StoreError> {
         self.write(weight(&tasks), move |core| core.enqueue(tasks, now)).await
+    }
+
+    async fn known_request(&self, key: &str) -> Result<Option<(TaskId, [u8; 16])>, StoreError> {
+        let key = key.to_owned();
+        self.read(move |core| core.known_request(&key)).await
     }
 
     async fn claim(&self, request: ClaimRequest, now: Timestamp) -> Result<Claim, StoreError> {
@@ -52,8 +57,16 @@ impl Store for SledStore {
         self.write(0, move |core| core.redrive(id, now)).await
     }
 
+    async fn redrive_failed(&self, query: RedriveQuery, now: Timestamp) -> Result<Redriven, StoreError> {
+        self.write(0, move |core| core.redrive_failed(&query, now)).await
+    }
+
     async fn reclaim_expired(&self, now: Timestamp) -> Result<usize, StoreError> {
         self.write(0, move |core| core.reclaim_expired(now)).await
+    }
+
+    async fn expire_overdue(&self, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+        self.write(0, move |core| core.expire_overdue(now)).await
     }
 
     async fn task(&self, id: TaskId) -> Result<Option<Task>, StoreError> {

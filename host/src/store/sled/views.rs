@@ -47,7 +47,10 @@ impl Core {
     }
 
     fn selected(&self, id: TaskId, table: &Table<Status>, value: &[u8], query: &TaskQuery) -> Verdict<Option<Task>> {
-        let is_kind = |spec: &Spec| query.kind.as_ref().is_none_or(|kind| *kind == spec.new.kind);
+        let is_kind = |spec: &Spec| {
+            query.kind.as_ref().is_none_or(|kind| *kind == spec.new.kind)
+                && query.queue.as_ref().is_none_or(|queue| *queue == spec.new.queue)
+        };
         let is_state =
             |status: &Status| query.states.is_empty() || query.states.iter().any(|name| name == status.state.name());
         let (spec, status) = if let Some(run) = self.index.running(id) {

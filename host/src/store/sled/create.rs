@@ -1,0 +1,193 @@
+//! Creating tasks: what is checked for all of a call before the first of them is written, and what
+//! becomes of those whose key is held.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use super::codec::{HeldRecord, KnownRecord};
+use super::core::{Core, Halt, Verdict};
+use super::index::answers_until;
+use super::keys;
+use crate::event::TaskChange;
+use crate::store::StoreError;
+use crate::store::request::{Enqueued, TakenKey};
+use crate::task::{Fate, Holding, MAX_IDEMPOTENCY_KEYS, NewTask, Spec, State, Status, TaskId};
+use crate::time::Timestamp;
+
+/// The tasks of one call, as far as they were looked at.
+#[derive(Default)]
+struct Looked<'a> {
+    keys: HashSet<&'a str>,
+    requests: HashMap<&'a str, [u8; 16]>,
+}
+
+impl Core {
+    /// See [`crate::store::Store::enqueue`].
+    pub(super) fn enqueue(&mut self, tasks: Vec<NewTask>, now: Timestamp) -> Verdict<Vec<Enqueued>> {
+        self.check_room(&tasks, None, now)?;
+        tasks.into_iter().map(|new| self.create(new, now)).collect()
+    }
+
+    /// Whether these tasks can be created, all of them, once `leaving` has ended.
+    pub(super) fn check_room(&self, tasks: &[NewTask], leaving: Option<TaskId>, now: Timestamp) -> Verdict<()> {
+        let mut looked = Looked::default();
+        let mut wanted = 0;
+        for (at, new) in tasks.iter().enumerate() {
+            if self.is_known(at, new, &mut looked)? {
+                continue;
+            }
+            let Some(key) = new.unique_key.as_deref() else {
+                wanted += 1;
+                continue;
+            };
+            let held = if looked.keys.insert(key) {
+                self.holding(key, now)?.filter(|(id, _)| leaving != Some(*id)).map(|(id, holding)| (Some(id), holding))
+            } else {
+                Some((None, Holding::Queued))
+            };
+            match held.map(|(holder, holding)| (holder, new.unique.fate(holding))) {
+                Some((holder, Fate::Reject)) => {
+                    return Err(StoreError::Taken { at, key: TakenKey::Unique, holder }.into());
+                }
+                None | Some((_, Fate::Create)) => wanted += 1,
+                Some((_, Fate::Existing | Fate::Replace | Fate::ReplaceFollower)) => {}
+            }
+        }
+        let room = (self.max_live_tasks + u64::from(leaving.is_some())).saturating_sub(self.index.live());
+        if wanted > room {
+            let text = format!("the queue is full: {wanted} tasks do not fit below {}", self.max_live_tasks);
+            return Err(StoreError::Full(text).into());
+        }
+        Ok(())
+    }
+
+    /// Whether an earlier request, perhaps of the same call, has made this task already.
+    fn is_known<'a>(&self, at: usize, new: &'a NewTask, looked: &mut Looked<'a>) -> Verdict<bool> {
+        let Some(request) = new.idempotency.last() else { return Ok(false) };
+        let known = match looked.requests.insert(&request.key, request.fingerprint) {
+            Some(fingerprint) => Some((None, fingerprint)),
+            None => self.known_request(&request.key)?.map(|(id, fingerprint)| (Some(id), fingerprint)),
+        };
+        match known {
+            Some((_, fingerprint)) if fingerprint == request.fingerprint => Ok(true),
+            Some((holder, _)) => Err(StoreError::Taken { at, key: TakenKey::Idempotency, holder }.into()),
+            None => Ok(false),
+        }
+    }
+
+    /// See [`crate::store::Store::known_request`].
+    pub(super) fn known_request(&self, key: &str) -> Verdict<Option<(TaskId, [u8; 16])>> {
+        Ok(self.trees.request.get(key.as_bytes())?.map(|known| (known.id, known.fingerprint)))
+    }
+
+    /// Who holds a unique key at `now`, and how it stands.
+    pub(super) fn holding(&self, key: &str, now: Timestamp) -> Verdict<Option<(TaskId, Holding)>> {
+        if let Some(id) = self.index.holder(key, now) {
+            let followed = self.index.follower(id).is_some();
+            // A holder that waits for its next attempt and is followed is as good as running.
+            let runs = followed || self.index.running(id).is_some();
+            return Ok(Some((id, if runs { Holding::Running { followed } } else { Holding::Queued })));
+        }
+        let held = self.trees.held.get(key.as_bytes())?;
+        let held = held.filter(|held| held.until.is_none_or(|until| now < until));
+        Ok(held.map(|held| (held.id, Holding::Ended)))
+    }
+
+    /// Creates a task that was checked, or does what its rule says.
+    pub(super) fn create(&mut self, new: NewTask, now: Timestamp) -> Verdict<Enqueued> {
+        if let Some(request) = new.idempotency.last()
+            && let Some((id, _)) = self.known_request(&request.key)?
+        {
+            return Ok(Enqueued { id, duplicate: true });
+        }
+        let held = match new.unique_key.as_deref() {
+            Some(key) => self.holding(key, now)?,
+            None => None,
+        };
+        let Some((holder, holding)) = held else { return self.insert(new, now) };
+        let id = match new.unique.fate(holding) {
+            Fate::Create => return self.insert(new, now),
+            Fate::Existing | Fate::Reject => holder,
+            Fate::Replace => self.replace(holder, new, now)?,
+            Fate::ReplaceFollower => self.replace(self.index.follower(holder).unwrap_or(holder), new, now)?,
+        };
+        Ok(Enqueued { id, duplicate: true })
+    }
+
+    fn insert(&mut self, new: NewTask, now: Timestamp) -> Verdict<Enqueued> {
+        let id = TaskId::generate();
+        let due_at = new.first_due(now);
+        let spec = Arc::new(Spec { new, created_at: now });
+        let status = Status::queued(due_at);
+        self.write_queued(id, &spec, &status, now)?;
+        Ok(Enqueued { id, duplicate: false })
+    }
+
+    /// A waiting task becomes what `new` asks for.
+    fn replace(&mut self, id: TaskId, mut new: NewTask, now: Timestamp) -> Verdict<TaskId> {
+        let missing = || Halt::Broken(format!("task {id} has no status"));
+        let before = self.trees.live.get(&keys::task(id))?.ok_or_else(missing)?;
+        let old = self.trees.spec(id)?;
+        let mut status = before.clone();
+        if !status.replace(new.first_due(now)) {
+            return Err(Halt::Broken(format!("task {id} does not wait")));
+        }
+        let mut requests = old.new.idempotency.clone();
+        requests.append(&mut new.idempotency);
+        for forgotten in requests.drain(..requests.len().saturating_sub(MAX_IDEMPOTENCY_KEYS)) {
+            self.trees.request.remove(forgotten.key.as_bytes())?;
+        }
+        new.idempotency = requests;
+        let spec = Arc::new(Spec { new, created_at: old.created_at });
+        self.trees.checkpoint.remove(&keys::task(id))?;
+        self.index.leave(id, &old, &before);
+        self.write_queued(id, &spec, &status, now)?;
+        Ok(id)
+    }
+
+    fn write_queued(&mut self, id: TaskId, spec: &Arc<Spec>, status: &Status, now: Timestamp) -> Verdict<()> {
+        self.trees.body.put(&keys::task(id), spec)?;
+        self.trees.live.put(&keys::task(id), status)?;
+        if let Some(request) = spec.new.idempotency.last() {
+            let known = KnownRecord { id, fingerprint: request.fingerprint };
+            self.trees.request.put(request.key.as_bytes(), &known)?;
+        }
+        self.index.enter(id, spec, status);
+        if let State::Queued { due_at } = status.state {
+            self.emit_task(now, id, (spec, status.attempt), TaskChange::Queued { due_at });
+        }
+        self.wake();
+        Ok(())
+    }
+
+    /// A task that comes back to the queue while another one holds its unique key ends instead.
+    pub(super) fn recheck_key(&self, id: TaskId, spec: &Spec, status: &mut Status, now: Timestamp) {
+        let holds = matches!(status.state, State::Queued { .. }) && answers_until(spec).is_none();
+        if let Some(key) = spec.new.unique_key.as_deref().filter(|_| holds)
+            && let Some(holder) = self.index.holder(key, now).filter(|holder| *holder != id)
+        {
+            status.supersede(holder, now);
+        }
+    }
+
+    /// An ended task goes on to hold its unique key, if its rule says so and nobody else does.
+    pub(super) fn keep_key(&mut self, id: TaskId, spec: &Spec, state: &State, now: Timestamp) -> Verdict<()> {
+        let Some(key) = spec.new.unique_key.as_deref() else { return Ok(()) };
+        let until = answers_until(spec);
+        let holds = until.map_or_else(|| spec.new.unique.holds(state), |until| now < until);
+        if holds && self.index.holder(key, now).is_none() {
+            self.trees.held.put(key.as_bytes(), &HeldRecord { id, until })?;
+        }
+        Ok(())
+    }
+
+    /// An ended task is forgotten or lives again: gives up what it holds as an ended one.
+    pub(super) fn give_up_key(&mut self, id: TaskId, spec: &Spec) -> Verdict<()> {
+        if let Some(key) = spec.new.unique_key.as_deref()
+            && self.trees.held.get(key.as_bytes())?.is_some_and(|held| held.id == id)
+        {
+            self.trees.held.remove(key.as_bytes())?;
+        }
+        Ok(())
+    }
+}
