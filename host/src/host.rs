@@ -30,6 +30,8 @@ use crate::time::now;
 
 /// The file below the data directory that says where the host listens.
 const ADDRESS_FILE: &str = "address";
+/// The folder below the data directory that the store keeps.
+pub const STORE_FOLDER: &str = "store";
 /// How long requests that are being answered may go on after everything else has stopped.
 const HTTP_DRAIN_MS: u64 = 2_000;
 
@@ -166,7 +168,7 @@ impl Parts {
             cache_bytes: usize::try_from(config.store.cache_bytes).unwrap_or(usize::MAX),
             max_live_tasks: u64::from(config.store.max_live_tasks),
             accept_data_loss: config.store.accept_data_loss,
-            ..crate::store::sled::Settings::new(data.join("store"), boot)
+            ..crate::store::sled::Settings::new(data.join(STORE_FOLDER), boot)
         };
         let supervisor = Supervisor::new().context("cannot start the supervisor of child processes")?;
         // Asking ffmpeg for its version takes as long as opening the store.

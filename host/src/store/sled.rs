@@ -11,6 +11,7 @@ mod keys;
 mod lock;
 mod mark;
 mod media;
+pub mod offline;
 mod open;
 mod schedules;
 mod state;
@@ -109,6 +110,12 @@ pub enum OpenError {
         mark: u64,
         /// The latest commit that is there.
         found: u64,
+    },
+    /// Nothing was ever stored there.
+    #[error("there is no store in {}", .dir.display())]
+    Missing {
+        /// The directory.
+        dir: PathBuf,
     },
     /// A newer host wrote the directory.
     #[error("the store has format {found}, this taskhost knows up to {known}: use the newer one")]

@@ -16,17 +16,17 @@ use crate::task::BootId;
 use crate::time::Timestamp;
 
 /// A temporary directory.
-struct Directory {
+pub(super) struct Directory {
     dir: tempfile::TempDir,
     max_growth_bytes: i64,
 }
 
 impl Directory {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { dir: tempfile::tempdir().unwrap(), max_growth_bytes: i64::MAX }
     }
 
-    fn path(&self) -> &Path {
+    pub(super) fn path(&self) -> &Path {
         self.dir.path()
     }
 }
