@@ -1,6 +1,7 @@
 //! The composition root: opens the parts, wires them, starts them, and stops them in two phases.
 
 mod lend;
+mod space;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use self::space::SpaceWatch;
 use crate::api::{self, AppState, HostInfo, Readiness};
 use crate::config::Config;
 use crate::ffmpeg::Ffmpeg;
@@ -64,6 +66,7 @@ pub struct Host {
     address_file: PathBuf,
     runner: JoinHandle<()>,
     ticker: JoinHandle<()>,
+    space: JoinHandle<()>,
     http: JoinHandle<api::serve::Drained>,
 }
 
@@ -91,6 +94,7 @@ impl Host {
         let addr = listener.local_addr().context("cannot tell the address that was bound")?;
 
         let readiness = Arc::new(Readiness::default());
+        let space = SpaceWatch::begin(config.data.clone(), config.store.min_free_bytes, Arc::clone(&readiness));
         let info = HostInfo {
             version: env!("CARGO_PKG_VERSION"),
             wasmtime: crate::plugin::WASMTIME_VERSION,
@@ -108,13 +112,14 @@ impl Host {
         let runtime = tokio::runtime::Handle::current();
         let runner = runtime.spawn(runner.run());
         let ticker = runtime.spawn(ticker.run());
+        let space = runtime.spawn(space.run(shutdown.stop.clone()));
         let http = runtime.spawn(api::serve::serve(listener, api::router(state), serve, http_stop.clone()));
 
         let address_file = config.data.join(ADDRESS_FILE);
         write_atomically(&address_file, &addr.to_string())
             .with_context(|| DataDirectory::cannot("write", &address_file))?;
         let grace = Duration::from_millis(config.runner.shutdown_grace_ms);
-        Ok(Self { addr, parts, shutdown, http_stop, grace, readiness, address_file, runner, ticker, http })
+        Ok(Self { addr, parts, shutdown, http_stop, grace, readiness, address_file, runner, ticker, space, http })
     }
 
     /// Where HTTP is served.
@@ -147,6 +152,7 @@ impl Host {
             runner.await
         };
         let ticked = self.ticker.await;
+        let watched = self.space.await;
         self.http_stop.cancel();
         let served = self.http.await;
         self.parts.close().await;
@@ -154,6 +160,7 @@ impl Host {
         drop(std::fs::remove_file(&self.address_file));
         ran.context("the runner panicked")?;
         ticked.context("the ticker panicked")?;
+        watched.context("the watch of the disk panicked")?;
         served.context("the HTTP server panicked")?;
         Ok(())
     }

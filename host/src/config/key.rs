@@ -66,6 +66,7 @@ pub(super) const KEYS: &[Key] = &[
     Key { name: "store.cache", slot: |c| Slot::Bytes(&mut c.store.cache_bytes, 8 * MIB, 64 * GIB) },
     Key { name: "store.max_live_tasks", slot: |c| Slot::Count(&mut c.store.max_live_tasks, 1, 100_000_000) },
     Key { name: "store.accept_data_loss", slot: |c| Slot::Flag(&mut c.store.accept_data_loss) },
+    Key { name: "store.min_free", slot: |c| Slot::Bytes(&mut c.store.min_free_bytes, 0, 64 * TIB) },
     Key { name: "history.max_age", slot: |c| Slot::Millis(&mut c.history.max_age_ms, SECOND_MS, 3_650 * DAY_MS) },
     Key { name: "history.max_tasks", slot: |c| Slot::Count(&mut c.history.max_tasks, 1, 100_000_000) },
     Key { name: "history.max_events", slot: |c| Slot::Count(&mut c.history.max_events, 1_000, 1_000_000_000) },

@@ -3,9 +3,11 @@
 //! One thread owns the database (`thread`); the verbs reach it through a bounded queue. What must
 //! be known about sled stands at the top of `trees`.
 
+mod apart;
 mod codec;
 mod core;
 mod events;
+mod fault;
 mod index;
 mod keys;
 mod lock;
@@ -20,6 +22,7 @@ mod tasks;
 mod tests;
 mod thread;
 mod trees;
+
 mod verbs;
 mod views;
 

@@ -20,3 +20,5 @@ mod reload;
 mod reload_load;
 mod schedules;
 mod shutdown;
+mod space;
+mod store_tools;

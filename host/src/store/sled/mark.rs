@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::fault::{self, Point};
+
 /// The mark's file.
 const FILE: &str = "commit.mark";
 /// The mark may be this much behind: what was lost since is not noticed.
@@ -56,6 +58,7 @@ impl Mark {
     /// Starts a mark at `position`, whatever was there.
     pub(super) fn create(dir: &Path, position: Position) -> io::Result<Self> {
         let file = File::options().write(true).create(true).truncate(true).open(dir.join(FILE))?;
+        fault::point(Point::MarkEmptied);
         let mut mark = Self { file, written: position, written_at: Instant::now(), turn: 0 };
         for _ in SLOTS {
             mark.write(position.seq)?;
@@ -74,6 +77,7 @@ impl Mark {
         let position = Position { seq, ..self.written };
         let [first, second] = SLOTS;
         self.file.write_all_at(&encode(position), if self.turn == 0 { first } else { second })?;
+        fault::point(Point::MarkWritten);
         self.file.sync_data()?;
         self.turn = 1 - self.turn;
         self.written = position;

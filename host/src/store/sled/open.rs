@@ -3,12 +3,12 @@
 use std::fs::{self, File};
 use std::io;
 use std::ops::Bound;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
 use super::codec::{CommitRecord, Format};
 use super::core::{Core, Halt, Verdict};
+use super::fault::{self, Point};
 use super::lock::DirLock;
 use super::mark::{Mark, Position};
 use super::trees::{Place, Trees, Unchecked};
@@ -81,9 +81,10 @@ pub(super) fn open(settings: &Settings, now: Timestamp) -> Result<Opened, OpenEr
 
 /// Opens the database, unless a newer host wrote it. Without a format it is new, or was never finished.
 pub(super) fn open_database(place: Place) -> Result<(Unchecked, Option<Format>), OpenError> {
-    // sled asserts where it could answer an error.
-    let opened = catch_unwind(AssertUnwindSafe(|| Unchecked::open(place)));
-    let unchecked = opened.map_err(|_| OpenError::Corrupt("the database does not open".to_owned()))??;
+    let unchecked = Unchecked::open(place).map_err(|error| {
+        let damaged = matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof);
+        if damaged { OpenError::Corrupt(error.to_string()) } else { OpenError::Io(error) }
+    })?;
     let known = unchecked.format.get(keys::FORMAT)?;
     if let Some(Format { format, .. }) = known
         && format > FORMAT
@@ -161,6 +162,7 @@ fn reclaim(core: &mut Core, settings: &Settings, now: Timestamp) -> Verdict<()> 
         core.crash(*id, failure, now, true)?;
     }
     core.seal()?;
+    fault::point(Point::Reclaimed);
     core.trees.flush()?;
     tracing::info!(tasks = orphans.len(), "took back the attempts of an older start");
     Ok(())

@@ -1,6 +1,7 @@
 //! The sled store under the common suite, and what only it has: the directory.
 
 mod crash;
+mod faults;
 
 use std::fs;
 use std::path::Path;
@@ -72,7 +73,7 @@ fn open(dir: &Path) -> Result<Arc<SledStore>, OpenError> {
 }
 
 /// Copies a directory as a crash at this moment would leave it, or a backup.
-fn copy(from: &Path, to: &Path) {
+pub(super) fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();

@@ -1,5 +1,7 @@
 //! Round trips, and stores that are not whole.
 
+mod damage;
+
 use std::path::Path;
 
 use proptest::prelude::*;
