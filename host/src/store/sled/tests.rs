@@ -2,6 +2,7 @@
 
 mod crash;
 mod faults;
+mod power;
 
 use std::fs;
 use std::path::Path;
