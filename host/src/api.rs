@@ -30,7 +30,7 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{delete, get, post};
 use tokio_util::sync::CancellationToken;
 
-pub use self::health::{HostInfo, Readiness};
+pub use self::health::{DISK, HostInfo, Readiness};
 use self::problem::Problem;
 use crate::limiter::{BreakerInfo, ConnectionLimiter, Limits};
 use crate::media::Library;

@@ -6,6 +6,7 @@ mod logging;
 mod plugin;
 mod serve;
 mod signals;
+mod store;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -48,6 +49,24 @@ enum Command {
     /// About the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// About the store of a host that does not run.
+    #[command(subcommand)]
+    Store(StoreCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum StoreCommand {
+    /// Writes everything that the store keeps as JSON Lines with check sums.
+    ///
+    /// Contents of media files are not part of it: copy the folder `media` of the data directory beside it.
+    #[command(after_help = EXIT_CODES)]
+    Export(store::ExportArguments),
+    /// Makes a store of an export, in a data directory that has none; all or nothing.
+    #[command(after_help = EXIT_CODES)]
+    Import(store::ImportArguments),
+    /// Looks at every record; says what is damaged or does not agree. Changes nothing.
+    #[command(after_help = EXIT_CODES)]
+    Check(store::CheckArguments),
 }
 
 #[derive(Debug, Subcommand)]
@@ -79,6 +98,9 @@ impl Cli {
             Command::Serve(arguments) => serve::run(arguments),
             Command::Plugin(PluginCommand::Check(arguments)) => plugin::check(arguments),
             Command::Config(ConfigCommand::Check(arguments)) => config::check(arguments),
+            Command::Store(StoreCommand::Export(arguments)) => store::export(arguments),
+            Command::Store(StoreCommand::Import(arguments)) => store::import(arguments),
+            Command::Store(StoreCommand::Check(arguments)) => store::check(arguments),
         }
     }
 }
@@ -103,7 +125,13 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed_and_documents_each_exit_code() {
         Cli::command().debug_assert();
-        for line in ["taskhost serve --listen localhost", "taskhost serve extra", "taskhost plugin check", "taskhost"] {
+        for line in [
+            "taskhost serve --listen localhost",
+            "taskhost serve extra",
+            "taskhost plugin check",
+            "taskhost store import",
+            "taskhost",
+        ] {
             assert_eq!(Cli::try_parse_from(line.split(' ')).unwrap_err().exit_code(), 2, "{line}");
         }
         let help = Cli::command().render_help().to_string();

@@ -85,6 +85,8 @@ pub struct Store {
     pub max_live_tasks: u32,
     /// Opens a store that has lost acknowledged writes.
     pub accept_data_loss: bool,
+    /// Free space on the disk below which nothing new is taken in, in bytes.
+    pub min_free_bytes: u64,
 }
 
 /// `[history]`
@@ -215,7 +217,7 @@ impl Default for Config {
         Self {
             data: "./taskhost-data".into(),
             server: Server::default(),
-            store: Store { cache_bytes: 64 * MIB, max_live_tasks: 1_000_000, accept_data_loss: false },
+            store: Store::default(),
             history: History::default(),
             runner: Runner::default(),
             plugins: Plugins::default(),
@@ -224,6 +226,12 @@ impl Default for Config {
             log: Log { level: Level::Info, format: Format::Auto, task_log_bytes: MIB },
             schedules: vec![builtin_schedule()],
         }
+    }
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self { cache_bytes: 64 * MIB, max_live_tasks: 1_000_000, accept_data_loss: false, min_free_bytes: 256 * MIB }
     }
 }
 

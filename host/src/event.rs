@@ -18,6 +18,7 @@ pub struct Event {
 
 /// What changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Change {
     /// A task.
     Task {
@@ -50,6 +51,7 @@ pub enum Change {
 
 /// What happened to a task.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum TaskChange {
     /// Created, or put back by hand.
     Queued {
@@ -82,6 +84,7 @@ pub enum TaskChange {
 
 /// What happened to a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum MediaChange {
     /// Uploaded or produced.
     Added,

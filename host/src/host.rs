@@ -1,6 +1,7 @@
 //! The composition root: opens the parts, wires them, starts them, and stops them in two phases.
 
 mod lend;
+mod space;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use self::space::SpaceWatch;
 use crate::api::{self, AppState, HostInfo, Readiness};
 use crate::config::{Config, Kept};
 use crate::ffmpeg::Ffmpeg;
@@ -30,6 +32,8 @@ use crate::time::now;
 
 /// The file below the data directory that says where the host listens.
 const ADDRESS_FILE: &str = "address";
+/// The folder below the data directory that the store keeps.
+pub const STORE_FOLDER: &str = "store";
 /// How long requests that are being answered may go on after everything else has stopped.
 const HTTP_DRAIN_MS: u64 = 2_000;
 
@@ -62,6 +66,7 @@ pub struct Host {
     address_file: PathBuf,
     runner: JoinHandle<()>,
     ticker: JoinHandle<()>,
+    space: JoinHandle<()>,
     http: JoinHandle<api::serve::Drained>,
 }
 
@@ -90,6 +95,7 @@ impl Host {
         let addr = listener.local_addr().context("cannot tell the address that was bound")?;
 
         let readiness = Arc::new(Readiness::default());
+        let space = SpaceWatch::begin(config.data.clone(), config.store.min_free_bytes, Arc::clone(&readiness));
         let info = HostInfo {
             version: env!("CARGO_PKG_VERSION"),
             wasmtime: crate::plugin::WASMTIME_VERSION,
@@ -107,13 +113,14 @@ impl Host {
         let runtime = tokio::runtime::Handle::current();
         let runner = runtime.spawn(runner.run());
         let ticker = runtime.spawn(ticker.run());
+        let space = runtime.spawn(space.run(shutdown.stop.clone()));
         let http = runtime.spawn(api::serve::serve(listener, api::router(state), serve, http_stop.clone()));
 
         let address_file = config.data.join(ADDRESS_FILE);
         write_atomically(&address_file, &addr.to_string())
             .with_context(|| DataDirectory::cannot("write", &address_file))?;
         let grace = Duration::from_millis(config.runner.shutdown_grace_ms);
-        Ok(Self { addr, parts, shutdown, http_stop, grace, readiness, address_file, runner, ticker, http })
+        Ok(Self { addr, parts, shutdown, http_stop, grace, readiness, address_file, runner, ticker, space, http })
     }
 
     /// Where HTTP is served.
@@ -146,6 +153,7 @@ impl Host {
             runner.await
         };
         let ticked = self.ticker.await;
+        let watched = self.space.await;
         self.http_stop.cancel();
         let served = self.http.await;
         self.parts.close().await;
@@ -153,6 +161,7 @@ impl Host {
         drop(std::fs::remove_file(&self.address_file));
         ran.context("the runner panicked")?;
         ticked.context("the ticker panicked")?;
+        watched.context("the watch of the disk panicked")?;
         served.context("the HTTP server panicked")?;
         Ok(())
     }
@@ -168,7 +177,7 @@ impl Parts {
             max_live_tasks: u64::from(config.store.max_live_tasks),
             aging_ms: config.runner.aging_ms,
             accept_data_loss: config.store.accept_data_loss,
-            ..crate::store::sled::Settings::new(data.join("store"), boot)
+            ..crate::store::sled::Settings::new(data.join(STORE_FOLDER), boot)
         };
         let supervisor = Supervisor::new().context("cannot start the supervisor of child processes")?;
         // Asking ffmpeg for its version takes as long as opening the store.

@@ -11,6 +11,7 @@ pub const MAX_INTERVAL_MS: u64 = 315_360_000_000;
 
 /// What a firing does.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Action {
     /// Runs a pass of a plugin's dispatcher.
     Dispatch {
@@ -65,6 +66,7 @@ pub struct Schedule {
     /// Nominal times that passed while the host was down or late.
     pub missed: u64,
     /// Where the dispatcher goes on; stored in one commit with the tasks it produced (invariant I13).
+    #[serde(with = "crate::task::text::bytes")]
     pub cursor: Option<Vec<u8>>,
     /// Why the latest pass failed, if it did.
     pub last_error: Option<String>,

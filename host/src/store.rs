@@ -5,6 +5,7 @@
 
 #[cfg(test)]
 mod conformance;
+pub mod dump;
 pub mod request;
 pub mod sled;
 

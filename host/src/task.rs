@@ -1,10 +1,11 @@
 //! A task and what may happen to it: plain data and pure transitions.
 //!
 //! Everything here derives its persisted form; a change of a field is a change of the store's
-//! record version (see `store/sled/codec`). The HTTP form lives in `api`.
+//! record version (see `store/sled/codec`), and of the export's (`store/dump`). The HTTP form lives in `api`.
 
 mod id;
 mod status;
+pub(crate) mod text;
 mod unique;
 pub mod urgency;
 
@@ -39,6 +40,7 @@ pub const MAX_IDEMPOTENCY_KEYS: usize = 8;
 
 /// Who created a task.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Source {
     /// A client, over HTTP.
     Client,
@@ -170,6 +172,7 @@ impl Failure {
 
 /// Where a task stands. Exactly one of these, always (invariant I1).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum State {
     /// Waits for `due_at` and a free permit.
     Queued {
@@ -231,6 +234,7 @@ impl State {
 
 /// How an attempt ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum AttemptEnd {
     /// The guest returned an output.
     Succeeded,

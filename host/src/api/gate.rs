@@ -1,4 +1,5 @@
-//! A permit for each request, held until its response body ends or the client goes away.
+//! A permit for each request, held until its response body ends or the client goes away; and no
+//! intake while the disk is almost full.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -20,6 +21,9 @@ const RETRY_AFTER_S: u32 = 1;
 
 /// Admits a request to its class, or turns it away at once.
 pub async fn admit(State(state): State<Arc<AppState>>, request: Request, next: Next) -> Result<Response, Problem> {
+    if takes_in(&request) {
+        state.readiness.intake()?;
+    }
     let Some(class) = class_of(&request) else { return Ok(next.run(request).await) };
     let Some(permit) = state.limiter.try_acquire(class) else {
         let limit = state.limiter.gauge(class).limit;
@@ -28,6 +32,12 @@ pub async fn admit(State(state): State<Arc<AppState>>, request: Request, next: N
     };
     let response = next.run(request).await;
     Ok(response.map(|body| Body::new(PermitBody { body, permit: Some(permit) })))
+}
+
+/// Whether a request brings something that will take space on the disk.
+fn takes_in(request: &Request) -> bool {
+    let path = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
+    request.method() == Method::POST && matches!(path, "/v1/tasks" | "/v1/media")
 }
 
 /// What a request occupies; health checks are always answered.

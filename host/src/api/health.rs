@@ -14,6 +14,11 @@ use super::tasks::wire::Rfc3339;
 use crate::task::BootId;
 use crate::time::Timestamp;
 
+/// The part that stands for the space on the disk: while it has a problem, nothing new is taken in.
+pub const DISK: &str = "disk";
+/// When a client may come back whose task or file was not taken in, in seconds.
+const INTAKE_RETRY_AFTER_S: u32 = 10;
+
 /// What this host is.
 #[derive(Clone, Debug)]
 pub struct HostInfo {
@@ -46,6 +51,14 @@ impl Readiness {
     /// Every part that has a problem.
     pub fn problems(&self) -> Vec<(&'static str, String)> {
         self.lock().iter().map(|(part, problem)| (*part, problem.clone())).collect()
+    }
+
+    /// Whether tasks and files are taken in.
+    pub(super) fn intake(&self) -> Result<(), Problem> {
+        match self.lock().get(DISK) {
+            None => Ok(()),
+            Some(problem) => Err(Problem::unavailable("low-disk-space", problem, INTAKE_RETRY_AFTER_S)),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<&'static str, String>> {

@@ -67,6 +67,7 @@ pub(super) const KEYS: &[Key] = &[
     Key { name: "store.cache", slot: |c| Slot::Bytes(&mut c.store.cache_bytes, 8 * MIB, 64 * GIB) },
     Key { name: "store.max_live_tasks", slot: |c| Slot::Count(&mut c.store.max_live_tasks, 1, 100_000_000) },
     Key { name: "store.accept_data_loss", slot: |c| Slot::Flag(&mut c.store.accept_data_loss) },
+    Key { name: "store.min_free", slot: |c| Slot::Bytes(&mut c.store.min_free_bytes, 0, 64 * TIB) },
     Key { name: "history.succeeded_max_age", slot: |c| age(&mut c.history.succeeded) },
     Key {
         name: "history.succeeded_max_tasks",

@@ -212,6 +212,7 @@ pub struct Redriven {
 
 /// Whether a file is visible.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum MediaStatus {
     /// Visible.
     Live,
@@ -275,6 +276,7 @@ pub struct MediaQuery {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StateEntry {
     /// The value.
+    #[serde(with = "crate::task::text::bytes")]
     pub value: Vec<u8>,
     /// Raised by every write of the namespace, so that a version is never used twice.
     pub version: u64,

@@ -3,16 +3,19 @@
 //! One thread owns the database (`thread`); the verbs reach it through a bounded queue. What must
 //! be known about sled stands at the top of `trees`.
 
+mod apart;
 mod codec;
 mod core;
 mod create;
 mod events;
+mod fault;
 mod history;
 mod index;
 mod keys;
 mod lock;
 mod mark;
 mod media;
+pub mod offline;
 mod open;
 mod schedules;
 mod state;
@@ -21,6 +24,7 @@ mod tasks;
 mod tests;
 mod thread;
 mod trees;
+
 mod verbs;
 mod views;
 
@@ -114,6 +118,12 @@ pub enum OpenError {
         mark: u64,
         /// The latest commit that is there.
         found: u64,
+    },
+    /// Nothing was ever stored there.
+    #[error("there is no store in {}", .dir.display())]
+    Missing {
+        /// The directory.
+        dir: PathBuf,
     },
     /// A newer host wrote the directory.
     #[error("the store has format {found}, this taskhost knows up to {known}: use the newer one")]

@@ -3,11 +3,14 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
+use super::text;
+
 /// Identifies a task. Ids are UUID version 7, so they sort by the time of creation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TaskId(u128);
 
 impl TaskId {
@@ -50,7 +53,7 @@ impl FromStr for TaskId {
 }
 
 /// SHA-256 of a component file: the identity of a plugin's generation.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest(pub [u8; 32]);
 
 impl fmt::Display for Digest {
@@ -66,5 +69,37 @@ impl fmt::Debug for Digest {
 }
 
 /// Identifies one start of a host. Random, so that a lease of an older start is recognised.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BootId(pub u64);
+
+impl fmt::Display for BootId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+/// In text a name is written as it is shown; in a compact form it is a number or bytes.
+macro_rules! named_in_text {
+    ($name:ident as $inner:ty, $parse:expr) => {
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                if serializer.is_human_readable() { serializer.collect_str(self) } else { self.0.serialize(serializer) }
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                if !deserializer.is_human_readable() {
+                    return <$inner>::deserialize(deserializer).map(Self);
+                }
+                let text = String::deserialize(deserializer)?;
+                let parse: fn(&str) -> Option<$name> = $parse;
+                parse(&text).ok_or_else(|| D::Error::custom(format!("{text:?} is not a {}", stringify!($name))))
+            }
+        }
+    };
+}
+
+named_in_text!(TaskId as u128, |text| text.parse().ok());
+named_in_text!(Digest as [u8; 32], |text| text::decode_hex(text)?.try_into().ok().map(Digest));
+named_in_text!(BootId as u64, |text| text::decode_hex(text)?.try_into().ok().map(|b| BootId(u64::from_be_bytes(b))));

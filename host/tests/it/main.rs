@@ -21,3 +21,5 @@ mod reload;
 mod reload_load;
 mod schedules;
 mod shutdown;
+mod space;
+mod store_tools;

@@ -14,6 +14,7 @@ use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 use taskhost::config::Config;
 use taskhost::host::Host;
+use taskhost::store::Store;
 use tempfile::TempDir;
 use tokio::time::timeout;
 
@@ -38,6 +39,7 @@ impl Home {
         config.server.listen = ([127, 0, 0, 1], 0).into();
         config.runner.shutdown_grace_ms = 5_000;
         config.media.min_free_bytes = 0;
+        config.store.min_free_bytes = 0;
         config.ffmpeg.threads = 1;
         std::fs::create_dir(&config.plugins.dir).unwrap();
         Self { dir: Arc::new(dir), config }
@@ -102,6 +104,11 @@ impl TestHost {
     /// Where everything is kept.
     pub(crate) fn data(&self) -> PathBuf {
         self.home.config.data.clone()
+    }
+
+    /// The host's store.
+    pub(crate) fn store(&self) -> Arc<dyn Store> {
+        Arc::clone(self.host.as_ref().expect("a running host").store())
     }
 
     /// `http://ADDR`.

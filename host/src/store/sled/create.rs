@@ -172,10 +172,10 @@ impl Core {
 
     /// An ended task goes on to hold its unique key, if its rule says so and nobody else does.
     pub(super) fn keep_key(&mut self, id: TaskId, spec: &Spec, state: &State, now: Timestamp) -> Verdict<()> {
-        let Some(key) = spec.new.unique_key.as_deref() else { return Ok(()) };
-        let until = answers_until(spec);
-        let holds = until.map_or_else(|| spec.new.unique.holds(state), |until| now < until);
-        if holds && self.index.holder(key, now).is_none() {
+        if let Some((key, until)) = kept_key(spec, state)
+            && until.is_none_or(|until| now < until)
+            && self.index.holder(key, now).is_none()
+        {
             self.trees.held.put(key.as_bytes(), &HeldRecord { id, until })?;
         }
         Ok(())
@@ -190,4 +190,11 @@ impl Core {
         }
         Ok(())
     }
+}
+
+/// The unique key that a task goes on to hold when it has ended like this, and until when.
+pub(super) fn kept_key<'a>(spec: &'a Spec, state: &State) -> Option<(&'a str, Option<Timestamp>)> {
+    let key = spec.new.unique_key.as_deref()?;
+    let until = answers_until(spec);
+    (until.is_some() || spec.new.unique.holds(state)).then_some((key, until))
 }

@@ -2,6 +2,7 @@
 
 use std::ops::Bound;
 
+use super::codec::Account;
 use super::core::{Core, Halt, MAX_SCAN, Verdict};
 use super::events::MAX_PRUNE;
 use super::keys;
@@ -70,14 +71,20 @@ pub(super) fn weight(spec: &Spec, status: &Status) -> u64 {
     (RECORD_BYTES + spec.new.kind.len() + spec.new.input.len() + labels + end + attempts) as u64
 }
 
+/// Counts a task in if it has ended.
+pub(super) fn count(accounts: &mut [Account; 3], spec: &Spec, status: &Status) {
+    let Some((ended, _)) = Ended::of(&status.state) else { return };
+    if let Some(account) = accounts.get_mut(ended as usize) {
+        account.count += 1;
+        account.bytes += weight(spec, status);
+    }
+}
+
 impl Core {
     /// A task has ended: it counts from here on.
     pub(super) fn count_in(&mut self, id: TaskId, spec: &Spec, status: &Status) {
         let Some((ended, _)) = Ended::of(&status.state) else { return };
-        if let Some(account) = self.commit.ended.get_mut(ended as usize) {
-            account.count += 1;
-            account.bytes += weight(spec, status);
-        }
+        count(&mut self.commit.ended, spec, status);
         if let Some(searched) = self.searched.get_mut(ended as usize)
             && searched.is_some_and(|searched| id <= searched)
         {

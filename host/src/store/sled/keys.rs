@@ -47,6 +47,11 @@ pub(super) fn namespace(plugin: &str) -> Vec<u8> {
     [b"state", [SEPARATOR].as_slice(), plugin.as_bytes()].concat()
 }
 
+/// The inverse of [`namespace`].
+pub(super) fn namespace_of(key: &[u8]) -> Option<&str> {
+    std::str::from_utf8(key.strip_prefix(b"state")?.strip_prefix(&[SEPARATOR])?).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::{event, event_of, state, state_of, task, task_of};

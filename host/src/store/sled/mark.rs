@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::fault::{self, Point};
+
 /// The mark's file.
 const FILE: &str = "commit.mark";
 /// The mark may be this much behind: what was lost since is not noticed.
@@ -59,6 +61,7 @@ impl Mark {
     /// Starts a mark at `position`, whatever was there.
     pub(super) fn create(dir: &Path, position: Position) -> io::Result<Self> {
         let file = File::options().write(true).create(true).truncate(true).open(dir.join(FILE))?;
+        fault::point(Point::MarkEmptied);
         let mut mark = Self { file, written: position, written_at: Instant::now(), turn: 0 };
         for _ in SLOTS {
             mark.write(position.seq)?;
@@ -77,6 +80,7 @@ impl Mark {
         let position = Position { seq, ..self.written };
         let [first, second] = SLOTS;
         self.file.write_all_at(&encode(position), if self.turn == 0 { first } else { second })?;
+        fault::point(Point::MarkWritten);
         self.file.sync_data()?;
         self.turn = 1 - self.turn;
         self.written = position;
@@ -99,7 +103,7 @@ impl MaxBySeq for Option<Position> {
 fn encode(position: Position) -> [u8; LEN] {
     let mut slot = [0; LEN];
     let body = [position.epoch.to_be_bytes().as_slice(), &position.seq.to_be_bytes()].concat();
-    let sum = crc32(&body).to_be_bytes();
+    let sum = crc32fast::hash(&body).to_be_bytes();
     for (to, from) in slot.iter_mut().zip(body.iter().chain(&sum)) {
         *to = *from;
     }
@@ -113,20 +117,9 @@ fn decode(slot: [u8; LEN]) -> Option<Position> {
     (encode(position) == slot).then_some(position)
 }
 
-/// CRC-32 as in zip and gzip, a bit at a time: it sees twelve bytes a second.
-fn crc32(bytes: &[u8]) -> u32 {
-    let step = |crc: u32, _| if crc & 1 == 1 { (crc >> 1) ^ 0xEDB8_8320 } else { crc >> 1 };
-    !bytes.iter().fold(u32::MAX, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), step))
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{FILE, Mark, Position, crc32};
-
-    #[test]
-    fn crc32_is_the_common_one() {
-        assert_eq!(crc32(b"123456789"), 0xCBF4_3926);
-    }
+    use super::{FILE, Mark, Position};
 
     #[test]
     fn the_later_of_two_slots_counts_and_a_torn_one_does_not() {

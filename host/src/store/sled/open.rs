@@ -3,12 +3,12 @@
 use std::fs::{self, File};
 use std::io;
 use std::ops::Bound;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
 use super::codec::{CommitRecord, Format};
 use super::core::{Core, Halt, Verdict};
+use super::fault::{self, Point};
 use super::lock::DirLock;
 use super::mark::{Mark, Position};
 use super::trees::{Place, Trees, Unchecked};
@@ -20,7 +20,7 @@ use crate::time::Timestamp;
 /// What this host writes. Raised when an older host could not read the directory any more.
 const FORMAT: u32 = 1;
 /// The database inside the directory.
-const DATABASE: &str = "sled";
+pub(super) const DATABASE: &str = "sled";
 
 /// An open store. The fields end in this order: the lock is the last to go.
 pub(super) struct Opened {
@@ -49,23 +49,17 @@ pub(super) fn open(settings: &Settings, now: Timestamp) -> Result<Opened, OpenEr
     let mark = Mark::read(dir)?;
     let (cache_bytes, max_growth_bytes) = (settings.cache_bytes, settings.max_growth_bytes);
     let place = Place { path: dir.join(DATABASE), cache_bytes, max_growth_bytes };
-    // sled asserts where it could answer an error.
-    let opened = catch_unwind(AssertUnwindSafe(|| Unchecked::open(place)));
-    let unchecked = opened.map_err(|_| OpenError::Corrupt("the database does not open".to_owned()))??;
-    let known = unchecked.format.get(keys::FORMAT)?;
-    if let Some(Format { format, .. }) = known
-        && format > FORMAT
-    {
-        return Err(OpenError::NewerFormat { found: format, known: FORMAT });
-    }
+    let (unchecked, known) = open_database(place)?;
     let data_loss = |mark: Position, found| OpenError::DataLoss { dir: dir.to_owned(), mark: mark.seq, found };
     let missing = mark.filter(|mark| known.is_none() && mark.seq > 0 && !settings.accept_data_loss);
     if let Some(mark) = missing {
         return Err(data_loss(mark, 0));
     }
-    let (trees, epoch) = match known {
-        Some(Format { epoch, .. }) => (unchecked.trees()?, epoch),
-        None => create(unchecked, dir)?,
+    let (trees, epoch) = if let Some(Format { epoch, .. }) = known {
+        (unchecked.trees()?, epoch)
+    } else {
+        let epoch = fastrand::u32(1..);
+        (create(unchecked, dir, epoch)?, epoch)
     };
     let commit = trees.commit.get(keys::COMMIT)?.unwrap_or_default();
     let lost = mark.filter(|mark| mark.seq > commit.seq || (mark.epoch != epoch && mark.seq > 0));
@@ -85,9 +79,23 @@ pub(super) fn open(settings: &Settings, now: Timestamp) -> Result<Opened, OpenEr
     Ok(Opened { core, mark, epoch, _lock: lock })
 }
 
+/// Opens the database, unless a newer host wrote it. Without a format it is new, or was never finished.
+pub(super) fn open_database(place: Place) -> Result<(Unchecked, Option<Format>), OpenError> {
+    let unchecked = Unchecked::open(place).map_err(|error| {
+        let damaged = matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof);
+        if damaged { OpenError::Corrupt(error.to_string()) } else { OpenError::Io(error) }
+    })?;
+    let known = unchecked.format.get(keys::FORMAT)?;
+    if let Some(Format { format, .. }) = known
+        && format > FORMAT
+    {
+        return Err(OpenError::NewerFormat { found: format, known: FORMAT });
+    }
+    Ok((unchecked, known))
+}
+
 /// Makes the empty database durable as a whole: sled creates some files without a sync.
-fn create(unchecked: Unchecked, dir: &Path) -> Result<(Trees, u32), OpenError> {
-    let epoch = fastrand::u32(1..);
+pub(super) fn create(unchecked: Unchecked, dir: &Path, epoch: u32) -> Result<Trees, OpenError> {
     unchecked.format.put(keys::FORMAT, &Format { format: FORMAT, epoch })?;
     let trees = unchecked.trees()?;
     if trees.commit.get(keys::COMMIT)?.is_some() {
@@ -98,13 +106,20 @@ fn create(unchecked: Unchecked, dir: &Path) -> Result<(Trees, u32), OpenError> {
         return Err(error.into());
     }
     sync_all(dir)?;
-    if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        File::open(parent)?.sync_all()?;
-    }
-    Ok((trees, epoch))
+    sync_parent(dir)?;
+    Ok(trees)
 }
 
-fn sync_all(dir: &Path) -> io::Result<()> {
+/// Makes the name of `dir` durable.
+pub(super) fn sync_parent(dir: &Path) -> io::Result<()> {
+    match dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        Some(parent) => File::open(parent)?.sync_all(),
+        None => File::open(".")?.sync_all(),
+    }
+}
+
+/// Makes everything in `dir` durable.
+pub(super) fn sync_all(dir: &Path) -> io::Result<()> {
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
         if entry.file_type()?.is_dir() {
@@ -147,6 +162,7 @@ fn reclaim(core: &mut Core, settings: &Settings, now: Timestamp) -> Verdict<()> 
         core.crash(*id, failure, now, true)?;
     }
     core.seal()?;
+    fault::point(Point::Reclaimed);
     core.trees.flush()?;
     tracing::info!(tasks = orphans.len(), "took back the attempts of an older start");
     Ok(())

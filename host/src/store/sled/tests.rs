@@ -1,6 +1,8 @@
 //! The sled store under the common suite, and what only it has: the directory.
 
 mod crash;
+mod faults;
+mod power;
 
 use std::fs;
 use std::path::Path;
@@ -16,17 +18,17 @@ use crate::task::BootId;
 use crate::time::Timestamp;
 
 /// A temporary directory.
-struct Directory {
+pub(super) struct Directory {
     dir: tempfile::TempDir,
     max_growth_bytes: i64,
 }
 
 impl Directory {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { dir: tempfile::tempdir().unwrap(), max_growth_bytes: i64::MAX }
     }
 
-    fn path(&self) -> &Path {
+    pub(super) fn path(&self) -> &Path {
         self.dir.path()
     }
 }
@@ -72,7 +74,7 @@ fn open(dir: &Path) -> Result<Arc<SledStore>, OpenError> {
 }
 
 /// Copies a directory as a crash at this moment would leave it, or a backup.
-fn copy(from: &Path, to: &Path) {
+pub(super) fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();

@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::sync::{broadcast, oneshot, watch};
 
 use super::core::{Core, Halt, Verdict};
+use super::fault::{self, Point};
 use super::open::Opened;
 use crate::event::Event;
 use crate::store::StoreError;
@@ -156,16 +157,21 @@ fn next_group(
 fn serve(core: &mut Core, group: Vec<Box<dyn Job>>, outlets: &Outlets) -> Result<(), String> {
     let (mut reads, mut writes): (Vec<_>, Vec<_>) = group.into_iter().partition(|job| job.is_read());
     let before = core.trees.writes();
+    fault::point(Point::Taken);
     for job in &mut writes {
         job.run(core)?;
     }
     if core.trees.writes() != before {
+        fault::point(Point::Applied);
         let news = core.seal().map_err(|halt| halt.to_string())?;
+        fault::point(Point::Sealed);
         core.trees.flush().map_err(|error| format!("a flush failed: {error}"))?;
+        fault::point(Point::Flushed);
         if let Some(events) = news.events {
             // Nobody may be listening.
             let _ = outlets.events.send(events);
         }
+        fault::point(Point::Published);
         if news.wake {
             outlets.wakeups.send_modify(|count| *count = count.wrapping_add(1));
         }
@@ -173,6 +179,7 @@ fn serve(core: &mut Core, group: Vec<Box<dyn Job>>, outlets: &Outlets) -> Result
     for job in writes {
         job.answer();
     }
+    fault::point(Point::Answered);
     for job in &mut reads {
         job.run(core)?;
     }

@@ -19,8 +19,10 @@ use std::rc::Rc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::apart;
 use super::codec::{self, EventRecord};
 use super::core::Halt;
+use super::fault::{self, Point};
 use super::keys;
 use crate::schedule::Schedule;
 use crate::store::request::{MediaRecord, StateEntry};
@@ -184,12 +186,12 @@ pub(super) struct Unchecked {
 impl Unchecked {
     /// Opens or creates a database.
     pub(super) fn open(place: Place) -> io::Result<Self> {
-        let db: Db = sled::Config::new()
+        let config = sled::Config::new()
             .path(&place.path)
             .cache_capacity_bytes(place.cache_bytes)
             .flush_every_ms(Some(NEVER_MS))
-            .zstd_compression_level(ZSTD_LEVEL)
-            .open()?;
+            .zstd_compression_level(ZSTD_LEVEL);
+        let db: Db = apart::apart(move || config.open())?;
         let tally = Rc::default();
         let format = table(&db, &tally, "meta")?;
         Ok(Self { place, db, tally, format })
@@ -261,6 +263,7 @@ impl Trees {
     pub(super) fn reopen(self) -> io::Result<Self> {
         let place = self.place.clone();
         drop(self);
+        fault::point(Point::Reopening);
         Unchecked::open(place)?.trees()
     }
 

@@ -1,0 +1,148 @@
+//! The form of the lines, and what is told about wrong ones.
+
+use super::{Counts, End, Header, Line, NamespaceLine, ReadError, Reader, TaskLine, Writer, Wrong};
+use crate::event::{Change, Event, MediaChange, TaskChange};
+use crate::schedule::{Action, Schedule, ScheduleSpec};
+use crate::store::request::{MediaRecord, MediaStatus, StateEntry};
+use crate::task::{AttemptEnd, AttemptRecord, BootId, Digest, Failure, NewTask, Spec, State, Status, TaskId};
+use crate::time::Timestamp;
+
+fn at(millis: u64) -> Timestamp {
+    Timestamp::from_millis(millis)
+}
+
+fn a_task() -> TaskId {
+    TaskId::from_u128(0x0191_2d4c_7b1e_7cc3_a3a4_5d1e_8f6b_7a90)
+}
+
+/// One line of each sort.
+fn lines() -> Vec<Line> {
+    let state = State::Running { boot: BootId(3), lease_until: at(9), started_at: at(8), digest: Digest([2; 32]) };
+    let end = AttemptEnd::Failed(Failure::new("busy", "m"));
+    let record = AttemptRecord { number: 1, digest: Digest([1; 32]), started_at: at(1), ended_at: at(2), end };
+    let status = Status { state, attempt: 2, failures: 1, history: vec![record], ..Status::queued(at(0)) };
+    let spec = Spec { new: NewTask::new("echo", "{\"a\":1}"), created_at: at(7) };
+    let task = TaskLine { id: a_task(), spec, status, checkpoint: Some(vec![0xAB]) };
+    let action = Action::Enqueue { kind: "echo".to_owned(), input: "{}".to_owned() };
+    let spec = ScheduleSpec { name: "s".to_owned(), every_ms: 100, action };
+    let schedule = Schedule { cursor: Some(vec![7]), ..Schedule::declared(spec, at(0)) };
+    let (id, name, content_type) = ("i".to_owned(), "n".to_owned(), "video/mp4".to_owned());
+    let status = MediaStatus::Trashed { at: at(2), purge_after: at(3) };
+    let media = MediaRecord { id, name, content_type, size: 9, task: Some(a_task()), created_at: at(1), status };
+    let entry = StateEntry { value: vec![1, 0xFF], version: 3, expires_at: None };
+    let change = Change::Task { id: a_task(), kind: "echo".to_owned(), attempt: 0, change: TaskChange::Succeeded };
+    let media_change = Change::Media { id: "i".to_owned(), change: MediaChange::Trashed };
+    vec![
+        Line::Namespace(NamespaceLine { plugin: "p".to_owned(), version: 3, bytes: 4 }),
+        Line::State(super::StateLine { plugin: "p".to_owned(), key: "k".to_owned(), entry }),
+        Line::Schedule(schedule),
+        Line::Media(media),
+        Line::Task(Box::new(task)),
+        Line::Event(Event { seq: 1, at: at(5), change }),
+        Line::Event(Event { seq: 2, at: at(5), change: media_change }),
+    ]
+}
+
+fn export(lines: &[Line]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut writer = Writer::begin(&mut bytes, Header::new(7, 3, 2)).unwrap();
+    for line in lines {
+        writer.line(line).unwrap();
+    }
+    writer.end().unwrap();
+    bytes
+}
+
+fn read(bytes: &[u8]) -> Result<Vec<Line>, ReadError> {
+    let (mut reader, _) = Reader::begin(bytes)?;
+    let mut lines = Vec::new();
+    while let Some(line) = reader.next()? {
+        lines.push(line);
+    }
+    Ok(lines)
+}
+
+/// A line as [`Writer`] would write it, with a check sum that is right.
+fn raw(body: &str) -> String {
+    format!("{{\"crc32\":\"{:08x}\",{}\n", crc32fast::hash(body.as_bytes()), &body[1..])
+}
+
+#[test]
+fn the_form_of_the_lines_is_stable() {
+    let text = String::from_utf8(export(&lines())).unwrap();
+    let bodies: Vec<_> = text.lines().map(|line| format!("{{{}", &line[super::CRC_PREFIX.len() + 10..])).collect();
+    let task = "01912d4c-7b1e-7cc3-a3a4-5d1e8f6b7a90";
+    let (one, two) = ("01".repeat(32), "02".repeat(32));
+    let expected = [
+        r#"{"header":{"format":"taskhost-export","version":1,"epoch":7,"commit":3,"last_event":2}}"#.to_owned(),
+        r#"{"namespace":{"plugin":"p","version":3,"bytes":4}}"#.to_owned(),
+        r#"{"state":{"plugin":"p","key":"k","entry":{"value":"01ff","version":3,"expires_at":null}}}"#.to_owned(),
+        r#"{"schedule":{"spec":{"name":"s","every_ms":100,"action":{"enqueue":{"kind":"echo","input":"{}"}}},"next_at":100,"last_fired_at":null,"fired":0,"overlapped":0,"missed":0,"cursor":"07","last_error":null}}"#.to_owned(),
+        format!(r#"{{"media":{{"id":"i","name":"n","content_type":"video/mp4","size":9,"task":"{task}","created_at":1,"status":{{"trashed":{{"at":2,"purge_after":3}}}}}}}}"#),
+        format!(r#"{{"task":{{"id":"{task}","spec":{{"new":{{"kind":"echo","input":"{{\"a\":1}}","priority":4,"max_attempts":5,"timeout_ms":null,"backoff":{{"base_ms":1000,"cap_ms":3600000}},"run_at":null,"unique_key":null,"attributes":[],"source":"client"}},"created_at":7}},"status":{{"state":{{"running":{{"boot":"0000000000000003","lease_until":9,"started_at":8,"digest":"{two}"}}}},"attempt":2,"failures":1,"crashes":0,"cancel_requested":false,"progress":null,"history":[{{"number":1,"digest":"{one}","started_at":1,"ended_at":2,"end":{{"failed":{{"code":"busy","message":"m","details":null}}}}}}]}},"checkpoint":"ab"}}}}"#),
+        format!(r#"{{"event":{{"seq":1,"at":5,"change":{{"task":{{"id":"{task}","kind":"echo","attempt":0,"change":"succeeded"}}}}}}}}"#),
+        r#"{"event":{"seq":2,"at":5,"change":{"media":{"id":"i","change":"trashed"}}}}"#.to_owned(),
+    ];
+    for (body, expected) in bodies.iter().zip(&expected) {
+        assert_eq!(body, expected, "the form changed: it needs a new version");
+    }
+    assert_eq!(bodies.len(), expected.len() + 1);
+    assert!(bodies[8].starts_with(r#"{"end":{"lines":8,"counts":{"namespaces":1,"#), "{}", bodies[8]);
+}
+
+#[test]
+fn what_is_written_is_read_back() {
+    assert_eq!(read(&export(&lines())).unwrap(), lines());
+    assert_eq!(read(&export(&[])).unwrap(), []);
+}
+
+#[test]
+fn each_flipped_bit_and_each_cut_is_told_with_its_line() {
+    let whole = export(&lines());
+    let line_of = |at: usize| whole[..at].split(|byte| *byte == b'\n').count() as u64;
+    for at in 0..whole.len() {
+        let mut flipped = whole.clone();
+        flipped[at] ^= 1;
+        let error = read(&flipped).unwrap_err();
+        // Without its line end, a line swallows the next one.
+        assert_eq!(error.line, line_of(at), "byte {at}: {error}");
+        let error = read(&whole[..at]).unwrap_err();
+        assert_eq!(error.line, line_of(at), "cut at {at}: {error}");
+        assert!(matches!(error.wrong, Wrong::CutOff), "cut at {at}: {error}");
+    }
+}
+
+#[test]
+fn lost_added_and_exchanged_lines_are_told() {
+    let whole = String::from_utf8(export(&lines())).unwrap();
+    let lines: Vec<_> = whole.split_inclusive('\n').collect();
+    let wrong = |lines: &[&str]| read(lines.concat().as_bytes()).unwrap_err();
+    let without = [&lines[..2], &lines[3..]].concat();
+    assert!(matches!(wrong(&without).wrong, Wrong::OtherLines(_)));
+    let twice = [&lines[..3], &lines[2..]].concat();
+    assert!(matches!(wrong(&twice).wrong, Wrong::OtherLines(_)));
+    let mut exchanged = lines.clone();
+    exchanged.swap(2, 3);
+    let error = wrong(&exchanged);
+    assert!(matches!(&error.wrong, Wrong::OtherLines(why) if why.contains("digest")), "{error}");
+    let error = wrong(&[&lines[..], &["x"]].concat());
+    assert_eq!(error.to_string(), "line 10: something follows the end of the export");
+    let error = wrong(&[&lines[..1], &lines[..]].concat());
+    assert_eq!(error.to_string(), "line 2: there is a second header here");
+}
+
+#[test]
+fn other_files_newer_versions_and_unknown_members_are_refused() {
+    let told = |text: &str| read(text.as_bytes()).unwrap_err().to_string();
+    assert_eq!(told(""), "line 1: the export was cut off here");
+    assert_eq!(told("hello\n"), "line 1: not a line of an export: it does not begin with its check sum");
+    let header = |text: &str| raw(&format!(r#"{{"header":{{"format":{text}}}}}"#));
+    let error = told(&header(r#""taskhost-export","version":2,"new":[]"#));
+    assert_eq!(error, "line 1: the export has version 2, this taskhost knows up to 1: use the newer one");
+    assert!(told(&header(r#""other","version":1"#)).contains("the format is \"other\""));
+    assert!(told(&raw(r#"{"task":{}}"#)).contains("has to be a header"));
+    let unknown = header(r#""taskhost-export","version":1,"epoch":7,"commit":3,"last_event":2,"more":1"#);
+    assert!(told(&unknown).contains("unknown here"), "{}", told(&unknown));
+    let end = Line::End(End { lines: 0, counts: Counts::default(), sha256: String::new() });
+    assert_eq!(read(&super::encode(&end).unwrap()).unwrap_err().line, 1);
+}
