@@ -44,7 +44,7 @@ fn parse(trace: &str) -> Vec<Call> {
             (at, rest.to_owned())
         };
         let Some((name, text)) = whole.split_once('(') else { continue };
-        if !text.contains(") = -1") && text.contains(" = ") {
+        if !text.contains("= -1 E") && text.contains("= ") {
             calls.push(Call { name: name.to_owned(), text: text.to_owned(), began, ended: at });
         }
     }
@@ -78,7 +78,7 @@ impl Call {
 
     /// The last number among the arguments.
     fn last_number(&self) -> usize {
-        let (arguments, _) = self.text.rsplit_once(") = ").expect("a call has a result");
+        let (arguments, _) = self.text.rsplit_once(')').expect("a call has a result");
         arguments.trim_end().rsplit(", ").next().unwrap().trim().parse().expect("a number")
     }
 }

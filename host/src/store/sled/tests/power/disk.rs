@@ -154,10 +154,13 @@ impl Disk {
                 !is_certain
             });
         } else {
-            let (certain, rest) =
-                std::mem::take(&mut self.namings).into_iter().partition(|naming| naming.dir() == Some(path));
-            self.namings = rest;
-            Vec::iter(&certain).for_each(|naming| naming.apply(&mut self.certain_names));
+            for naming in std::mem::take(&mut self.namings) {
+                if naming.dir() == Some(path) {
+                    naming.apply(&mut self.certain_names);
+                } else {
+                    self.namings.push(naming);
+                }
+            }
         }
     }
 
