@@ -2,7 +2,6 @@
 
 mod crash;
 mod faults;
-mod power;
 
 use std::fs;
 use std::path::Path;

@@ -74,35 +74,20 @@ async fn work(store: &dyn Store) {
 
 /// What victims said.
 #[derive(Default)]
-pub(super) struct Said {
+struct Said {
     added: HashSet<String>,
     ended: HashSet<String>,
 }
 
 impl Said {
     /// A line of a victim; others are of the harness.
-    pub(super) fn hear(&mut self, line: &str) {
+    fn hear(&mut self, line: &str) {
         match line.trim_end().split_once(' ') {
             Some(("added", name)) => self.added.insert(name.to_owned()),
             Some(("ended", id)) => self.ended.insert(id.to_owned()),
             _ => false,
         };
     }
-
-    /// Acknowledgements so far.
-    pub(super) fn len(&self) -> usize {
-        self.added.len() + self.ended.len()
-    }
-}
-
-/// How many rounds a test makes.
-pub(super) fn rounds(name: &str, default: usize) -> usize {
-    variable(name).map_or(default, |rounds| rounds.parse().unwrap())
-}
-
-/// The rest of a command that runs a victim to its end.
-pub(super) fn unharmed<'a>(command: &'a mut Command, dir: &Path) -> &'a mut Command {
-    victim_in(command, dir, (0, u64::MAX), 0)
 }
 
 fn victim_in<'a>(command: &'a mut Command, dir: &Path, (point, count): (usize, u64), round: usize) -> &'a mut Command {
@@ -136,7 +121,7 @@ async fn everything(store: &dyn Store) -> Vec<Task> {
 }
 
 /// Compares what is there with what was said; `rounds` victims have lived.
-pub(super) async fn check(dir: &Path, said: &Said, rounds: usize) {
+async fn check(dir: &Path, said: &Said, rounds: usize) {
     let report = super::super::offline::check(dir).unwrap();
     assert_eq!(report.problems, Vec::<String>::new());
     let store = open(dir).unwrap();
@@ -167,7 +152,7 @@ pub(super) async fn check(dir: &Path, said: &Said, rounds: usize) {
 
 #[tokio::test]
 async fn i1_i15_a_kill_at_every_point_of_a_commit_loses_nothing_and_tears_nothing() {
-    let rounds = rounds("TASKHOST_FAULT_ROUNDS", ROUNDS);
+    let rounds = variable("TASKHOST_FAULT_ROUNDS").map_or(ROUNDS, |rounds| rounds.parse().unwrap());
     let (mut dir, mut said, mut lived) = (Directory::new(), Said::default(), 0);
     let mut met = HashSet::new();
     for round in 0..rounds {
