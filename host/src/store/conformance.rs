@@ -5,6 +5,7 @@ pub(crate) mod events;
 pub(crate) mod keys;
 pub(crate) mod media;
 pub(crate) mod model;
+pub(crate) mod plain;
 pub(crate) mod plan;
 pub(crate) mod schedules;
 pub(crate) mod state;
@@ -138,7 +139,7 @@ macro_rules! conformance_tests {
             tasks::a_closed_store_says_so,
             tasks::a_redriven_task_starts_over,
             tasks::a_unique_key_is_held_while_its_task_lives,
-            tasks::l2_the_dead_letter_set_is_put_back_by_filter,
+            tasks::v10_the_dead_letter_set_is_put_back_by_filter,
             tasks::listings_are_newest_first_and_go_on,
             tasks::wakeups_announce_work,
         }

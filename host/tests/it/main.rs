@@ -9,6 +9,7 @@ mod support;
 mod cancel;
 mod cut;
 mod events;
+mod flaws;
 mod hostile;
 mod kill_loop;
 mod lifecycle;

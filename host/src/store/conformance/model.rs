@@ -1,167 +1,15 @@
-//! A store as plain as can be, and a run that compares one with it verb by verb.
+//! A run that compares a store with a plain one, verb by verb.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::plain::{MAX_LIVE, Model};
 use super::plan::{KINDS, Step, progress};
 use super::{Harness, LEASE_MS, at, digest};
-use crate::event::{Change, Event, TaskChange};
-use crate::store::request::{
-    ClaimRequest, Enqueued, Finish, GenerationRoom, Heartbeat, Keep, KindCount, Retention, TaskQuery,
-};
+use crate::event::{Change, TaskChange};
+use crate::store::request::{ClaimRequest, Finish, GenerationRoom, Heartbeat, Keep, KindCount, Retention, TaskQuery};
 use crate::store::{Store, StoreError};
-use crate::task::urgency::urgency;
-use crate::task::{AttemptEnd, BootId, Failure, Lease, NewTask, Outcome, Spec, State, Status, Task, TaskId};
-use crate::time::Timestamp;
-
-/// Queued and running tasks at most: few, so that plans reach the bound.
-const MAX_LIVE: u64 = 12;
-
-/// What stores do by default.
-const AGING_MS: u64 = 60_000;
-
-/// Everything in one map.
-#[derive(Default)]
-struct Model {
-    tasks: BTreeMap<TaskId, Task>,
-    checkpoints: BTreeMap<TaskId, Vec<u8>>,
-    events: Vec<Event>,
-}
-
-impl Model {
-    fn emit(&mut self, id: TaskId, now: Timestamp, change: TaskChange) {
-        let task = &self.tasks[&id];
-        let (kind, attempt) = (task.spec.new.kind.clone(), task.status.attempt);
-        let seq = self.events.len() as u64 + 1;
-        self.events.push(Event { seq, at: now, change: Change::Task { id, kind, attempt, change } });
-    }
-
-    fn live(&self) -> impl Iterator<Item = &Task> {
-        self.tasks.values().filter(|task| !task.status.state.is_terminal())
-    }
-
-    fn holder(&self, key: Option<&String>) -> Option<TaskId> {
-        let key = key?;
-        self.live().find(|task| task.spec.new.unique_key.as_ref() == Some(key)).map(|task| task.id)
-    }
-
-    /// Creates the tasks in a copy of the truth, so that all or none is plain to see.
-    fn enqueue(
-        &mut self,
-        tasks: &[NewTask],
-        now: Timestamp,
-        mut next: impl FnMut() -> TaskId,
-    ) -> Option<Vec<Enqueued>> {
-        let mut added = Vec::new();
-        for new in tasks {
-            if let Some(id) = self.holder(new.unique_key.as_ref()) {
-                added.push(Enqueued { id, duplicate: true });
-                continue;
-            }
-            if self.live().count() as u64 >= MAX_LIVE {
-                return None;
-            }
-            let id = next();
-            let due_at = new.run_at.map_or(now, |run_at| run_at.max(now));
-            let spec = Arc::new(Spec { new: new.clone(), created_at: now });
-            self.tasks.insert(id, Task { id, spec, status: Status::queued(due_at) });
-            self.emit(id, now, TaskChange::Queued { due_at });
-            added.push(Enqueued { id, duplicate: false });
-        }
-        Some(added)
-    }
-
-    fn claim(&mut self, request: &ClaimRequest, now: Timestamp) -> (Vec<TaskId>, Option<Timestamp>) {
-        let room = &request.rooms[0];
-        let limit = room.room.min(request.limit) as usize;
-        let queued = |task: &Task| match task.status.state {
-            State::Queued { due_at } if room.kinds.contains(&task.spec.new.kind) => {
-                Some((urgency(task.spec.new.priority, due_at, AGING_MS), due_at, task.id))
-            }
-            State::Queued { .. }
-            | State::Running { .. }
-            | State::Succeeded { .. }
-            | State::Failed { .. }
-            | State::Cancelled { .. } => None,
-        };
-        let mut waiting: Vec<_> = self.live().filter_map(queued).collect();
-        waiting.sort_unstable_by_key(|(urgency, _, id)| (*urgency, *id));
-        let later = waiting.iter().map(|(_, due_at, _)| *due_at).filter(|due_at| *due_at > now).min();
-        let ids: Vec<_> =
-            waiting.iter().filter(|(_, due_at, _)| *due_at <= now).take(limit).map(|(_, _, id)| *id).collect();
-        let lease = Lease { boot: request.boot, until: request.lease_until, digest: room.digest };
-        for id in &ids {
-            self.tasks.get_mut(id).unwrap().status.claim(lease, now).unwrap();
-            self.emit(*id, now, TaskChange::Started { digest: room.digest });
-        }
-        let next_due = if ids.len() == limit { None } else { later };
-        (ids, next_due)
-    }
-
-    fn finish(&mut self, id: TaskId, attempt: u32, outcome: &Outcome, now: Timestamp) -> Result<(), StoreError> {
-        let task = self.tasks.get_mut(&id).ok_or(StoreError::NotFound)?;
-        let spec = Arc::clone(&task.spec);
-        task.status.settle(&spec, attempt, outcome, (now, 0.5)).map_err(|_| StoreError::Stale)?;
-        let change = match &task.status.state {
-            State::Queued { due_at } => {
-                let failure = match &task.status.history.last().unwrap().end {
-                    AttemptEnd::Failed(failure) | AttemptEnd::Crashed(failure) => Some(failure.clone()),
-                    AttemptEnd::Succeeded | AttemptEnd::Cancelled | AttemptEnd::Returned => None,
-                };
-                TaskChange::Retrying { due_at: *due_at, failure }
-            }
-            State::Running { .. } => panic!("runs after the end of its attempt"),
-            State::Succeeded { .. } => TaskChange::Succeeded,
-            State::Failed { failure, .. } => TaskChange::Failed(failure.clone()),
-            State::Cancelled { .. } => TaskChange::Cancelled,
-        };
-        if task.status.state.is_terminal() {
-            self.checkpoints.remove(&id);
-        }
-        self.emit(id, now, change);
-        Ok(())
-    }
-
-    /// Running tasks by the end of their leases.
-    fn leases(&self) -> Vec<(Timestamp, TaskId)> {
-        let lease = |task: &Task| match task.status.state {
-            State::Running { lease_until, .. } => Some((lease_until, task.id)),
-            State::Queued { .. } | State::Succeeded { .. } | State::Failed { .. } | State::Cancelled { .. } => None,
-        };
-        let mut leases: Vec<_> = self.live().filter_map(lease).collect();
-        leases.sort_unstable();
-        leases
-    }
-
-    fn crash(&mut self, id: TaskId, failure: Failure, now: Timestamp) {
-        let attempt = self.tasks[&id].status.attempt;
-        self.finish(id, attempt, &Outcome::Crashed(failure), now).unwrap();
-    }
-
-    fn prune(&mut self, max_tasks: u64, max_age_ms: u64, now: Timestamp) -> Vec<TaskId> {
-        let ended = |task: &Task| match task.status.state {
-            State::Succeeded { at, .. } | State::Failed { at, .. } | State::Cancelled { at } => {
-                Some((task.status.state.name(), task.id, at))
-            }
-            State::Queued { .. } | State::Running { .. } => None,
-        };
-        let mut by_state: BTreeMap<&str, Vec<(TaskId, Timestamp)>> = BTreeMap::new();
-        for (name, id, at) in self.tasks.values().filter_map(ended) {
-            by_state.entry(name).or_default().push((id, at));
-        }
-        let mut gone = Vec::new();
-        for ended in by_state.into_values() {
-            let excess = ended.len().saturating_sub(usize::try_from(max_tasks).unwrap());
-            let is_gone = |(at, (_, ended_at)): &(usize, (TaskId, Timestamp))| {
-                *at < excess || now.millis_since(*ended_at) > max_age_ms
-            };
-            gone.extend(ended.into_iter().enumerate().filter(is_gone).map(|(_, (id, _))| id));
-        }
-        gone.sort_unstable();
-        self.tasks.retain(|id, _| !gone.contains(id));
-        gone
-    }
-}
+use crate::task::{BootId, Failure, NewTask, Outcome, Spec, State, Task, TaskId};
 
 /// The store under test beside the model.
 struct Run<'a, H: Harness> {
@@ -228,6 +76,13 @@ impl<H: Harness> Run<'_, H> {
                     self.model.crash(id, Failure::new("lease-expired", text), now);
                 }
             }
+            Step::Expire => {
+                let next = self.store.expire_overdue(now).await.unwrap();
+                self.model.expire(now);
+                let waits =
+                    |task: &&Task| task.status.attempt == 0 && matches!(task.status.state, State::Queued { .. });
+                assert_eq!(next, self.model.live().filter(waits).filter_map(|task| task.spec.new.deadline).min());
+            }
             Step::Prune { max_tasks, max_age_ms } => {
                 let keep = Keep { max_age_ms: *max_age_ms, max_tasks: *max_tasks, max_bytes: u64::MAX };
                 let keep = Retention::uniform(keep, u64::MAX);
@@ -244,16 +99,14 @@ impl<H: Harness> Run<'_, H> {
         let now = at(self.now);
         let answer = self.store.enqueue(tasks.clone(), now).await;
         let new: Vec<_> = answer.iter().flatten().filter(|one| !one.duplicate).map(|one| one.id).collect();
-        let (mut ids, before) = (new.into_iter(), self.model.events.len());
-        let known = self.model.tasks.clone();
+        let mut ids = new.into_iter();
+        let known = self.model.clone();
         let expected = self.model.enqueue(&tasks, now, || ids.next().unwrap_or_else(TaskId::generate));
-        if expected.is_none() {
-            self.model.tasks = known;
-            self.model.events.truncate(before);
-            assert!(matches!(answer, Err(StoreError::Full(_))), "{answer:?}");
-        } else {
-            assert_eq!(answer.ok(), expected);
+        let name = |error: StoreError| std::mem::discriminant(&error);
+        if expected.is_err() {
+            self.model = known;
         }
+        assert_eq!(answer.map_err(name), expected.map_err(name));
     }
 
     async fn claim(&mut self, kinds: &[usize], room: u32, limit: u32) {
@@ -290,7 +143,7 @@ impl<H: Harness> Run<'_, H> {
         let now = at(self.now);
         let last = self.model.events.len() as u64;
         let answer = self.store.finish(Finish { id, attempt, outcome: outcome.clone(), jitter: 0.5 }, now).await;
-        let (known, checkpoints) = (self.model.tasks.clone(), self.model.checkpoints.clone());
+        let known = self.model.clone();
         let mut expected = self.model.finish(id, attempt, &outcome, now);
         if let (Ok(()), Outcome::Succeeded { outbox, .. }) = (&expected, &outcome) {
             let told = self.store.events(last + 1, 100).await.unwrap().events;
@@ -298,17 +151,15 @@ impl<H: Harness> Run<'_, H> {
                 Change::Task { id, change: TaskChange::Queued { .. }, .. } => Some(id),
                 Change::Task { .. } | Change::Media { .. } | Change::Schedule { .. } => None,
             });
-            if self.model.enqueue(outbox, now, || new.next().unwrap_or_else(TaskId::generate)).is_none() {
-                expected = Err(StoreError::Full(String::new()));
-            }
+            let added = self.model.enqueue(outbox, now, || new.next().unwrap_or_else(TaskId::generate));
+            expected = added.map(drop);
         }
         match expected {
             Ok(()) => assert_eq!(answer.ok().as_ref(), self.model.tasks.get(&id)),
             Err(expected) => {
                 let name = |error: &StoreError| std::mem::discriminant(error);
                 assert_eq!(name(&answer.unwrap_err()), name(&expected));
-                (self.model.tasks, self.model.checkpoints) = (known, checkpoints);
-                self.model.events.truncate(usize::try_from(last).unwrap());
+                self.model = known;
             }
         }
     }
@@ -344,7 +195,11 @@ impl<H: Harness> Run<'_, H> {
         } else if full {
             assert!(matches!(answer, Err(StoreError::Full(_))));
         } else {
-            self.model.tasks.get_mut(&id).unwrap().status.redrive(now);
+            let task = self.model.tasks.get_mut(&id).unwrap();
+            task.status.redrive(now);
+            let new = NewTask { deadline: None, ..task.spec.new.clone() };
+            self.model.keys.extend(new.unique_key.clone().map(|key| (key, id)));
+            task.spec = Arc::new(Spec { new, created_at: task.spec.created_at });
             self.model.emit(id, now, TaskChange::Queued { due_at: now });
             assert_eq!(answer.ok().as_ref(), self.model.tasks.get(&id));
         }

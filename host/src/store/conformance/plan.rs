@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 
 use super::new_task;
-use crate::task::{Failure, NewTask, Outcome, Progress};
+use crate::task::{Failure, Idempotency, NewTask, Outcome, Progress, UniqueMode, UniqueRule};
 
 /// Kinds that occur.
 pub(crate) const KINDS: [&str; 3] = ["a", "b", "c"];
@@ -20,6 +20,7 @@ pub(crate) enum Step {
     Redrive(Index),
     Checkpoint { task: Index, stale: bool, byte: u8 },
     Reclaim,
+    Expire,
     Prune { max_tasks: u64, max_age_ms: u64 },
     Wait { millis: u64 },
     Reopen,
@@ -33,7 +34,21 @@ pub(crate) struct Draft {
     key: Option<u8>,
     delay_ms: Option<u64>,
     max_attempts: u32,
+    extra: Extra,
 }
+
+/// What only some tasks have.
+#[derive(Clone, Debug)]
+struct Extra {
+    queue: u8,
+    mode: usize,
+    deadline_ms: Option<u64>,
+    /// The key of the request, and its fingerprint.
+    request: Option<(u8, u8)>,
+}
+
+/// Modes that occur.
+const MODES: [UniqueMode; 3] = [UniqueMode::Existing, UniqueMode::Reject, UniqueMode::Replace];
 
 impl Draft {
     /// The task, created at `now`.
@@ -44,9 +59,17 @@ impl Draft {
             unique_key: self.key.map(|key| format!("key-{key}")),
             run_at: self.delay_ms.map(|delay| super::at((now + delay).saturating_sub(20))),
             max_attempts: self.max_attempts,
+            queue: format!("queue-{}", self.extra.queue),
+            unique: UniqueRule { mode: MODES[self.extra.mode], ..UniqueRule::default() },
+            deadline: self.extra.deadline_ms.map(|after| super::at(now + after)),
+            idempotency: self.extra.request.map(request).into_iter().collect(),
             ..new_task()
         }
     }
+}
+
+fn request((key, fingerprint): (u8, u8)) -> Idempotency {
+    Idempotency { key: format!("request-{key}"), fingerprint: [fingerprint; 16] }
 }
 
 /// How an attempt ends.
@@ -67,7 +90,14 @@ impl End {
         let failure = Failure::new("code", "message");
         match self {
             Self::Succeed(drafts) => {
-                let outbox = drafts.iter().map(|draft| draft.at(now)).collect();
+                // A guest has no say in what becomes of a key that is held.
+                let plain = |draft: &Draft| NewTask {
+                    unique: UniqueRule::default(),
+                    idempotency: Vec::new(),
+                    deadline: None,
+                    ..draft.at(now)
+                };
+                let outbox = drafts.iter().map(plain).collect();
                 Outcome::Succeeded { output: "{}".to_owned(), outbox }
             }
             Self::Retry { after_ms } => Outcome::Retry { failure, after_ms: *after_ms },
@@ -86,13 +116,22 @@ pub(crate) fn progress(done: u64) -> Progress {
 }
 
 fn drafts(max: usize) -> impl Strategy<Value = Vec<Draft>> {
-    let draft = (0..KINDS.len(), 0..4_u8, prop::option::of(0..3_u8), prop::option::of(0..80_u64), 1..4_u32);
-    let draft = draft.prop_map(|(kind, priority, key, delay_ms, max_attempts)| Draft {
+    let seldom = |weight| prop::bool::weighted(weight);
+    let extra = (0..3_u8, 0..MODES.len(), seldom(0.1), 0..80_u64, seldom(0.1), (0..6_u8, 0..2_u8));
+    let extra = extra.prop_map(|(queue, mode, is_limited, deadline, is_requested, request)| Extra {
+        queue,
+        mode,
+        deadline_ms: is_limited.then_some(deadline),
+        request: is_requested.then_some(request),
+    });
+    let draft = (0..KINDS.len(), 0..4_u8, prop::option::of(0..3_u8), prop::option::of(0..80_u64), 1..4_u32, extra);
+    let draft = draft.prop_map(|(kind, priority, key, delay_ms, max_attempts, extra)| Draft {
         kind,
         priority,
         key,
         delay_ms,
         max_attempts,
+        extra,
     });
     prop::collection::vec(draft, 0..=max)
 }
@@ -127,6 +166,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => task().prop_map(Step::Redrive),
         1 => (task(), stale(), any::<u8>()).prop_map(|(task, stale, byte)| Step::Checkpoint { task, stale, byte }),
         1 => Just(Step::Reclaim),
+        1 => Just(Step::Expire),
         1 => (0..20_u64, 0..300_u64).prop_map(|(max_tasks, max_age_ms)| Step::Prune { max_tasks, max_age_ms }),
         4 => (0..60_u64).prop_map(|millis| Step::Wait { millis }),
         1 => Just(Step::Reopen),

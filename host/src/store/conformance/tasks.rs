@@ -260,7 +260,7 @@ pub(crate) async fn i8_each_state_is_pruned_by_its_own_bounds(harness: &impl Har
     assert_eq!(store.prune(cancelled, at(9)).await.unwrap(), [ids[2], ids[5], ids[8]]);
 }
 
-pub(crate) async fn l2_the_dead_letter_set_is_put_back_by_filter(harness: &impl Harness) {
+pub(crate) async fn v10_the_dead_letter_set_is_put_back_by_filter(harness: &impl Harness) {
     let store = harness.open(1, 5, at(0));
     let mut ids = Vec::new();
     for (number, (queue, code)) in [("a", "x"), ("b", "x"), ("a", "y"), ("a", "x"), ("a", "x")].into_iter().enumerate()

@@ -1,7 +1,7 @@
 //! Creating tasks: what is checked for all of a call before the first of them is written, and what
 //! becomes of those whose key is held.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::codec::{HeldRecord, KnownRecord};
@@ -11,13 +11,14 @@ use super::keys;
 use crate::event::TaskChange;
 use crate::store::StoreError;
 use crate::store::request::{Enqueued, TakenKey};
-use crate::task::{Fate, Holding, MAX_IDEMPOTENCY_KEYS, NewTask, Spec, State, Status, TaskId};
+use crate::task::{Fate, Holding, MAX_IDEMPOTENCY_KEYS, NewTask, Spec, State, Status, TaskId, UniqueMode};
 use crate::time::Timestamp;
 
 /// The tasks of one call, as far as they were looked at.
 #[derive(Default)]
 struct Looked<'a> {
-    keys: HashSet<&'a str>,
+    /// Who holds each key, once the tasks before are created; `None` for one of them.
+    keys: HashMap<&'a str, (Option<TaskId>, Holding)>,
     requests: HashMap<&'a str, [u8; 16]>,
 }
 
@@ -40,17 +41,25 @@ impl Core {
                 wanted += 1;
                 continue;
             };
-            let held = if looked.keys.insert(key) {
-                self.holding(key, now)?.filter(|(id, _)| leaving != Some(*id)).map(|(id, holding)| (Some(id), holding))
-            } else {
-                Some((None, Holding::Queued))
+            let held = match looked.keys.get(key) {
+                Some(held) => Some(*held),
+                None => self.holding(key, now)?.filter(|(id, _)| leaving != Some(*id)).map(|(id, how)| (Some(id), how)),
             };
-            match held.map(|(holder, holding)| (holder, new.unique.fate(holding))) {
-                Some((holder, Fate::Reject)) => {
+            let fate = held.map_or(Fate::Create, |(_, holding)| new.unique.fate(holding));
+            match (fate, held) {
+                (Fate::Reject, _) => {
+                    let holder = held.and_then(|(holder, _)| holder);
                     return Err(StoreError::Taken { at, key: TakenKey::Unique, holder }.into());
                 }
-                None | Some((_, Fate::Create)) => wanted += 1,
-                Some((_, Fate::Existing | Fate::Replace | Fate::ReplaceFollower)) => {}
+                (Fate::Create, Some((holder, Holding::Running { .. }))) if new.unique.mode == UniqueMode::KeepLast => {
+                    wanted += 1;
+                    looked.keys.insert(key, (holder, Holding::Running { followed: true }));
+                }
+                (Fate::Create, _) => {
+                    wanted += 1;
+                    looked.keys.insert(key, (None, Holding::Queued));
+                }
+                (Fate::Existing | Fate::Replace | Fate::ReplaceFollower, _) => {}
             }
         }
         let room = (self.max_live_tasks + u64::from(leaving.is_some())).saturating_sub(self.index.live());

@@ -119,8 +119,10 @@ impl Index {
         if let Source::Schedule(name) = &spec.new.source {
             *self.outstanding.entry(name.clone()).or_default() += 1;
         }
-        if let Some(key) = spec.new.unique_key.as_ref().filter(|_| spec.new.unique.holds(&status.state)) {
-            let follows = spec.new.unique.mode == UniqueMode::KeepLast && matches!(status.state, State::Queued { .. });
+        if !matches!(status.state, State::Queued { .. }) {
+            self.hold(id, spec, &status.state);
+        } else if let Some(key) = &spec.new.unique_key {
+            let follows = spec.new.unique.mode == UniqueMode::KeepLast;
             if let Some(holder) = self.unique.get(key).filter(|_| follows).map(|holder| holder.id)
                 && !self.followers.contains_key(&holder)
             {

@@ -14,7 +14,7 @@ use super::mark::{Mark, Position};
 use super::trees::{Place, Trees, Unchecked};
 use super::{OpenError, Settings, keys};
 use crate::store::request::MediaStatus;
-use crate::task::{Failure, State, TaskId};
+use crate::task::{Failure, State, TaskId, UniqueMode};
 use crate::time::Timestamp;
 
 /// What this host writes. Raised when an older host could not read the directory any more.
@@ -134,12 +134,26 @@ pub(super) fn sync_all(dir: &Path) -> io::Result<()> {
 /// Reads what is kept in memory.
 fn load(trees: Trees, commit: CommitRecord, settings: &Settings) -> Verdict<Core> {
     let mut core = Core::new(trees, commit, settings.max_live_tasks, settings.aging_ms);
+    // Tasks with one unique key: one that waits has it rather than one that runs and has lost it,
+    // and a follower comes after whom it follows.
+    let (mut running, mut followers) = (Vec::new(), Vec::new());
     for record in core.trees.live.range(Bound::Unbounded, Bound::Unbounded) {
         let (key, value) = record?;
         let id = keys::task_of(&key).ok_or_else(|| Halt::Broken("a key of tree `live` is damaged".to_owned()))?;
         let status = core.trees.live.decode(&value)?;
         let spec = Arc::new(core.trees.spec(id)?);
-        core.index.enter(id, &spec, &status);
+        if matches!(status.state, State::Running { .. }) {
+            running.push(id);
+        } else if spec.new.unique_key.is_some() && spec.new.unique.mode == UniqueMode::KeepLast {
+            followers.push(id);
+        } else {
+            core.index.enter(id, &spec, &status);
+        }
+    }
+    for id in running.into_iter().rev().chain(followers) {
+        if let Some(status) = core.trees.live.get(&keys::task(id))? {
+            core.index.enter(id, &Arc::new(core.trees.spec(id)?), &status);
+        }
     }
     for record in core.trees.media.range(Bound::Unbounded, Bound::Unbounded) {
         let media = core.trees.media.decode(&record?.1)?;
