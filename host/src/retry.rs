@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// How the delay follows the number of failures.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Growth {
     /// Always the same.
     Fixed,
@@ -14,6 +15,7 @@ pub enum Growth {
 
 /// How far chance spreads a delay, so that tasks which failed together do not come back together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Jitter {
     /// Not at all.
     None,

@@ -43,6 +43,7 @@ impl std::fmt::Debug for StateSet {
 
 /// What becomes of a second task with a key that is held.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum UniqueMode {
     /// It is not created: its creator is answered with the holder.
     #[default]

@@ -194,7 +194,9 @@ async fn a_store_in_use_or_without_content_is_refused() {
 fn each_tree_is_exported_and_checked() {
     let opened = include_str!("../trees.rs").split("table(&db, &tally, \"").skip(1);
     let names: std::collections::BTreeSet<_> = opened.filter_map(|rest| rest.split('"').next()).collect();
-    let known = ["body", "checkpoint", "done", "event", "live", "media", "meta", "schedule", "state"];
+    // The import makes `held` and `request` of the tasks.
+    let known =
+        ["body", "checkpoint", "done", "event", "held", "live", "media", "meta", "request", "schedule", "state"];
     // A tree that is new here has to be known to the export, the import and the check.
     assert_eq!(names.into_iter().collect::<Vec<_>>(), known);
 }
@@ -232,7 +234,7 @@ async fn i1_what_does_not_agree_is_told_thing_by_thing() {
         trees.checkpoint.put(&keys::task(unknown), &vec![1]).unwrap();
         trees.state.remove(&keys::state("q", "a")).unwrap();
         trees.event.remove(trees.event.first_key().unwrap().as_deref().unwrap()).unwrap();
-        let commit = super::CommitRecord { last_event: 1, ..store.commit };
+        let commit = super::CommitRecord { last_event: 1, ended: Default::default(), ..store.commit };
         trees.commit.put(keys::COMMIT, &commit).unwrap();
     });
     let problems = check(dir.path()).unwrap().problems.join("\n");
@@ -242,7 +244,7 @@ async fn i1_what_does_not_agree_is_told_thing_by_thing() {
         format!("task {d} has a status and no body"),
         format!("task {unknown} is queued and stored among the ended ones"),
         format!("task {unknown} is not live and has a checkpoint"),
-        "4 tasks have ended, 3 are counted".to_owned(),
+        "the ended tasks are".to_owned(),
         "the state of plugin q has 0 bytes, 3 are counted".to_owned(),
         "1 is counted".to_owned(),
     ] {
