@@ -12,14 +12,16 @@ use tokio_util::sync::CancellationToken;
 
 use crate::logs::TaskLogs;
 use crate::plugin::Plugins;
-use crate::schedule::{Action, Schedule};
-use crate::store::{Retention, Store, StoreError};
-use crate::time::{Timestamp, now};
+use crate::schedule::Schedule;
+use crate::store::{DueQuery, Retention, Store, StoreError};
+use crate::time::now;
 
 /// How often history is pruned when nothing is left over.
 const PRUNE_EVERY: Duration = Duration::from_secs(10);
 /// How often schedules are looked at again after the store refused a verb.
 const STORE_RETRY: Duration = Duration::from_millis(500);
+/// Schedules that one commit fires at most: what else is there need not wait longer.
+const MAX_FIRED: usize = 256;
 /// The longest sleep: a clock that is set forward is noticed within it.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 
@@ -45,13 +47,6 @@ pub struct Ticker {
     passing: HashMap<Id, String>,
 }
 
-/// What one look at the schedules did.
-#[derive(Debug, Default)]
-struct Ticked {
-    passes: Vec<Schedule>,
-    next_at: Option<Timestamp>,
-}
-
 impl Ticker {
     /// A ticker that has fired nothing yet.
     pub fn new(
@@ -70,11 +65,17 @@ impl Ticker {
         let lease_step = Duration::from_millis((self.settings.lease_ms / 2).max(100));
         let (mut reclaim_at, mut prune_at) = (start + lease_step, start + PRUNE_EVERY);
         let mut tick_at = start;
+        let mut wakeups = self.store.schedule_wakeups();
         loop {
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => break,
-                Some(ended) = self.passes.join_next_with_id() => self.reap(&ended),
+                Some(ended) = self.passes.join_next_with_id() => {
+                    self.reap(&ended);
+                    // A firing may have waited for the end of this pass.
+                    tick_at = Instant::now();
+                }
+                Ok(()) = wakeups.changed() => tick_at = Instant::now(),
                 () = tokio::time::sleep_until(tick_at) => tick_at = self.fire_due().await,
                 () = tokio::time::sleep_until(reclaim_at) => {
                     self.reclaim().await;
@@ -97,16 +98,24 @@ impl Ticker {
         self.passing.remove(&id);
     }
 
-    /// Fires what is due and starts its passes; answers when to look again.
+    /// Fires what is due and starts its passes; answers when to look again. A clock that was set
+    /// back is waited for, one that was set forward is downtime: nothing fires twice.
     async fn fire_due(&mut self) -> Instant {
         let now = now();
-        let busy: Vec<&str> = self.passing.values().map(String::as_str).collect();
-        match tick(self.store.as_ref(), &busy, now).await {
-            Ok(Ticked { passes, next_at }) => {
-                for schedule in passes {
+        let busy = self.passing.values().cloned().collect();
+        match self.store.fire_due(DueQuery { busy, limit: MAX_FIRED }, now).await {
+            Ok(fired) => {
+                for schedule in fired.passes {
                     self.start_pass(schedule);
                 }
-                let wait = next_at.map_or(LONGEST_SLEEP, |at| at.wait_from(now).min(LONGEST_SLEEP));
+                if let Some(why) = fired.full {
+                    tracing::warn!(why, "schedules have to wait");
+                    return Instant::now() + STORE_RETRY;
+                }
+                if fired.more {
+                    return Instant::now();
+                }
+                let wait = fired.next_at.map_or(LONGEST_SLEEP, |at| at.wait_from(now).min(LONGEST_SLEEP));
                 Instant::now() + wait
             }
             Err(StoreError::Closed) => {
@@ -164,29 +173,4 @@ impl Ticker {
             }
         }
     }
-}
-
-/// One look at the schedules at `now`: fires each that is due, once, and names the passes to start.
-/// A dispatching schedule whose pass still runs (`busy`) is left out and counted.
-async fn tick(store: &dyn Store, busy: &[&str], now: Timestamp) -> Result<Ticked, StoreError> {
-    let mut ticked = Ticked::default();
-    for schedule in store.schedules().await? {
-        let mut next_at = schedule.next_at;
-        if next_at <= now {
-            let dispatches = matches!(schedule.spec.action, Action::Dispatch { .. });
-            let overlapped = dispatches && busy.contains(&schedule.spec.name.as_str());
-            let fired = match store.fire(&schedule.spec.name, next_at, overlapped, now).await {
-                Ok(fired) => fired,
-                // Fired or removed meanwhile: nothing is owed.
-                Err(StoreError::Stale | StoreError::NotFound) => continue,
-                Err(error) => return Err(error),
-            };
-            next_at = fired.next_at;
-            if dispatches && !overlapped {
-                ticked.passes.push(fired);
-            }
-        }
-        ticked.next_at = Some(ticked.next_at.map_or(next_at, |earliest: Timestamp| earliest.min(next_at)));
-    }
-    Ok(ticked)
 }

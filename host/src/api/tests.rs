@@ -4,6 +4,7 @@ mod events;
 pub(in crate::api) mod harness;
 mod media;
 mod problems;
+mod schedules;
 mod server;
 mod status;
 mod tasks;

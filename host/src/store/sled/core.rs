@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::sync::Arc;
 
+use super::agenda::Agenda;
 use super::codec::{CommitRecord, Namespace};
 use super::index::Index;
 use super::keys;
@@ -47,6 +48,8 @@ pub(super) struct Core {
     pub(super) trees: Trees,
     /// Live tasks by what is asked about them.
     pub(super) index: Index,
+    /// Schedules by when they are due.
+    pub(super) agenda: Agenda,
     /// The latest commit, and the one in the making.
     pub(super) commit: CommitRecord,
     /// Trashed files and when they may be purged.
@@ -61,6 +64,7 @@ pub(super) struct Core {
     pub(super) max_live_tasks: u64,
     pending: Vec<Event>,
     wake: bool,
+    wake_ticker: bool,
 }
 
 /// What the outside is told about a commit once it is durable.
@@ -69,6 +73,8 @@ pub(super) struct News {
     pub(super) events: Option<Arc<[Event]>>,
     /// A task may have become claimable.
     pub(super) wake: bool,
+    /// A schedule may have become due.
+    pub(super) wake_ticker: bool,
 }
 
 impl Core {
@@ -77,6 +83,7 @@ impl Core {
         Self {
             trees,
             index: Index::default(),
+            agenda: Agenda::default(),
             commit,
             trashed: BTreeMap::new(),
             namespaces: HashMap::new(),
@@ -85,6 +92,7 @@ impl Core {
             max_live_tasks,
             pending: Vec::new(),
             wake: false,
+            wake_ticker: false,
         }
     }
 
@@ -109,6 +117,11 @@ impl Core {
         self.wake = true;
     }
 
+    /// A schedule may have become due.
+    pub(super) fn wake_ticker(&mut self) {
+        self.wake_ticker = true;
+    }
+
     /// Writes what belongs to the commit as a whole. A flush follows.
     pub(super) fn seal(&mut self) -> Verdict<News> {
         self.commit.seq += 1;
@@ -120,7 +133,8 @@ impl Core {
             self.trees.event.put(&keys::event(first), &record)?;
         }
         let wake = std::mem::take(&mut self.wake);
+        let wake_ticker = std::mem::take(&mut self.wake_ticker);
         let events = if pending.is_empty() { None } else { Some(pending.into()) };
-        Ok(News { events, wake })
+        Ok(News { events, wake, wake_ticker })
     }
 }

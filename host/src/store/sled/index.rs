@@ -93,7 +93,7 @@ pub(super) struct Index {
     running: HashMap<TaskId, Run>,
     leases: BTreeSet<(Timestamp, TaskId)>,
     unique: HashMap<String, TaskId>,
-    outstanding: HashMap<String, u32>,
+    outstanding: HashMap<String, BTreeSet<TaskId>>,
     live: u64,
 }
 
@@ -110,7 +110,12 @@ impl Index {
 
     /// Live tasks that a schedule created.
     pub(super) fn outstanding(&self, schedule: &str) -> u32 {
-        self.outstanding.get(schedule).copied().unwrap_or(0)
+        self.outstanding.get(schedule).map_or(0, |ids| u32::try_from(ids.len()).unwrap_or(u32::MAX))
+    }
+
+    /// The live tasks that a schedule created, oldest first.
+    pub(super) fn of_schedule(&self, schedule: &str) -> Vec<TaskId> {
+        self.outstanding.get(schedule).into_iter().flatten().copied().collect()
     }
 
     /// A running task.
@@ -137,7 +142,7 @@ impl Index {
             self.unique.insert(key.clone(), id);
         }
         if let Source::Schedule(name) = &spec.new.source {
-            *self.outstanding.entry(name.clone()).or_default() += 1;
+            self.outstanding.entry(name.clone()).or_default().insert(id);
         }
         self.place(id, spec, status);
     }
@@ -150,10 +155,10 @@ impl Index {
             self.unique.remove(key);
         }
         if let Source::Schedule(name) = &spec.new.source
-            && let Some(count) = self.outstanding.get_mut(name)
+            && let Some(ids) = self.outstanding.get_mut(name)
         {
-            *count -= 1;
-            if *count == 0 {
+            ids.remove(&id);
+            if ids.is_empty() {
                 self.outstanding.remove(name);
             }
         }

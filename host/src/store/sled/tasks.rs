@@ -152,7 +152,7 @@ impl Core {
             State::Cancelled { .. } => TaskChange::Cancelled,
         };
         if after.state.is_terminal() {
-            self.retire(id, spec, (before, after))?;
+            self.retire(id, spec, (before, after), now)?;
         } else {
             self.trees.live.put(&keys::task(id), after)?;
             self.index.requeue(id, spec, (before, after));
@@ -163,13 +163,13 @@ impl Core {
     }
 
     /// A live task has ended.
-    fn retire(&mut self, id: TaskId, spec: &Spec, (before, after): (&Status, &Status)) -> Verdict<()> {
+    fn retire(&mut self, id: TaskId, spec: &Spec, (before, after): (&Status, &Status), now: Timestamp) -> Verdict<()> {
         self.trees.live.remove(&keys::task(id))?;
         self.trees.done.put(&keys::task(id), after)?;
         self.trees.checkpoint.remove(&keys::task(id))?;
         self.index.leave(id, spec, before);
         self.commit.ended += 1;
-        Ok(())
+        self.schedule_task_ended(spec, &after.state, now)
     }
 
     /// See [`crate::store::Store::request_cancel`].
@@ -183,7 +183,7 @@ impl Core {
             return Ok(task);
         }
         let change = if task.status.state.is_terminal() {
-            self.retire(id, &task.spec, (&before, &task.status))?;
+            self.retire(id, &task.spec, (&before, &task.status), now)?;
             self.wake();
             TaskChange::Cancelled
         } else {
