@@ -21,7 +21,7 @@ const PRUNE_EVERY: Duration = Duration::from_secs(10);
 /// How often schedules are looked at again after the store refused a verb.
 const STORE_RETRY: Duration = Duration::from_millis(500);
 /// Schedules that one commit fires at most: what else is there need not wait longer.
-const MAX_FIRED: usize = 256;
+const MAX_FIRED: usize = 512;
 /// The longest sleep: a clock that is set forward is noticed within it.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 
@@ -101,7 +101,8 @@ impl Ticker {
     /// Fires what is due and starts its passes; answers when to look again. A clock that was set
     /// back is waited for, one that was set forward is downtime: nothing fires twice.
     async fn fire_due(&mut self) -> Instant {
-        let now = now();
+        // The commit takes time, too: what is due next does not wait for longer because of it.
+        let (now, looked) = (now(), Instant::now());
         let busy = self.passing.values().cloned().collect();
         match self.store.fire_due(DueQuery { busy, limit: MAX_FIRED }, now).await {
             Ok(fired) => {
@@ -116,7 +117,7 @@ impl Ticker {
                     return Instant::now();
                 }
                 let wait = fired.next_at.map_or(LONGEST_SLEEP, |at| at.wait_from(now).min(LONGEST_SLEEP));
-                Instant::now() + wait
+                looked + wait
             }
             Err(StoreError::Closed) => {
                 self.stop.cancel();

@@ -7,6 +7,7 @@ use taskhost::event::Change;
 use taskhost::logs::TaskLogs;
 use taskhost::schedule::{Action, ScheduleSpec, Trigger};
 use taskhost::store::{Retention, Store};
+use taskhost::task::NewTask;
 use taskhost::ticker::{Settings, Ticker};
 use taskhost::time::now;
 use tokio::sync::broadcast::error::RecvError;
@@ -22,6 +23,7 @@ const SCHEDULES: u64 = 10_000;
 const EVERY_MS: u64 = 60_000;
 const MEASURED: Duration = Duration::from_secs(10);
 const DAY_MS: u64 = 86_400_000;
+const COMMITS: usize = 500;
 
 fn specs(trigger: impl Fn(u64) -> Trigger) -> Vec<ScheduleSpec> {
     let action = || Action::Enqueue { kind: "noop".to_owned(), input: "{}".to_owned() };
@@ -68,9 +70,20 @@ fn computed() -> Duration {
     let nanos = threads.filter_map(|thread| {
         // A thread may end meanwhile.
         let text = std::fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
-        text.split_whitespace().next()?.parse().ok()
+        text.split_whitespace().next()?.parse::<u64>().ok()
     });
     Duration::from_nanos(nanos.sum())
+}
+
+/// How long a commit of one task takes: a firing cannot be told sooner.
+async fn commits(store: &Arc<dyn Store>) -> Vec<Duration> {
+    let mut taken = Vec::new();
+    for _ in 0..COMMITS {
+        let began = Instant::now();
+        store.enqueue(vec![NewTask::new("noop", "{}")], now()).await.unwrap();
+        taken.push(began.elapsed());
+    }
+    taken
 }
 
 pub(crate) fn run(report: &mut Report) {
@@ -88,14 +101,18 @@ pub(crate) fn run(report: &mut Report) {
         sleep(Duration::from_secs(1)).await;
         let (began, before) = (Instant::now(), computed());
         sleep(MEASURED).await;
-        let share = (computed() - before).as_secs_f64() / began.elapsed().as_secs_f64();
+        let share = computed().saturating_sub(before).as_secs_f64() / began.elapsed().as_secs_f64();
         report.add("schedules", "idle_cpu", share * 100.0, "% of a core", None);
 
+        let mut commits = commits(&rig.store).await;
         let spread = |n| Trigger::Interval { every_ms: EVERY_MS, phase_ms: n * EVERY_MS / SCHEDULES };
         rig.store.declare_schedules(specs(spread), now()).await.unwrap();
         let mut late = lateness(&rig.store, usize::MAX).await;
-        report.add("schedules", "lateness_p50", millis(quantile(&mut late, 0.5)), "ms", None);
-        report.add("schedules", "lateness_p99", millis(quantile(&mut late, 0.99)), "ms", None);
+        for (name, share) in [("p50", 0.5), ("p99", 0.99)] {
+            let (late, commit) = (millis(quantile(&mut late, share)), millis(quantile(&mut commits, share)));
+            let ratio = Some((late / commit, "a commit of one task"));
+            report.add("schedules", &format!("lateness_{name}"), late, "ms", ratio);
+        }
 
         // All of them at the same instant.
         let at = now().plus_millis(2_000);

@@ -4,8 +4,9 @@ use super::trigger::Clock;
 use super::{MAX_PREVIEW, ScheduleSpec};
 use crate::time::Timestamp;
 
-/// Nominal times that one look goes through; an interval needs fewer steps than it has firings.
-const MAX_STEPS: usize = 10_000;
+/// Nominal times that one look goes through: more than it keeps, and few enough that thousands of
+/// expressions are caught up soon. An interval needs no steps for what it leaves out.
+const MAX_STEPS: usize = MAX_PREVIEW + 1;
 
 /// When a schedule fires, ready to be asked.
 #[derive(Clone, Debug)]
