@@ -145,7 +145,7 @@ pub fn router(state: AppState) -> Router {
         .route("/v1/tasks/{id}/logs", get(tasks::logs::read))
         .route("/v1/events", get(events::follow))
         .route("/v1/plugins", get(plugins::list))
-        .route("/v1/schedules", get(schedules::list))
+        .merge(schedules::routes())
         .route("/v1/media", get(media::list).post(media::upload::create))
         .route("/v1/media/{id}", delete(media::trash).get(media::read))
         .route("/v1/media/{id}/restore", post(media::restore))

@@ -302,5 +302,5 @@ impl Default for Ffmpeg {
 fn builtin_schedule() -> ScheduleSpec {
     let plugin = "video-clear".to_owned();
     let action = Action::Dispatch { plugin, batch: schedule::DEFAULT_BATCH, capacity: schedule::DEFAULT_CAPACITY };
-    ScheduleSpec { name: "video-clear".to_owned(), every_ms: 10 * SECOND_MS, action }
+    ScheduleSpec::every("video-clear", 10 * SECOND_MS, action)
 }

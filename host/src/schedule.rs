@@ -1,13 +1,35 @@
 //! When something happens by itself, and what.
 
+pub mod cron;
+pub mod declaration;
+pub mod standing;
+#[cfg(test)]
+mod tests;
+pub mod timetable;
+pub mod trigger;
+pub mod zone;
+pub mod zoned;
+
 use serde::{Deserialize, Serialize};
 
+pub use self::declaration::{Declaration, Wrong};
+pub use self::standing::{Firing, Look, Origin, Pause, Schedule, Start, Waiting};
+pub use self::timetable::Timetable;
+pub use self::trigger::Trigger;
+pub use self::zoned::{Dst, Fold, Gap};
 use crate::time::Timestamp;
 
 /// The shortest interval, in milliseconds: below it a schedule is a busy loop.
 pub const MIN_INTERVAL_MS: u64 = 100;
 /// The longest interval: ten years, in milliseconds.
 pub const MAX_INTERVAL_MS: u64 = 315_360_000_000;
+/// Bytes of a schedule's name.
+pub const MAX_NAME_LEN: usize = 64;
+/// Nominal times that one listing or one backfill looks at, at most.
+pub const MAX_PREVIEW: usize = 1_000;
+/// A firing that is later than this was missed, in milliseconds: what then happens is up to
+/// [`CatchUp`].
+pub const ON_TIME_MS: u64 = 10_000;
 
 /// What a firing does.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,97 +53,145 @@ pub enum Action {
     },
 }
 
+impl Action {
+    /// What happens to overlapping firings when nothing is said: a dispatcher has one pass at a
+    /// time, tasks may run side by side.
+    pub fn default_overlap(&self) -> Overlap {
+        match self {
+            Self::Dispatch { .. } => Overlap::Skip,
+            Self::Enqueue { .. } => Overlap::Allow,
+        }
+    }
+}
+
+/// What happens to a firing while the one before has not ended: its pass runs, or a task of the
+/// schedule lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Overlap {
+    /// It is left out.
+    Skip,
+    /// One waits until the one before has ended; others are left out.
+    QueueOne,
+    /// So many wait, one after the other; others are left out.
+    QueueAll(u32),
+    /// The live tasks are cancelled; it waits until they have ended.
+    CancelOther,
+    /// It happens all the same.
+    Allow,
+}
+
+/// What happens to firings whose time passed while the host was down or late.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CatchUp {
+    /// They are left out, unless they are late by less than [`ON_TIME_MS`].
+    Skip,
+    /// The latest one happens.
+    #[default]
+    Latest,
+    /// The latest so many happen.
+    All(u32),
+    /// Those happen that are late by this many milliseconds at most; at most [`MAX_PREVIEW`].
+    Window(u64),
+}
+
+impl Overlap {
+    /// Its stable name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Skip => "skip",
+            Self::QueueOne => "queue-one",
+            Self::QueueAll(_) => "queue-all",
+            Self::CancelOther => "cancel-other",
+            Self::Allow => "allow",
+        }
+    }
+}
+
+impl CatchUp {
+    /// Its stable name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Skip => "skip",
+            Self::Latest => "latest",
+            Self::All(_) => "all",
+            Self::Window(_) => "window",
+        }
+    }
+}
+
 /// A schedule as declared.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScheduleSpec {
     /// Its name, unique.
     pub name: String,
-    /// Interval in milliseconds; firings fall on its multiples since the epoch.
-    pub every_ms: u64,
+    /// When it fires.
+    pub trigger: Trigger,
     /// What a firing does.
     pub action: Action,
+    /// What happens to overlapping firings.
+    pub overlap: Overlap,
+    /// What happens to firings that were missed.
+    pub catch_up: CatchUp,
+    /// A firing happens up to this much after its nominal time, in milliseconds; how much depends
+    /// on the name and the nominal time only.
+    pub jitter_ms: u64,
+    /// No nominal time before this instant.
+    pub start: Option<Timestamp>,
+    /// No nominal time after this instant.
+    pub end: Option<Timestamp>,
+    /// Firings at most; those by hand do not count.
+    pub max_fires: Option<u64>,
+    /// Pauses after so many tasks or passes in a row that failed.
+    pub pause_on_failure: Option<u32>,
 }
 
 impl ScheduleSpec {
-    /// The first nominal time strictly after `now`. Missed firings collapse into one.
-    pub fn next_after(&self, now: Timestamp) -> Timestamp {
-        let every = self.every_ms.max(1);
-        Timestamp::from_millis((now.as_millis() / every + 1).saturating_mul(every))
-    }
-}
-
-/// A schedule and how it stands.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Schedule {
-    /// As declared.
-    pub spec: ScheduleSpec,
-    /// The next nominal time.
-    pub next_at: Timestamp,
-    /// The latest nominal time that fired.
-    pub last_fired_at: Option<Timestamp>,
-    /// Firings so far; also the number of the latest pass, which fences its dispatches.
-    pub fired: u64,
-    /// Firings that were left out because the pass before had not ended.
-    pub overlapped: u64,
-    /// Nominal times that passed while the host was down or late.
-    pub missed: u64,
-    /// Where the dispatcher goes on; stored in one commit with the tasks it produced (invariant I13).
-    #[serde(with = "crate::task::text::bytes")]
-    pub cursor: Option<Vec<u8>>,
-    /// Why the latest pass failed, if it did.
-    pub last_error: Option<String>,
-}
-
-impl Schedule {
-    /// A schedule declared at `now`: its first firing is its next nominal time.
-    pub fn declared(spec: ScheduleSpec, now: Timestamp) -> Self {
-        let next_at = spec.next_after(now);
-        Self { spec, next_at, last_fired_at: None, fired: 0, overlapped: 0, missed: 0, cursor: None, last_error: None }
-    }
-
-    /// Advances past the nominal time `nominal`, which must be the next one and due.
-    ///
-    /// Returns false, and changes nothing, when it is not: each nominal time fires at most once
-    /// (invariant I12). `overlapped` marks a firing that is left out.
-    pub fn advance(&mut self, nominal: Timestamp, now: Timestamp, overlapped: bool) -> bool {
-        if self.next_at != nominal || nominal > now {
-            return false;
+    /// A schedule with every default.
+    pub fn new(name: impl Into<String>, trigger: Trigger, action: Action) -> Self {
+        Self {
+            name: name.into(),
+            trigger,
+            overlap: action.default_overlap(),
+            action,
+            catch_up: CatchUp::default(),
+            jitter_ms: 0,
+            start: None,
+            end: None,
+            max_fires: None,
+            pause_on_failure: None,
         }
-        let next = self.spec.next_after(now);
-        let skipped = next.millis_since(nominal) / self.spec.every_ms.max(1);
-        self.missed = self.missed.saturating_add(skipped.saturating_sub(1));
-        self.next_at = next;
-        if overlapped {
-            self.overlapped = self.overlapped.saturating_add(1);
-        } else {
-            self.fired = self.fired.saturating_add(1);
-            self.last_fired_at = Some(nominal);
+    }
+
+    /// Every `every_ms` milliseconds, with every default.
+    pub fn every(name: impl Into<String>, every_ms: u64, action: Action) -> Self {
+        Self::new(name, Trigger::every(every_ms), action)
+    }
+
+    /// Whether there is a nominal time after `now`. The error says what never comes, and why.
+    pub fn check_fires_after(&self, now: Timestamp) -> Result<(), String> {
+        match Timetable::of(self)?.next_after(now) {
+            Some(_) => Ok(()),
+            None => Err(match &self.trigger {
+                Trigger::Cron { expression, zone, .. } => {
+                    format!("{expression:?} never fires in {zone}{}", self.within())
+                }
+                Trigger::Interval { .. } => format!("the interval never comes round{}", self.within()),
+                Trigger::Instants(_) => format!("every instant has passed or is out of bounds{}", self.within()),
+            }),
         }
-        true
+    }
+
+    fn within(&self) -> String {
+        let start = self.start.map(|start| format!(" from {start}"));
+        let end = self.end.map(|end| format!(" until {end}"));
+        [start, end].into_iter().flatten().collect()
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::{Action, Schedule, ScheduleSpec};
-    use crate::time::Timestamp;
-
-    fn every(every_ms: u64) -> ScheduleSpec {
-        let action = Action::Enqueue { kind: "echo".to_owned(), input: "{}".to_owned() };
-        ScheduleSpec { name: "s".to_owned(), every_ms, action }
-    }
-
-    #[test]
-    fn i12_each_nominal_time_fires_at_most_once_and_missed_ones_collapse() {
-        let at = Timestamp::from_millis;
-        let mut schedule = Schedule::declared(every(1_000), at(2_500));
-        assert_eq!(schedule.next_at, at(3_000));
-        assert!(!schedule.advance(at(3_000), at(2_999), false), "not due");
-        assert!(schedule.advance(at(3_000), at(3_000), false));
-        assert!(!schedule.advance(at(3_000), at(3_001), false), "fired before");
-        assert!(schedule.advance(at(4_000), at(9_500), false));
-        assert_eq!((schedule.next_at, schedule.fired, schedule.missed), (at(10_000), 2, 5));
-        assert!(schedule.advance(at(10_000), at(10_000), true));
-        assert_eq!((schedule.fired, schedule.overlapped), (2, 1));
-    }
+/// Whether `name` may name a schedule.
+pub fn is_valid_name(name: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_.".contains(&byte);
+    !name.is_empty() && name.len() <= MAX_NAME_LEN && name.bytes().all(fits)
 }

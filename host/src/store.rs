@@ -7,6 +7,7 @@
 mod conformance;
 pub mod dump;
 pub mod request;
+pub mod schedules;
 pub mod sled;
 
 use std::sync::Arc;
@@ -19,6 +20,7 @@ pub use self::request::{
     KindCount, MediaQuery, MediaRecord, MediaStatus, NewMedia, Page, RedriveQuery, Redriven, Retention, StateEntry,
     StateWrite, Swapped, TakenKey, TaskQuery,
 };
+pub use self::schedules::{Backfill, Backfilled, DueQuery, FiredDue};
 use crate::event::Event;
 use crate::schedule::{Schedule, ScheduleSpec};
 use crate::task::{NewTask, Task, TaskId};
@@ -114,25 +116,40 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
 
     // --- schedules ---
 
-    /// Makes the stored schedules equal to these: keeps the progress of those that stay (a changed
-    /// interval recomputes the next firing), adds and removes the rest.
+    /// Makes the schedules of the configuration equal to these: keeps the progress of those that stay (a
+    /// changed trigger recomputes the next firing), adds and removes the rest. Schedules of clients
+    /// stay, except that the configuration takes over a name that it declares.
     async fn declare_schedules(&self, specs: Vec<ScheduleSpec>, now: Timestamp) -> Result<(), StoreError>;
-    /// All schedules, by name.
-    async fn schedules(&self) -> Result<Vec<Schedule>, StoreError>;
-    /// Fires a nominal time, or leaves it out as `overlapped`; an enqueue action's task is created
-    /// in the same commit. Answers the advanced schedule; `Stale` when it fired before.
-    async fn fire(
-        &self,
-        name: &str,
-        nominal: Timestamp,
-        overlapped: bool,
-        now: Timestamp,
-    ) -> Result<Schedule, StoreError>;
+    /// Schedules by name, those after `after`.
+    async fn schedules(&self, after: Option<&str>, limit: u32) -> Result<Page<Schedule>, StoreError>;
+    /// One schedule.
+    async fn schedule(&self, name: &str) -> Result<Option<Schedule>, StoreError>;
+    /// Adds a client's schedule. [`StoreError::Conflict`] when the name is taken.
+    async fn create_schedule(&self, spec: ScheduleSpec, now: Timestamp) -> Result<Schedule, StoreError>;
+    /// Declares a client's schedule anew; the progress stays. [`StoreError::Stale`] when its revision is
+    /// another one, [`StoreError::Conflict`] when the configuration declares it.
+    async fn replace_schedule(&self, spec: ScheduleSpec, revision: u64, now: Timestamp)
+    -> Result<Schedule, StoreError>;
+    /// Forgets a client's schedule; its tasks stay. Refuses like [`Self::replace_schedule`].
+    async fn delete_schedule(&self, name: &str, revision: u64) -> Result<(), StoreError>;
+    /// Stops a schedule from firing. Pausing a paused one changes nothing.
+    async fn pause_schedule(&self, name: &str, reason: String, now: Timestamp) -> Result<Schedule, StoreError>;
+    /// Lets a schedule fire again, from its next nominal time on.
+    async fn resume_schedule(&self, name: &str, now: Timestamp) -> Result<Schedule, StoreError>;
+    /// Lets a schedule fire once more, with the next [`Self::fire_due`]; also a paused one.
+    async fn trigger_schedule(&self, name: &str, now: Timestamp) -> Result<Schedule, StoreError>;
+    /// Creates the tasks of nominal times that have passed.
+    async fn backfill(&self, request: Backfill, now: Timestamp) -> Result<Backfilled, StoreError>;
+    /// Fires everything that is due at `now`, each nominal time once (invariant I12): advancing a
+    /// schedule and creating its tasks are one commit. Costs what is due, not what is declared.
+    async fn fire_due(&self, query: DueQuery, now: Timestamp) -> Result<FiredDue, StoreError>;
+    /// Changes whenever a schedule may have become due otherwise than by time.
+    fn schedule_wakeups(&self) -> watch::Receiver<u64>;
     /// A dispatcher's tasks and its cursor, in one commit, fenced by the pass number
     /// ([`Schedule::fired`]).
     async fn dispatched(&self, batch: Dispatched, now: Timestamp) -> Result<Vec<Enqueued>, StoreError>;
     /// Keeps why the latest pass failed, or that it did not.
-    async fn record_pass(&self, name: &str, error: Option<String>) -> Result<(), StoreError>;
+    async fn record_pass(&self, name: &str, error: Option<String>, now: Timestamp) -> Result<(), StoreError>;
 
     // --- media records ---
 

@@ -14,6 +14,7 @@ mod reload;
 mod report;
 mod responsiveness;
 mod rig;
+mod schedules;
 mod store;
 
 use report::Report;
@@ -27,6 +28,7 @@ const BENCHES: &[(&str, Bench)] = &[
     ("guest", guest::run),
     ("pipeline", pipeline::run),
     ("latency", latency::run),
+    ("schedules", schedules::run),
     ("cut", cut::run),
     ("idle", idle::run),
     ("spin", responsiveness::run),

@@ -10,7 +10,10 @@ use super::document::{Document, raw};
 use super::key::{abridged, count, flag, millis, text};
 use super::mistake::{Place, suggestion};
 use super::source::Draft;
-use crate::schedule::{Action, MAX_INTERVAL_MS, MIN_INTERVAL_MS, ScheduleSpec};
+use crate::schedule::declaration::{MAX_CAP, MAX_JITTER_MS};
+use crate::schedule::{
+    Action, Declaration, MAX_INTERVAL_MS, MAX_NAME_LEN, MIN_INTERVAL_MS, ON_TIME_MS, ScheduleSpec, Wrong,
+};
 use crate::task::{MAX_KIND_LEN, is_valid_kind};
 
 /// Tasks asked of a dispatcher at once when nothing is said.
@@ -20,12 +23,37 @@ pub(super) const DEFAULT_CAPACITY: u32 = 1_000;
 
 const MAX_BATCH: u32 = 10_000;
 const MAX_CAPACITY: u32 = 1_000_000;
-/// Schedules of a host: each one is looked at on every tick.
-const MAX_SCHEDULES: usize = 256;
-const MAX_NAME_LEN: usize = 64;
+/// Schedules of a file.
+const MAX_SCHEDULES: usize = 10_000;
 /// Tables within tables of an input; as deep as JSON that clients may send.
 const MAX_INPUT_DEPTH: usize = 64;
-const FIELDS: [&str; 8] = ["name", "every", "enabled", "dispatch", "batch", "capacity", "enqueue", "input"];
+const FIELDS: [&str; 23] = [
+    "name",
+    "enabled",
+    "dispatch",
+    "batch",
+    "capacity",
+    "enqueue",
+    "input",
+    "every",
+    "phase",
+    "cron",
+    "zone",
+    "dst",
+    "at",
+    "start",
+    "end",
+    "jitter",
+    "max_fires",
+    "overlap",
+    "overlap_cap",
+    "catch_up",
+    "catch_up_cap",
+    "catch_up_window",
+    "pause_on_failure",
+];
+/// The fields that say when.
+const TRIGGERS: [&str; 3] = ["every", "cron", "at"];
 
 /// The schedules of a file, by name; without a spec when switched off.
 #[derive(Default)]
@@ -60,7 +88,7 @@ pub(super) fn read(value: &Spanned<DeValue<'_>>, place: Place, document: Documen
     for entry in array {
         let place = document.place(&entry.span());
         if let DeValue::Table(table) = entry.get_ref() {
-            Reader { table, place, document, draft }.read();
+            Reader { table, place, document, draft, misread: false }.read();
         } else {
             draft.wrong(place, "a schedule is a table: write `[[schedule]]`".to_owned());
         }
@@ -73,6 +101,8 @@ struct Reader<'a> {
     place: Place,
     document: Document<'a>,
     draft: &'a mut Draft,
+    /// Some field is not what it has to be by itself.
+    misread: bool,
 }
 
 impl<'a> Reader<'a> {
@@ -87,21 +117,63 @@ impl<'a> Reader<'a> {
         }
         let name = self.value("name", name);
         let enabled = self.value("enabled", |value| flag(&raw(value))).unwrap_or(true);
-        let every_ms = self.value("every", |value| millis(raw(value), MIN_INTERVAL_MS, MAX_INTERVAL_MS));
+        let declaration = self.declaration();
         let action = self.action(enabled);
         if !self.table.contains_key("name") {
             self.wrong("`name` is missing");
         }
-        if enabled && !self.table.contains_key("every") {
-            self.wrong("`every` is missing, such as `every = \"10s\"`");
+        let has_trigger = TRIGGERS.iter().any(|name| self.table.contains_key(*name));
+        if enabled && !has_trigger {
+            self.wrong("when it fires is missing: `every`, `cron` or `at`");
         }
         let Some(name) = name else { return };
         if let Some((first, _)) = self.draft.schedules.0.get(&name) {
             let message = format!("a schedule called `{name}` is declared before, at {first}");
             return self.draft.wrong(self.place, message);
         }
-        let spec = every_ms.zip(action).map(|(every_ms, action)| ScheduleSpec { name: name.clone(), every_ms, action });
-        self.draft.schedules.0.insert(name, (self.place, spec.filter(|_| enabled)));
+        let checked = action.filter(|_| enabled && has_trigger && !self.misread);
+        let spec = checked.and_then(|action| match declaration.check(&name, action) {
+            Ok(spec) => Some(spec),
+            Err(wrong) => {
+                self.report(wrong);
+                None
+            }
+        });
+        self.draft.schedules.0.insert(name, (self.place, spec));
+    }
+
+    /// When it fires, and how.
+    fn declaration(&mut self) -> Declaration {
+        let (dst_gap, dst_overlap) = self.value("dst", dst).unwrap_or_default();
+        Declaration {
+            every_ms: self.value("every", |value| millis(raw(value), MIN_INTERVAL_MS, MAX_INTERVAL_MS)),
+            phase_ms: self.value("phase", |value| millis(raw(value), 0, MAX_INTERVAL_MS)),
+            cron: self.value("cron", |value| text(raw(value))),
+            zone: self.value("zone", |value| text(raw(value))),
+            dst_gap,
+            dst_overlap,
+            at: self.value("at", instants),
+            overlap: self.value("overlap", |value| text(raw(value))),
+            overlap_cap: self.value("overlap_cap", |value| count(&raw(value), 1, MAX_CAP).map(u64::from)),
+            catch_up: self.value("catch_up", |value| text(raw(value))),
+            catch_up_cap: self.value("catch_up_cap", |value| count(&raw(value), 1, MAX_CAP).map(u64::from)),
+            catch_up_window_ms: self.value("catch_up_window", |value| millis(raw(value), ON_TIME_MS, MAX_INTERVAL_MS)),
+            jitter_ms: self.value("jitter", |value| millis(raw(value), 0, MAX_JITTER_MS)),
+            start: self.value("start", instant),
+            end: self.value("end", instant),
+            max_fires: self.value("max_fires", |value| count(&raw(value), 1, u32::MAX).map(u64::from)),
+            pause_on_failure: self.value("pause_on_failure", |value| count(&raw(value), 1, 1_000_000).map(u64::from)),
+        }
+    }
+
+    /// What is wrong with the schedule as a whole, each at its field.
+    fn report(&mut self, wrong: Vec<Wrong>) {
+        for Wrong { field, message } in wrong {
+            let key = field.split('.').next().unwrap_or(field);
+            let place = self.table.get(key).map(|value| self.document.place(&value.span()));
+            let place = place.unwrap_or_else(|| self.place.clone());
+            self.draft.wrong(place, format!("`{field}` of a schedule: {message}"));
+        }
     }
 
     fn action(&mut self, enabled: bool) -> Option<Action> {
@@ -140,6 +212,7 @@ impl<'a> Reader<'a> {
             Ok(value) => Some(value),
             Err(message) => {
                 let place = self.document.place(&field.span());
+                self.misread = true;
                 self.draft.wrong(place, format!("`{name}` of a schedule: {message}"));
                 None
             }
@@ -148,6 +221,35 @@ impl<'a> Reader<'a> {
 
     fn wrong(&mut self, message: &str) {
         self.draft.wrong(self.place.clone(), message.to_owned());
+    }
+}
+
+/// What happens when clocks are changed, such as `{ gap = "skip", overlap = "both" }`.
+fn dst(value: &DeValue<'_>) -> Result<(Option<String>, Option<String>), String> {
+    const RULE: &str = "expected a table such as `{ gap = \"shift\", overlap = \"first\" }`";
+    let DeValue::Table(table) = value else { return Err(RULE.to_owned()) };
+    if let Some(unknown) = table.keys().find(|key| !["gap", "overlap"].contains(&key.get_ref().as_ref())) {
+        return Err(format!("unknown key `{}`: {RULE}", abridged(unknown.get_ref())));
+    }
+    let word = |name: &str| table.get(name).map(|word| text(raw(word.get_ref()))).transpose();
+    Ok((word("gap")?, word("overlap")?))
+}
+
+/// An instant, as a string or as TOML's own.
+fn instant(value: &DeValue<'_>) -> Result<String, String> {
+    if let DeValue::Datetime(instant) = value { Ok(instant.to_string()) } else { text(raw(value)) }
+}
+
+/// One instant or several.
+fn instants(value: &DeValue<'_>) -> Result<Vec<String>, String> {
+    match value {
+        DeValue::Array(array) => array.iter().map(|item| instant(item.get_ref())).collect(),
+        DeValue::String(_)
+        | DeValue::Integer(_)
+        | DeValue::Float(_)
+        | DeValue::Boolean(_)
+        | DeValue::Datetime(_)
+        | DeValue::Table(_) => Ok(vec![instant(value)?]),
     }
 }
 

@@ -6,7 +6,7 @@ use super::key::{KEYS, quote};
 use super::mistake::Place;
 use super::source::Loaded;
 use super::unit::show_millis;
-use crate::schedule::{Action, ScheduleSpec};
+use crate::schedule::{Action, CatchUp, Overlap, ScheduleSpec, Trigger};
 
 /// Column of the origins, so that they stand below each other.
 const ORIGIN_COLUMN: usize = 40;
@@ -42,7 +42,9 @@ impl fmt::Display for Loaded {
 }
 
 fn show_schedule(f: &mut fmt::Formatter<'_>, schedule: &ScheduleSpec) -> fmt::Result {
-    writeln!(f, "name = {}\nevery = {}", quote(&schedule.name), quote(&show_millis(schedule.every_ms)))?;
+    writeln!(f, "name = {}", quote(&schedule.name))?;
+    show_trigger(f, &schedule.trigger)?;
+    show_policy(f, schedule)?;
     match &schedule.action {
         Action::Dispatch { plugin, batch, capacity } => {
             writeln!(f, "dispatch = {}\nbatch = {batch}\ncapacity = {capacity}", quote(plugin))
@@ -56,4 +58,58 @@ fn show_schedule(f: &mut fmt::Formatter<'_>, schedule: &ScheduleSpec) -> fmt::Re
             }
         }
     }
+}
+
+fn show_trigger(f: &mut fmt::Formatter<'_>, trigger: &Trigger) -> fmt::Result {
+    match trigger {
+        Trigger::Interval { every_ms, phase_ms } => {
+            writeln!(f, "every = {}", quote(&show_millis(*every_ms)))?;
+            if *phase_ms > 0 {
+                writeln!(f, "phase = {}", quote(&show_millis(*phase_ms)))?;
+            }
+            Ok(())
+        }
+        Trigger::Cron { expression, zone, dst } => {
+            writeln!(f, "cron = {}\nzone = {}", quote(expression), quote(zone))?;
+            let (gap, overlap) = (quote(dst.gap.name()), quote(dst.overlap.name()));
+            writeln!(f, "dst = {{ gap = {gap}, overlap = {overlap} }}")
+        }
+        Trigger::Instants(instants) => {
+            let instants: Vec<_> = instants.iter().map(|instant| quote(&instant.to_string())).collect();
+            writeln!(f, "at = [{}]", instants.join(", "))
+        }
+    }
+}
+
+/// What differs from a schedule of which nothing is said.
+fn show_policy(f: &mut fmt::Formatter<'_>, schedule: &ScheduleSpec) -> fmt::Result {
+    if schedule.overlap != schedule.action.default_overlap() {
+        writeln!(f, "overlap = {}", quote(schedule.overlap.name()))?;
+        if let Overlap::QueueAll(cap) = schedule.overlap {
+            writeln!(f, "overlap_cap = {cap}")?;
+        }
+    }
+    if schedule.catch_up != CatchUp::default() {
+        writeln!(f, "catch_up = {}", quote(schedule.catch_up.name()))?;
+        match schedule.catch_up {
+            CatchUp::All(cap) => writeln!(f, "catch_up_cap = {cap}")?,
+            CatchUp::Window(window_ms) => writeln!(f, "catch_up_window = {}", quote(&show_millis(window_ms)))?,
+            CatchUp::Skip | CatchUp::Latest => {}
+        }
+    }
+    if schedule.jitter_ms > 0 {
+        writeln!(f, "jitter = {}", quote(&show_millis(schedule.jitter_ms)))?;
+    }
+    for (name, instant) in [("start", schedule.start), ("end", schedule.end)] {
+        if let Some(instant) = instant {
+            writeln!(f, "{name} = {}", quote(&instant.to_string()))?;
+        }
+    }
+    if let Some(max) = schedule.max_fires {
+        writeln!(f, "max_fires = {max}")?;
+    }
+    if let Some(bound) = schedule.pause_on_failure {
+        writeln!(f, "pause_on_failure = {bound}")?;
+    }
+    Ok(())
 }

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use super::{Config, Flags, Format, Level, Loaded, Sources};
-use crate::schedule::Action;
+use crate::schedule::{Action, Trigger};
 
 /// A directory with a configuration file, and the sources that read it.
 struct Case {
@@ -103,6 +103,32 @@ fn what_is_shown_reads_back_as_the_same_configuration() {
     let second = Case::new(&first.to_string()).load();
     assert_eq!(first.config, second.config);
     assert_eq!(second.config.schedules.len(), 1);
+}
+
+#[test]
+fn schedules_of_every_sort_are_read_and_shown() {
+    let file = "[[schedule]]\nname = 'video-clear'\nenabled = false\n\
+                [[schedule]]\nname = 'a'\ncron = '30 2 * * 1-5'\nzone = 'europe/berlin'\n\
+                dst = { gap = 'skip', overlap = 'both' }\noverlap = 'queue-all'\noverlap_cap = 7\ncatch_up = 'window'\n\
+                catch_up_window = '1h'\njitter = '90s'\nstart = 2030-01-01T00:00:00Z\nend = '2031-01-01T00:00:00Z'\n\
+                max_fires = 9\npause_on_failure = 3\nenqueue = 'k'\n\
+                [[schedule]]\nname = 'b'\nat = [2030-01-01T00:00:00+01:00, '2030-01-02T00:00:00Z']\nenqueue = 'k'\n\
+                [[schedule]]\nname = 'c'\nevery = '1h'\nphase = '5m'\ncatch_up = 'all'\ncatch_up_cap = 4\nenqueue = 'k'\n";
+    let first = Case::new(file).load();
+    let names: Vec<_> = first.config.schedules.iter().map(|spec| spec.name.as_str()).collect();
+    assert_eq!(names, ["a", "b", "c"]);
+    assert_eq!(Case::new(&first.to_string()).load().config, first.config);
+    let wrong = "[[schedule]]\nname = 'a'\ncron = '0 0 30 2 *'\nenqueue = 'k'\n\
+                 [[schedule]]\nname = 'b'\ncron = '0 25 * * *'\nzone = 'Berlin'\nenqueue = 'k'\n\
+                 [[schedule]]\nname = 'c'\nevery = '1s'\ndst = { gab = 'skip' }\nenqueue = 'k'\n\
+                 [[schedule]]\nname = 'd'\nevery = '1s'\ncron = '@daily'\nenqueue = 'k'\n";
+    let expected = "\
+taskhost.toml:3:8: `cron` of a schedule: \"0 0 30 2 *\" never fires in UTC
+taskhost.toml:7:8: `cron` of a schedule: the hour field \"25\" is wrong: number out of bounds; it holds 0-23
+taskhost.toml:8:8: `zone` of a schedule: there is no time zone \"Berlin\": a zone is called like \"Europe/Berlin\" or \"UTC\"; did you mean \"Europe/Berlin\"?
+taskhost.toml:13:7: `dst` of a schedule: unknown key `gab`: expected a table such as `{ gap = \"shift\", overlap = \"first\" }`
+taskhost.toml:18:8: `cron` of a schedule: cannot be joined with `every`: give one of `every`, `cron` and `at`";
+    assert_eq!(Case::new(wrong).mistakes(), expected);
 }
 
 #[test]
@@ -213,11 +239,11 @@ fn schedules_dispatch_or_enqueue_and_replace_the_built_in_one() {
     let [nightly, clear] = loaded.config.schedules.as_slice() else { panic!("{:?}", loaded.config.schedules) };
     let input = r#"{"day":"2024-05-01"}"#.to_owned();
     assert_eq!(
-        (nightly.every_ms, &nightly.action),
-        (86_400_000, &Action::Enqueue { kind: "report.make".into(), input })
+        (&nightly.trigger, &nightly.action),
+        (&Trigger::every(86_400_000), &Action::Enqueue { kind: "report.make".into(), input })
     );
     let action = Action::Dispatch { plugin: "video-clear".into(), batch: 5, capacity: 1_000 };
-    assert_eq!((clear.every_ms, &clear.action), (60_000, &action));
+    assert_eq!((&clear.trigger, &clear.action), (&Trigger::every(60_000), &action));
     assert!(Case::new("[[schedule]]\nname = 'video-clear'\nenabled = false\n").load().config.schedules.is_empty());
 }
 
@@ -229,9 +255,9 @@ fn mistakes_in_schedules_name_the_key_and_what_is_right() {
                 [[schedule]]\nname = 'c'\nevery = 1000\nenqueue = 'K'\nbatch = 0\n";
     let mistakes = Case::new(file).mistakes();
     let expected = "\
-taskhost.toml:1:1: `every` is missing, such as `every = \"10s\"`
 taskhost.toml:1:1: `name` is missing
 taskhost.toml:1:1: what happens is missing: `dispatch = \"PLUGIN\"` or `enqueue = \"KIND\"`
+taskhost.toml:1:1: when it fires is missing: `every`, `cron` or `at`
 taskhost.toml:2:1: unknown key `nam` in `[[schedule]]`; did you mean `name`?
 taskhost.toml:3:1: `dispatch` and `enqueue` exclude each other
 taskhost.toml:4:8: `name` of a schedule: `B`: a schedule's name is 1 to 64 of a-z, 0-9, `-`, `_` and `.`

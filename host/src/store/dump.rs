@@ -143,7 +143,7 @@ pub(super) enum Line {
     Header(Header),
     Namespace(NamespaceLine),
     State(StateLine),
-    Schedule(Schedule),
+    Schedule(Box<Schedule>),
     Media(MediaRecord),
     Task(Box<TaskLine>),
     Event(Event),

@@ -3,12 +3,14 @@
 //! One thread owns the database (`thread`); the verbs reach it through a bounded queue. What must
 //! be known about sled stands at the top of `trees`.
 
+mod agenda;
 mod apart;
 mod codec;
 mod core;
 mod create;
 mod events;
 mod fault;
+mod firing;
 mod history;
 mod index;
 mod keys;
@@ -162,6 +164,7 @@ pub struct SledStore {
     closed: watch::Receiver<bool>,
     events: broadcast::Sender<Arc<[Event]>>,
     wakeups: watch::Receiver<u64>,
+    schedule_wakeups: watch::Receiver<u64>,
     epoch: u32,
     max_waiting: usize,
 }
@@ -173,8 +176,9 @@ impl SledStore {
         let (jobs, waiting) = mpsc::sync_channel(max_waiting);
         let (events, _) = broadcast::channel(EVENT_BATCHES);
         let (wake, wakeups) = watch::channel(0);
+        let (wake_ticker, schedule_wakeups) = watch::channel(0);
         let (closing, closed) = watch::channel(false);
-        let outlets = Outlets { events: events.clone(), wakeups: wake };
+        let outlets = Outlets { events: events.clone(), wakeups: wake, schedule_wakeups: wake_ticker };
         let (opening, opened) = mpsc::sync_channel(1);
         let thread = std::thread::Builder::new().name("taskhost-store".to_owned()).stack_size(STACK_BYTES);
         let thread = thread.spawn(move || {
@@ -206,6 +210,7 @@ impl SledStore {
             closed,
             events,
             wakeups,
+            schedule_wakeups,
             epoch,
             max_waiting,
         }))

@@ -53,8 +53,9 @@ impl Pass {
                 Some(text)
             }
         };
-        if error != self.schedule.last_error
-            && let Err(error) = self.store.record_pass(&name, error).await
+        let counts = self.schedule.spec.pause_on_failure.is_some() && error.is_some();
+        if (counts || error != self.schedule.last_error)
+            && let Err(error) = self.store.record_pass(&name, error, now()).await
         {
             tracing::warn!(schedule = name, %error, "cannot record how a pass ended");
         }

@@ -135,7 +135,7 @@ async fn a_trashed_file_is_hidden_at_once_and_can_be_brought_back() {
 #[tokio::test]
 async fn v11_a_trashed_file_is_cleared_by_the_ticker_and_the_plugin_even_across_a_restart() {
     let action = Action::Dispatch { plugin: "video-clear".to_owned(), batch: 2, capacity: 3 };
-    let clear = ScheduleSpec { name: "clear".to_owned(), every_ms: 500, action };
+    let clear = ScheduleSpec::every("clear", 500, action);
     let host = Home::new().built("video-clear").configure(|config| config.schedules = vec![clear]).start().await;
     let mut doomed = Vec::new();
     for number in 0..7 {

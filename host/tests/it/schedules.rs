@@ -2,13 +2,14 @@
 
 use std::collections::HashSet;
 
-use taskhost::schedule::{Action, ScheduleSpec};
+use serde_json::{Value, json};
+use taskhost::schedule::{Action, CatchUp, Overlap, ScheduleSpec};
 
 use crate::support::folder::fixture;
 use crate::support::{Home, TestHost, list};
 
 fn every(name: &str, every_ms: u64, action: Action) -> ScheduleSpec {
-    ScheduleSpec { name: name.to_owned(), every_ms, action }
+    ScheduleSpec::every(name, every_ms, action)
 }
 
 fn enqueue(kind: &str, input: &str) -> Action {
@@ -139,4 +140,83 @@ async fn last_error(host: &TestHost) -> String {
         }
     };
     tokio::time::timeout(crate::support::events::PATIENCE, said).await.expect("the error is recorded")
+}
+
+async fn said(host: &TestHost, name: &str) -> Value {
+    host.get(&format!("/v1/schedules/{name}")).await
+}
+
+#[tokio::test]
+async fn c3_what_was_missed_while_the_host_was_down_is_caught_up_and_counted() {
+    let spec = ScheduleSpec { catch_up: CatchUp::All(3), ..every("beat", 100, enqueue("ok", "{}")) };
+    let host = host_with(spec).await;
+    let mut events = host.events().await;
+    events.until(|event| event.name == "schedule.fired").await;
+    let host = host.restart().await;
+    let mut events = host.events().await;
+    events.until(|event| event.name == "schedule.fired").await;
+    let tasks = host.get("/v1/tasks?limit=1000").await;
+    let beat = said(&host, "beat").await;
+    let millis = |at: &Value| at.as_str().unwrap().parse::<jiff::Timestamp>().unwrap().as_millisecond();
+    let nominal: HashSet<_> = list(&tasks).iter().map(|task| millis(&task["attributes"]["nominal"])).collect();
+    assert_eq!(nominal.len(), list(&tasks).len(), "each nominal time once");
+    let count = (millis(&beat["last_fired_at"]) - nominal.iter().min().unwrap()) / 100 + 1;
+    let accounted = beat["fired"].as_i64().unwrap() + beat["missed"].as_i64().unwrap();
+    assert_eq!(accounted, count, "nothing is lost without a trace: {beat}");
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn a_queued_firing_starts_as_soon_as_the_one_before_has_ended() {
+    // The guest spins until its time is over; the next firing waits for that, and nothing polls.
+    let spec = ScheduleSpec { overlap: Overlap::QueueOne, ..every("slow", 100, enqueue("ok", "{}")) };
+    let host = host_with(spec).await;
+    let mut events = host.events().await;
+    let (mut live, mut most, mut ended) = (0_i64, 0, 0);
+    while ended < 6 {
+        let event = events.next().await.unwrap();
+        match event.name.as_str() {
+            "task.queued" => live += 1,
+            "task.succeeded" => {
+                live -= 1;
+                ended += 1;
+            }
+            _ => {}
+        }
+        most = most.max(live);
+    }
+    assert_eq!(most, 1, "one at a time");
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn a_dispatching_schedule_fires_by_hand_while_it_is_paused() {
+    let host = host_with(every("count", 3_600_000, dispatch("count", 2, 100))).await;
+    let mut events = host.events().await;
+    host.post("/v1/schedules/count/pause", &json!({})).await;
+    host.post("/v1/schedules/count/trigger", &json!({})).await;
+    events.until(|event| event.name == "schedule.fired").await;
+    events.until(|event| event.name == "task.succeeded").await;
+    let count = said(&host, "count").await;
+    assert_eq!((&count["by_hand"], &count["fired"], count["paused"].is_object()), (&json!(1), &json!(1), true));
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn passes_that_fail_in_a_row_pause_their_schedule() {
+    let spec = ScheduleSpec { pause_on_failure: Some(3), ..every("lost", 100, dispatch("nobody", 3, 4)) };
+    let host = host_with(spec).await;
+    let mut pace = tokio::time::interval(std::time::Duration::from_millis(20));
+    let paused = async {
+        loop {
+            pace.tick().await;
+            let lost = said(&host, "lost").await;
+            if lost["paused"].is_object() {
+                return lost;
+            }
+        }
+    };
+    let lost = tokio::time::timeout(crate::support::events::PATIENCE, paused).await.expect("it pauses");
+    assert_eq!((&lost["paused"]["reason"], &lost["fired"]), (&json!("3 in a row failed"), &json!(3)));
+    host.stop().await;
 }

@@ -169,6 +169,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("wasmtime_wasi", &["plugin"]),
     ("axum", &["api", "host"]),
     ("clap", &["cli", "main"]),
+    ("croner", &["schedule"]),
     ("anyhow", &["cli", "host", "main"]),
 ];
 

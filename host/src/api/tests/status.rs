@@ -59,17 +59,16 @@ async fn schedules_are_shown() {
     let api = Api::new().await;
     let dispatch = Action::Dispatch { plugin: "video-clear".to_owned(), batch: 8, capacity: 32 };
     let enqueue = Action::Enqueue { kind: "echo".to_owned(), input: r#"{"n":1}"#.to_owned() };
-    let specs = [("clear", dispatch), ("hello", enqueue)].map(|(name, action)| ScheduleSpec {
-        name: name.to_owned(),
-        every_ms: 60_000,
-        action,
-    });
+    let specs =
+        [("clear", dispatch), ("hello", enqueue)].map(|(name, action)| ScheduleSpec::every(name, 60_000, action));
     api.store.declare_schedules(specs.into(), Timestamp::from_millis(1)).await.unwrap();
     let expected = json!({"schedules": [
         {"name": "clear", "every_ms": 60_000, "next_at": "1970-01-01T00:01:00.000Z", "fired": 0, "overlapped": 0,
-         "missed": 0, "action": {"type": "dispatch", "plugin": "video-clear", "batch": 8, "capacity": 32}},
+         "missed": 0, "skipped": 0, "by_hand": 0, "backfilled": 0, "buffered": 0, "overlap": "skip", "jitter_ms": 0,
+         "catch_up": "latest", "declared_by": "config", "action": {"type": "dispatch", "plugin": "video-clear", "batch": 8, "capacity": 32}},
         {"name": "hello", "every_ms": 60_000, "next_at": "1970-01-01T00:01:00.000Z", "fired": 0, "overlapped": 0,
-         "missed": 0, "action": {"type": "enqueue", "kind": "echo", "input": {"n": 1}}},
+         "missed": 0, "skipped": 0, "by_hand": 0, "backfilled": 0, "buffered": 0, "overlap": "allow", "jitter_ms": 0,
+         "catch_up": "latest", "declared_by": "config", "action": {"type": "enqueue", "kind": "echo", "input": {"n": 1}}},
     ]});
     assert_eq!(api.get("/v1/schedules").await.json(), expected);
 }

@@ -2,7 +2,7 @@
 
 use super::{Counts, End, Header, Line, NamespaceLine, ReadError, Reader, TaskLine, Writer, Wrong};
 use crate::event::{Change, Event, MediaChange, TaskChange};
-use crate::schedule::{Action, Schedule, ScheduleSpec};
+use crate::schedule::{Action, Origin, Schedule, ScheduleSpec};
 use crate::store::request::{MediaRecord, MediaStatus, StateEntry};
 use crate::task::{AttemptEnd, AttemptRecord, BootId, Digest, Failure, NewTask, Spec, State, Status, TaskId};
 use crate::time::Timestamp;
@@ -24,8 +24,8 @@ fn lines() -> Vec<Line> {
     let spec = Spec { new: NewTask::new("echo", "{\"a\":1}"), created_at: at(7) };
     let task = TaskLine { id: a_task(), spec, status, checkpoint: Some(vec![0xAB]) };
     let action = Action::Enqueue { kind: "echo".to_owned(), input: "{}".to_owned() };
-    let spec = ScheduleSpec { name: "s".to_owned(), every_ms: 100, action };
-    let schedule = Schedule { cursor: Some(vec![7]), ..Schedule::declared(spec, at(0)) };
+    let spec = ScheduleSpec::every("s", 100, action);
+    let schedule = Schedule { cursor: Some(vec![7]), ..Schedule::declared(spec, Origin::Config, at(0)) };
     let (id, name, content_type) = ("i".to_owned(), "n".to_owned(), "video/mp4".to_owned());
     let status = MediaStatus::Trashed { at: at(2), purge_after: at(3) };
     let media = MediaRecord { id, name, content_type, size: 9, task: Some(a_task()), created_at: at(1), status };
@@ -35,7 +35,7 @@ fn lines() -> Vec<Line> {
     vec![
         Line::Namespace(NamespaceLine { plugin: "p".to_owned(), version: 3, bytes: 4 }),
         Line::State(super::StateLine { plugin: "p".to_owned(), key: "k".to_owned(), entry }),
-        Line::Schedule(schedule),
+        Line::Schedule(Box::new(schedule)),
         Line::Media(media),
         Line::Task(Box::new(task)),
         Line::Event(Event { seq: 1, at: at(5), change }),
@@ -77,7 +77,7 @@ fn the_form_of_the_lines_is_stable() {
         r#"{"header":{"format":"taskhost-export","version":1,"epoch":7,"commit":3,"last_event":2}}"#.to_owned(),
         r#"{"namespace":{"plugin":"p","version":3,"bytes":4}}"#.to_owned(),
         r#"{"state":{"plugin":"p","key":"k","entry":{"value":"01ff","version":3,"expires_at":null}}}"#.to_owned(),
-        r#"{"schedule":{"spec":{"name":"s","every_ms":100,"action":{"enqueue":{"kind":"echo","input":"{}"}}},"next_at":100,"last_fired_at":null,"fired":0,"overlapped":0,"missed":0,"cursor":"07","last_error":null}}"#.to_owned(),
+        r#"{"schedule":{"spec":{"name":"s","trigger":{"interval":{"every_ms":100,"phase_ms":0}},"action":{"enqueue":{"kind":"echo","input":"{}"}},"overlap":"allow","catch_up":"latest","jitter_ms":0,"start":null,"end":null,"max_fires":null,"pause_on_failure":null},"origin":"config","revision":1,"next_at":100,"last_fired_at":null,"fired":0,"by_hand":0,"backfilled":0,"overlapped":0,"missed":0,"skipped":0,"waiting":[],"paused":null,"failures":0,"cursor":"07","last_error":null}}"#.to_owned(),
         format!(r#"{{"media":{{"id":"i","name":"n","content_type":"video/mp4","size":9,"task":"{task}","created_at":1,"status":{{"trashed":{{"at":2,"purge_after":3}}}}}}}}"#),
         format!(r#"{{"task":{{"id":"{task}","spec":{{"new":{{"kind":"echo","input":"{{\"a\":1}}","priority":4,"max_attempts":5,"timeout_ms":null,"backoff":{{"base_ms":1000,"cap_ms":3600000,"growth":"exponential","jitter":"equal"}},"run_at":null,"deadline":null,"queue":"default","unique_key":null,"unique":{{"states":3,"mode":"existing"}},"idempotency":[],"attributes":[],"source":"client"}},"created_at":7}},"status":{{"state":{{"running":{{"boot":"0000000000000003","lease_until":9,"started_at":8,"digest":"{two}"}}}},"attempt":2,"failures":1,"crashes":0,"cancel_requested":false,"progress":null,"history":[{{"number":1,"digest":"{one}","started_at":1,"ended_at":2,"end":{{"failed":{{"code":"busy","message":"m","details":null}}}}}}]}},"checkpoint":"ab"}}}}"#),
         format!(r#"{{"event":{{"seq":1,"at":5,"change":{{"task":{{"id":"{task}","kind":"echo","attempt":0,"change":"succeeded"}}}}}}}}"#),

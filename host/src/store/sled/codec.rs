@@ -102,7 +102,7 @@ mod tests {
     use super::{Account, CommitRecord, EventRecord, Format, HeldRecord, KnownRecord, Namespace, decode, encode};
     use crate::event::{Change, MediaChange, TaskChange};
     use crate::retry::Backoff;
-    use crate::schedule::{Action, Schedule, ScheduleSpec};
+    use crate::schedule::{Action, CatchUp, Dst, Origin, Overlap, Pause, Schedule, ScheduleSpec, Trigger, Waiting};
     use crate::store::request::{MediaRecord, MediaStatus, StateEntry};
     use crate::task::{
         AttemptEnd, AttemptRecord, BootId, Digest, Failure, Idempotency, NewTask, Progress, Source, Spec, State,
@@ -201,9 +201,28 @@ mod tests {
             "010169016e09766964656f2f6d7034090001010203",
         );
         let action = Action::Dispatch { plugin: "p".to_owned(), batch: 1, capacity: 2 };
-        let spec = ScheduleSpec { name: "s".to_owned(), every_ms: 100, action };
-        let schedule = Schedule { cursor: Some(vec![7]), fired: 1, ..Schedule::declared(spec, at(0)) };
-        golden(&schedule, "010173640001700102640001000001010700");
+        let spec = ScheduleSpec::every("s", 100, action);
+        let schedule = Schedule { cursor: Some(vec![7]), fired: 1, ..Schedule::declared(spec, Origin::Client, at(0)) };
+        golden(&schedule, "010173006400000170010200010000000000010101640001000000000000000001010700");
+        let trigger = Trigger::Cron { expression: "@daily".to_owned(), zone: "UTC".to_owned(), dst: Dst::default() };
+        let spec = ScheduleSpec {
+            overlap: Overlap::QueueAll(2),
+            catch_up: CatchUp::Window(3),
+            start: Some(at(4)),
+            max_fires: Some(5),
+            pause_on_failure: Some(6),
+            ..ScheduleSpec::new("s", trigger, Action::Enqueue { kind: "k".to_owned(), input: "{}".to_owned() })
+        };
+        let held = Schedule {
+            next_at: Some(at(7)),
+            waiting: vec![Waiting { nominal: at(8), by_hand: true }],
+            paused: Some(Pause { since: at(9), reason: "r".to_owned() }),
+            ..Schedule::declared(spec, Origin::Config, at(0))
+        };
+        golden(
+            &held,
+            "0101730106406461696c7903555443000001016b027b7d020203030001040001050106000101070000000000000001080101090172000000",
+        );
         let task = |change| (at(1), Change::Task { id: a_task(), kind: "a".to_owned(), attempt: 1, change });
         let events: EventRecord = vec![
             task(TaskChange::Started { digest: Digest([1; 32]) }),

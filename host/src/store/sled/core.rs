@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::sync::Arc;
 
+use super::agenda::Agenda;
 use super::codec::{CommitRecord, Namespace};
 use super::index::Index;
 use super::keys;
@@ -48,6 +49,8 @@ pub(super) struct Core {
     pub(super) trees: Trees,
     /// Live tasks by what is asked about them.
     pub(super) index: Index,
+    /// Schedules by when they are due.
+    pub(super) agenda: Agenda,
     /// The latest commit, and the one in the making.
     pub(super) commit: CommitRecord,
     /// Trashed files and when they may be purged.
@@ -64,6 +67,7 @@ pub(super) struct Core {
     pub(super) max_live_tasks: u64,
     pending: Vec<Event>,
     wake: bool,
+    wake_ticker: bool,
 }
 
 /// What the outside is told about a commit once it is durable.
@@ -72,6 +76,8 @@ pub(super) struct News {
     pub(super) events: Option<Arc<[Event]>>,
     /// A task may have become claimable.
     pub(super) wake: bool,
+    /// A schedule may have become due.
+    pub(super) wake_ticker: bool,
 }
 
 impl Core {
@@ -80,6 +86,7 @@ impl Core {
         Self {
             trees,
             index: Index::new(aging_ms),
+            agenda: Agenda::default(),
             commit,
             trashed: BTreeMap::new(),
             namespaces: HashMap::new(),
@@ -89,6 +96,7 @@ impl Core {
             max_live_tasks,
             pending: Vec::new(),
             wake: false,
+            wake_ticker: false,
         }
     }
 
@@ -113,6 +121,11 @@ impl Core {
         self.wake = true;
     }
 
+    /// A schedule may have become due.
+    pub(super) fn wake_ticker(&mut self) {
+        self.wake_ticker = true;
+    }
+
     /// Writes what belongs to the commit as a whole. A flush follows.
     pub(super) fn seal(&mut self) -> Verdict<News> {
         self.commit.seq += 1;
@@ -124,7 +137,8 @@ impl Core {
             self.trees.event.put_as(&keys::event(first), &record)?;
         }
         let wake = std::mem::take(&mut self.wake);
+        let wake_ticker = std::mem::take(&mut self.wake_ticker);
         let events = if pending.is_empty() { None } else { Some(pending.into()) };
-        Ok(News { events, wake })
+        Ok(News { events, wake, wake_ticker })
     }
 }

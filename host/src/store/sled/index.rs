@@ -60,7 +60,7 @@ pub(super) struct Index {
     followers: HashMap<TaskId, Follower>,
     /// The inverse.
     followed: HashMap<TaskId, TaskId>,
-    outstanding: HashMap<String, u32>,
+    outstanding: HashMap<String, BTreeSet<TaskId>>,
     live: u64,
 }
 
@@ -92,7 +92,12 @@ impl Index {
 
     /// Live tasks that a schedule created.
     pub(super) fn outstanding(&self, schedule: &str) -> u32 {
-        self.outstanding.get(schedule).copied().unwrap_or(0)
+        self.outstanding.get(schedule).map_or(0, |ids| u32::try_from(ids.len()).unwrap_or(u32::MAX))
+    }
+
+    /// The live tasks that a schedule created, oldest first.
+    pub(super) fn of_schedule(&self, schedule: &str) -> Vec<TaskId> {
+        self.outstanding.get(schedule).into_iter().flatten().copied().collect()
     }
 
     /// A running task.
@@ -117,7 +122,7 @@ impl Index {
     pub(super) fn enter(&mut self, id: TaskId, spec: &Arc<Spec>, status: &Status) {
         self.live += 1;
         if let Source::Schedule(name) = &spec.new.source {
-            *self.outstanding.entry(name.clone()).or_default() += 1;
+            self.outstanding.entry(name.clone()).or_default().insert(id);
         }
         if !matches!(status.state, State::Queued { .. }) {
             self.hold(id, spec, &status.state);
@@ -139,10 +144,10 @@ impl Index {
         self.live -= 1;
         self.release(id, spec);
         if let Source::Schedule(name) = &spec.new.source
-            && let Some(count) = self.outstanding.get_mut(name)
+            && let Some(ids) = self.outstanding.get_mut(name)
         {
-            *count -= 1;
-            if *count == 0 {
+            ids.remove(&id);
+            if ids.is_empty() {
                 self.outstanding.remove(name);
             }
         }

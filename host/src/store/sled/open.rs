@@ -155,6 +155,11 @@ fn load(trees: Trees, commit: CommitRecord, settings: &Settings) -> Verdict<Core
             core.index.enter(id, &Arc::new(core.trees.spec(id)?), &status);
         }
     }
+    for record in core.trees.schedule.range(Bound::Unbounded, Bound::Unbounded) {
+        let schedule = core.trees.schedule.decode(&record?.1)?;
+        let live = core.index.outstanding(&schedule.spec.name) > 0;
+        core.agenda.update(&schedule, live);
+    }
     for record in core.trees.media.range(Bound::Unbounded, Bound::Unbounded) {
         let media = core.trees.media.decode(&record?.1)?;
         if let MediaStatus::Trashed { purge_after, .. } = media.status {

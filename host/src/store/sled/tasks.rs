@@ -127,7 +127,7 @@ impl Core {
         self.index.leave(id, spec, before);
         self.keep_key(id, spec, &after.state, now)?;
         self.count_in(id, spec, after);
-        Ok(())
+        self.schedule_task_ended(spec, &after.state, now)
     }
 
     /// See [`crate::store::Store::expire_overdue`].

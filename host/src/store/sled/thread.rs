@@ -89,6 +89,7 @@ pub(super) struct GroupBounds {
 pub(super) struct Outlets {
     pub(super) events: broadcast::Sender<Arc<[Event]>>,
     pub(super) wakeups: watch::Sender<u64>,
+    pub(super) schedule_wakeups: watch::Sender<u64>,
 }
 
 /// Serves verbs until every sender is gone, then closes the database.
@@ -174,6 +175,9 @@ fn serve(core: &mut Core, group: Vec<Box<dyn Job>>, outlets: &Outlets) -> Result
         fault::point(Point::Published);
         if news.wake {
             outlets.wakeups.send_modify(|count| *count = count.wrapping_add(1));
+        }
+        if news.wake_ticker {
+            outlets.schedule_wakeups.send_modify(|count| *count = count.wrapping_add(1));
         }
     }
     for job in writes {

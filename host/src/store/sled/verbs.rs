@@ -6,13 +6,13 @@ use async_trait::async_trait;
 use tokio::sync::{broadcast, watch};
 
 use super::SledStore;
-use super::core::Core;
 use crate::event::Event;
 use crate::schedule::{Schedule, ScheduleSpec};
 use crate::store::request::{
     Claim, ClaimRequest, Dispatched, Enqueued, EventPage, Finish, Heartbeat, KindCount, MediaQuery, MediaRecord,
     NewMedia, Page, RedriveQuery, Redriven, Retention, StateEntry, StateWrite, Swapped, TaskQuery,
 };
+use crate::store::schedules::{Backfill, Backfilled, DueQuery, FiredDue};
 use crate::store::{Store, StoreError};
 use crate::task::{NewTask, Outcome, Task, TaskId};
 use crate::time::Timestamp;
@@ -102,28 +102,64 @@ impl Store for SledStore {
         self.write(0, move |core| core.declare_schedules(specs, now)).await
     }
 
-    async fn schedules(&self) -> Result<Vec<Schedule>, StoreError> {
-        self.read(Core::schedules).await
+    async fn schedules(&self, after: Option<&str>, limit: u32) -> Result<Page<Schedule>, StoreError> {
+        let after = after.map(str::to_owned);
+        self.read(move |core| core.schedules(after.as_deref(), limit)).await
     }
 
-    async fn fire(
+    async fn schedule(&self, name: &str) -> Result<Option<Schedule>, StoreError> {
+        let name = name.to_owned();
+        self.read(move |core| core.find_schedule(&name)).await
+    }
+
+    async fn create_schedule(&self, spec: ScheduleSpec, now: Timestamp) -> Result<Schedule, StoreError> {
+        self.write(0, move |core| core.create_schedule(spec, now)).await
+    }
+
+    async fn replace_schedule(
         &self,
-        name: &str,
-        nominal: Timestamp,
-        overlapped: bool,
+        spec: ScheduleSpec,
+        revision: u64,
         now: Timestamp,
     ) -> Result<Schedule, StoreError> {
+        self.write(0, move |core| core.replace_schedule(spec, revision, now)).await
+    }
+
+    async fn delete_schedule(&self, name: &str, revision: u64) -> Result<(), StoreError> {
         let name = name.to_owned();
-        self.write(0, move |core| core.fire(&name, nominal, overlapped, now)).await
+        self.write(0, move |core| core.delete_schedule(&name, revision)).await
+    }
+
+    async fn pause_schedule(&self, name: &str, reason: String, now: Timestamp) -> Result<Schedule, StoreError> {
+        let name = name.to_owned();
+        self.write(0, move |core| core.pause_schedule(&name, reason, now)).await
+    }
+
+    async fn resume_schedule(&self, name: &str, now: Timestamp) -> Result<Schedule, StoreError> {
+        let name = name.to_owned();
+        self.write(0, move |core| core.resume_schedule(&name, now)).await
+    }
+
+    async fn trigger_schedule(&self, name: &str, now: Timestamp) -> Result<Schedule, StoreError> {
+        let name = name.to_owned();
+        self.write(0, move |core| core.trigger_schedule(&name, now)).await
+    }
+
+    async fn backfill(&self, request: Backfill, now: Timestamp) -> Result<Backfilled, StoreError> {
+        self.write(0, move |core| core.backfill(&request, now)).await
+    }
+
+    async fn fire_due(&self, query: DueQuery, now: Timestamp) -> Result<FiredDue, StoreError> {
+        self.write(0, move |core| core.fire_due(&query, now)).await
     }
 
     async fn dispatched(&self, batch: Dispatched, now: Timestamp) -> Result<Vec<Enqueued>, StoreError> {
         self.write(weight(&batch.tasks), move |core| core.dispatched(batch, now)).await
     }
 
-    async fn record_pass(&self, name: &str, error: Option<String>) -> Result<(), StoreError> {
+    async fn record_pass(&self, name: &str, error: Option<String>, now: Timestamp) -> Result<(), StoreError> {
         let name = name.to_owned();
-        self.write(0, move |core| core.record_pass(&name, error)).await
+        self.write(0, move |core| core.record_pass(&name, error, now)).await
     }
 
     async fn add_media(&self, media: NewMedia, now: Timestamp) -> Result<MediaRecord, StoreError> {
@@ -190,6 +226,10 @@ impl Store for SledStore {
 
     fn subscribe(&self) -> broadcast::Receiver<Arc<[Event]>> {
         self.events.subscribe()
+    }
+
+    fn schedule_wakeups(&self) -> watch::Receiver<u64> {
+        self.schedule_wakeups.clone()
     }
 
     fn wakeups(&self) -> watch::Receiver<u64> {

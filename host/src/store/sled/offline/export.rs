@@ -74,7 +74,7 @@ fn write(store: &Offline, out: impl Write) -> Result<Counts, Failed> {
         let (plugin, key) = keys::state_of(key).ok_or_else(|| damaged_key("state"))?;
         line(Line::State(StateLine { plugin: plugin.to_owned(), key: key.to_owned(), entry }))
     })?;
-    each(schedule, |_, schedule| line(Line::Schedule(schedule)))?;
+    each(schedule, |_, schedule| line(Line::Schedule(Box::new(schedule))))?;
     each(media, |_, media| line(Line::Media(media)))?;
     for row in Rows::of(&store.trees) {
         line(Line::Task(Box::new(task(&store.trees, &row.map_err(Halt::from)?)?)))?;

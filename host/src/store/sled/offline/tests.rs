@@ -10,10 +10,10 @@ use super::super::tests::Directory;
 use super::super::{OpenError, Settings, keys};
 use super::{Epoch, ExportError, ImportError, Offline, Report, check, export, import};
 use crate::schedule::{Action, ScheduleSpec};
-use crate::store::Store;
 use crate::store::conformance::{self, Harness, MANY, add, at, claim_one, finish, new_task, plan, success};
 use crate::store::request::{Expected, NewMedia, StateWrite};
 use crate::store::sled::SledStore;
+use crate::store::{DueQuery, Store};
 use crate::task::{BootId, NewTask, Status, TaskId};
 
 fn exported(dir: &Path) -> Vec<u8> {
@@ -31,9 +31,10 @@ fn checked(dir: &Path) -> Report {
 /// Something of every sort, in every state.
 async fn fill(store: &dyn Store) {
     let action = Action::Enqueue { kind: "late".to_owned(), input: "{}".to_owned() };
-    let spec = ScheduleSpec { name: "s".to_owned(), every_ms: 100, action };
+    let spec = ScheduleSpec::every("s", 100, action);
     store.declare_schedules(vec![spec], at(0)).await.unwrap();
-    store.fire("s", at(100), false, at(120)).await.unwrap();
+    let due = DueQuery { busy: Vec::new(), limit: 9 };
+    store.fire_due(due, at(120)).await.unwrap();
     let ended = add(store, new_task(), 1).await;
     let attempt = claim_one(store, 1).await;
     finish(store, attempt, success(), 2).await.unwrap();
@@ -68,7 +69,7 @@ async fn seen(store: &dyn Store) -> String {
     let tasks = store.tasks(conformance_query()).await.unwrap().items;
     let events = store.events(0, 4_096).await.unwrap().events;
     let media = store.list_media(crate::store::MediaQuery { limit: 99, ..Default::default() }).await.unwrap().items;
-    let schedules = store.schedules().await.unwrap();
+    let schedules = store.schedules(None, 99).await.unwrap().items;
     let state = store.state_scan("p", "", None, 99, at(0)).await.unwrap();
     let mut checkpoints = Vec::new();
     for task in &tasks {
