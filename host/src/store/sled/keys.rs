@@ -4,8 +4,9 @@ use crate::task::TaskId;
 
 /// The format of the directory, see [`super::codec::Format`].
 pub(super) const FORMAT: &[u8] = b"format";
-/// The latest commit, see [`super::codec::CommitRecord`].
-pub(super) const COMMIT: &[u8] = b"commit";
+/// The latest commit, see [`super::codec::CommitRecord`]. It lies in `event`, after every event: nearly
+/// every commit writes the last page there anyway, and each page more is a file more to sync.
+pub(super) const COMMIT: &[u8] = &[0xFF; 9];
 /// Between a namespace and a key of it; a plugin's name never holds it.
 const SEPARATOR: u8 = 0;
 

@@ -211,7 +211,7 @@ impl Unchecked {
             media: table(&db, &tally, "media")?,
             state: table(&db, &tally, "state")?,
             event: table(&db, &tally, "event")?,
-            commit: table(&db, &tally, "meta")?,
+            commit: table(&db, &tally, "event")?,
             namespace: table(&db, &tally, "meta")?,
             place,
             db,

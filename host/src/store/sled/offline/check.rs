@@ -209,6 +209,9 @@ fn each<T: Serialize + DeserializeOwned>(
     let mut count = 0;
     for record in table.range(Bound::Unbounded, Bound::Unbounded) {
         let (key, value) = record?;
+        if *key == *keys::COMMIT {
+            continue;
+        }
         count += 1;
         let name = String::from_utf8_lossy(&key);
         if let Some(value) = report.take(format_args!("{what} {name:?}"), table.decode(&value)) {

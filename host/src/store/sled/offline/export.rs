@@ -92,6 +92,9 @@ fn each<T: serde::Serialize + serde::de::DeserializeOwned>(
 ) -> Result<(), Failed> {
     for record in table.range(Bound::Unbounded, Bound::Unbounded) {
         let (key, value) = record.map_err(Halt::from)?;
+        if *key == *keys::COMMIT {
+            continue;
+        }
         take(&key, table.decode(&value)?)?;
     }
     Ok(())
