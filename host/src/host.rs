@@ -74,7 +74,7 @@ pub struct Host {
 #[derive(Debug)]
 struct Parts {
     store: Arc<dyn Store>,
-    library: Library,
+    media: Library,
     supervisor: Supervisor,
     logs: Arc<TaskLogs>,
     plugins: Arc<Plugins>,
@@ -200,7 +200,7 @@ impl Parts {
         let plugins = Self::start_plugins(config, ports).await?;
         store.declare_schedules(config.schedules.clone(), now()).await.context("cannot declare the schedules")?;
         let breakers = Breakers::new(config.runner.breaker);
-        Ok(Self { store, library, supervisor, logs, plugins, breakers, boot })
+        Ok(Self { store, media: library, supervisor, logs, plugins, breakers, boot })
     }
 
     async fn start_plugins(config: &Config, ports: Ports) -> anyhow::Result<Arc<Plugins>> {
@@ -230,7 +230,7 @@ impl Parts {
                 plugins: Arc::clone(&self.plugins),
                 breakers: Arc::clone(&self.breakers),
             }),
-            media: self.library.clone(),
+            media: self.media.clone(),
             logs: Arc::new(lend::Logs(Arc::clone(&self.logs))),
             settings: api::Settings {
                 max_body_bytes: usize::try_from(server.max_body_bytes).unwrap_or(usize::MAX),

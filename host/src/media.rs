@@ -135,7 +135,7 @@ impl Library {
     pub async fn begin_upload(&self, expected_len: Option<u64>) -> Result<Upload, MediaError> {
         let Settings { max_upload_bytes, min_free_bytes, .. } = *self.settings;
         let writer = Writer::begin(Arc::clone(&self.files), max_upload_bytes, min_free_bytes, expected_len).await?;
-        Ok(Upload { library: self.clone(), writer })
+        Ok(Upload { home: self.clone(), writer })
     }
 
     /// A new file in the library's folder that some tool will write, to be [adopted](Self::adopt).
@@ -275,7 +275,7 @@ impl Library {
 /// An upload in progress. Dropping it removes what was written.
 #[derive(Debug)]
 pub struct Upload {
-    library: Library,
+    home: Library,
     writer: Writer,
 }
 
@@ -299,7 +299,7 @@ impl Upload {
         now: Timestamp,
     ) -> Result<MediaRecord, MediaError> {
         let temp = self.writer.into_temp().await?;
-        self.library.adopt(temp, name, content_type, task, now).await
+        self.home.adopt(temp, name, content_type, task, now).await
     }
 }
 

@@ -26,7 +26,7 @@ pub(super) fn ports(store: &Arc<dyn Store>, library: &Library, ffmpeg: &Arc<Ffmp
     Ports {
         state: Arc::clone(&kept) as _,
         checkpoints: kept,
-        ffmpeg: Arc::new(Cutter { library: library.clone(), ffmpeg: Arc::clone(ffmpeg) }),
+        ffmpeg: Arc::new(Cutter { media: library.clone(), ffmpeg: Arc::clone(ffmpeg) }),
         library: Arc::new(Shelf(library.clone())),
         logs,
     }
@@ -162,7 +162,7 @@ impl LibraryPort for Shelf {
 
 /// ffmpeg over files of the library.
 struct Cutter {
-    library: Library,
+    media: Library,
     ffmpeg: Arc<Ffmpeg>,
 }
 
@@ -219,7 +219,7 @@ fn cut_name(input: &str, request: &CutRequest, extension: &str) -> String {
 #[async_trait]
 impl FfmpegPort for Cutter {
     async fn probe(&self, input: &str) -> Result<ProbeInfo, FfmpegError> {
-        let content = self.library.content(input).await.map_err(|error| uncut(&error))?;
+        let content = self.media.content(input).await.map_err(|error| uncut(&error))?;
         let probe = self.ffmpeg.probe(content.file, content.record.size).await.map_err(failed)?;
         Ok(ProbeInfo {
             container: probe.container,
@@ -230,9 +230,9 @@ impl FfmpegPort for Cutter {
     }
 
     async fn cut(&self, request: CutRequest, on_percent: OnPercent) -> Result<String, FfmpegError> {
-        let content = self.library.content(&request.input).await.map_err(|error| uncut(&error))?;
+        let content = self.media.content(&request.input).await.map_err(|error| uncut(&error))?;
         // Removed when dropped: whatever happens before the adoption leaves nothing behind.
-        let output = self.library.new_temp("cut").await.map_err(|error| uncut(&error))?;
+        let output = self.media.new_temp("cut").await.map_err(|error| uncut(&error))?;
         let accuracy = match request.accuracy {
             Accuracy::Keyframe => ffmpeg::Accuracy::Keyframe,
             Accuracy::Exact => ffmpeg::Accuracy::Exact,
@@ -247,7 +247,7 @@ impl FfmpegPort for Cutter {
         let made = self.ffmpeg.cut(cut, move |percent| on_percent(percent)).await.map_err(failed)?;
         let derived = || cut_name(&content.record.name, &request, made.container.extension());
         let name = request.name.clone().unwrap_or_else(derived);
-        let adopted = self.library.adopt(output, &name, Some(made.content_type), request.task, now()).await;
+        let adopted = self.media.adopt(output, &name, Some(made.content_type), request.task, now()).await;
         Ok(adopted.map_err(|error| uncut(&error))?.id)
     }
 }

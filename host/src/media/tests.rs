@@ -13,7 +13,7 @@ fn at(millis: u64) -> Timestamp {
 
 struct Bench {
     // Declared first: the folder goes last.
-    library: Library,
+    home: Library,
     store: Arc<SledStore>,
     dir: tempfile::TempDir,
 }
@@ -28,19 +28,19 @@ impl Bench {
         let settings =
             Settings { max_upload_bytes: 1000, trash_grace_ms: HOUR_MS, ..Settings::new(dir.path().join("media")) };
         let library = Library::open(settings, Arc::clone(&store) as Arc<dyn Store>).await.unwrap();
-        Self { library, store, dir }
+        Self { home: library, store, dir }
     }
 
     async fn add(&self, text: &'static str) -> MediaRecord {
-        let mut upload = self.library.begin_upload(None).await.unwrap();
+        let mut upload = self.home.begin_upload(None).await.unwrap();
         upload.write(Bytes::from_static(text.as_bytes())).await.unwrap();
         assert_eq!(upload.bytes_taken(), text.len() as u64);
         upload.finish("a/b.mp4", None, None, at(0)).await.unwrap()
     }
 
     async fn restart(self) -> Self {
-        let Self { library, store, dir } = self;
-        drop(library);
+        let Self { home, store, dir } = self;
+        drop(home);
         store.close().await;
         drop(store);
         Self::in_dir(dir).await
@@ -54,7 +54,7 @@ impl Bench {
 
     async fn text(&self, id: &str) -> Result<String, MediaError> {
         let mut text = String::new();
-        self.library.content(id).await?.file.read_to_string(&mut text)?;
+        self.home.content(id).await?.file.read_to_string(&mut text)?;
         Ok(text)
     }
 }
@@ -68,28 +68,28 @@ async fn an_upload_becomes_a_record_with_content_and_survives_a_restart() {
     assert_eq!(bench.text(&record.id).await.unwrap(), "hello");
     let bench = bench.restart().await;
     assert_eq!(bench.text(&record.id).await.unwrap(), "hello");
-    let page = bench.library.list(MediaQuery { limit: 10, ..MediaQuery::default() }).await.unwrap();
+    let page = bench.home.list(MediaQuery { limit: 10, ..MediaQuery::default() }).await.unwrap();
     assert_eq!(page.items, [record]);
 }
 
 #[tokio::test]
 async fn an_abandoned_upload_leaves_nothing() {
     let bench = Bench::new().await;
-    let mut upload = bench.library.begin_upload(Some(10)).await.unwrap();
+    let mut upload = bench.home.begin_upload(Some(10)).await.unwrap();
     upload.write(Bytes::from_static(b"hello")).await.unwrap();
     assert_eq!(bench.files(), 1);
     drop(upload);
     assert_eq!(bench.files(), 0);
-    assert!(matches!(bench.library.begin_upload(Some(1001)).await, Err(MediaError::TooLarge { limit: 1000 })));
+    assert!(matches!(bench.home.begin_upload(Some(1001)).await, Err(MediaError::TooLarge { limit: 1000 })));
 }
 
 #[tokio::test]
 async fn a_file_that_a_tool_wrote_is_adopted() {
     let bench = Bench::new().await;
-    let temp = bench.library.new_temp("mp4").await.unwrap();
+    let temp = bench.home.new_temp("mp4").await.unwrap();
     std::fs::write(temp.path(), "made").unwrap();
     let task = TaskId::generate();
-    let record = bench.library.adopt(temp, "", Some("video/mp4"), Some(task), at(1)).await.unwrap();
+    let record = bench.home.adopt(temp, "", Some("video/mp4"), Some(task), at(1)).await.unwrap();
     assert_eq!((record.name == record.id, record.task, record.size), (true, Some(task), 4));
     assert_eq!(bench.text(&record.id).await.unwrap(), "made");
     assert_eq!(bench.files(), 1);
@@ -99,7 +99,7 @@ async fn a_file_that_a_tool_wrote_is_adopted() {
 async fn trash_hides_restore_brings_back_and_purge_deletes() {
     let bench = Bench::new().await;
     let id = bench.add("hello").await.id;
-    let library = &bench.library;
+    let library = &bench.home;
     assert!(matches!(library.purge(&id, at(0)).await, Err(MediaError::Conflict(_))), "it is live");
 
     let trashed = library.trash(&id, None, at(0)).await.unwrap();
@@ -127,10 +127,10 @@ async fn names_that_are_no_ids_name_nothing() {
     let id = bench.add("hello").await.id;
     let long = "a".repeat(10_000);
     for other in ["", "..", "../media", "%2e%2e", "a\0b", &long, &id.to_uppercase(), &MediaId::generate().to_string()] {
-        assert!(matches!(bench.library.record(other).await, Err(MediaError::NotFound)), "{other}");
-        assert!(matches!(bench.library.content(other).await, Err(MediaError::NotFound)), "{other}");
-        assert!(matches!(bench.library.trash(other, None, at(0)).await, Err(MediaError::NotFound)), "{other}");
-        assert!(matches!(bench.library.restore(other, at(0)).await, Err(MediaError::NotFound)), "{other}");
+        assert!(matches!(bench.home.record(other).await, Err(MediaError::NotFound)), "{other}");
+        assert!(matches!(bench.home.content(other).await, Err(MediaError::NotFound)), "{other}");
+        assert!(matches!(bench.home.trash(other, None, at(0)).await, Err(MediaError::NotFound)), "{other}");
+        assert!(matches!(bench.home.restore(other, at(0)).await, Err(MediaError::NotFound)), "{other}");
     }
 }
 
@@ -139,7 +139,7 @@ async fn a_restart_sweeps_files_without_a_record() {
     let bench = Bench::new().await;
     let kept = bench.add("kept").await.id;
     // As a crash between the name and the record leaves it, many times; and an upload cut short.
-    let files = Arc::clone(&bench.library.files);
+    let files = Arc::clone(&bench.home.files);
     for _ in 0..2 * SWEEP_STEP {
         let (temp, _) = files.create_temp("part").unwrap();
         files.publish(temp, MediaId::generate()).unwrap();
@@ -153,7 +153,7 @@ async fn a_restart_sweeps_files_without_a_record() {
 #[tokio::test]
 async fn a_file_whose_record_is_refused_does_not_stay() {
     let bench = Bench::new().await;
-    let upload = bench.library.begin_upload(None).await.unwrap();
+    let upload = bench.home.begin_upload(None).await.unwrap();
     bench.store.close().await;
     assert!(matches!(upload.finish("a", None, None, at(0)).await, Err(MediaError::Closed)));
     // A closed store may have kept the record: the next start looks.
@@ -165,15 +165,15 @@ async fn a_file_whose_record_is_refused_does_not_stay() {
 async fn a_file_that_somebody_removed_is_a_fault_of_the_disk() {
     let bench = Bench::new().await;
     let id = bench.add("hello").await.id;
-    bench.library.files.remove(MediaId::parse(&id).unwrap()).unwrap();
+    bench.home.files.remove(MediaId::parse(&id).unwrap()).unwrap();
     assert!(matches!(bench.text(&id).await, Err(MediaError::Io(_))));
 }
 
 #[tokio::test]
 async fn a_full_disk_takes_no_files_of_tools_either() {
     let bench = Bench::new().await;
-    let settings = Settings { min_free_bytes: u64::MAX, ..(*bench.library.settings).clone() };
-    let library = Library { settings: Arc::new(settings), ..bench.library.clone() };
+    let settings = Settings { min_free_bytes: u64::MAX, ..(*bench.home.settings).clone() };
+    let library = Library { settings: Arc::new(settings), ..bench.home.clone() };
     assert!(matches!(library.new_temp("cut").await, Err(MediaError::NoSpace)));
     assert_eq!(bench.files(), 0);
 }
