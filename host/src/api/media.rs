@@ -65,7 +65,7 @@ struct MediaList<'a> {
     next_cursor: Option<&'a str>,
 }
 
-/// `GET /v1/media`: in order of creation; `?trashed=true` or `false` selects.
+/// `GET /v1/media`: in order of creation; trashed files are hidden, `?trashed=true` shows them instead.
 pub async fn list(State(state): Shared, uri: Uri) -> Result<Response, Problem> {
     let mut parameters = Parameters::of(&uri)?;
     let trashed = parameters.parse("trashed", "true or false");
@@ -76,6 +76,7 @@ pub async fn list(State(state): Shared, uri: Uri) -> Result<Response, Problem> {
         parameters.wrong("cursor", "is not a cursor of this list: use next_cursor as it was given");
     }
     parameters.finish()?;
+    let trashed = Some(trashed.unwrap_or(false));
     let page = state.media.list(MediaQuery { trashed, purgeable_at: None, after, limit }).await?;
     let last = page.items.last().filter(|_| page.next.is_some());
     let next = last.map(|record| query::cursor('m', &record.id));
