@@ -63,7 +63,9 @@ impl Said {
 }
 
 /// Whatever was acknowledged is there, and every commit is there as a whole.
-async fn check(dir: &Path, said: &Said) {
+///
+/// A victim has one task at a time in hand, so each of the `ends` of a victim leaves one unended at most.
+async fn check(dir: &Path, said: &Said, ends: usize) {
     let store = open(dir).unwrap();
     let mut query = TaskQuery { limit: 1_000, ..TaskQuery::default() };
     let mut tasks = std::collections::BTreeMap::new();
@@ -85,7 +87,7 @@ async fn check(dir: &Path, said: &Said) {
     assert_eq!(last, tasks.values().map(changes).sum::<u64>(), "records and events are one commit");
     let ended = tasks.values().filter(|task| task.status.state.is_terminal()).count();
     assert_eq!(store.reclaim_expired(at(1_000_000)).await.unwrap(), 0, "no attempt of the victim runs");
-    assert!(tasks.len() - ended <= 2, "{ended} of {} ended", tasks.len());
+    assert!(tasks.len() - ended <= ends, "{ended} of {} ended after {ends} ends of a victim", tasks.len());
     store.close().await;
 }
 
@@ -104,7 +106,7 @@ async fn i1_i15_acknowledged_changes_survive_a_kill_and_commits_are_whole() {
             said.hear(&line.unwrap());
         }
         victim.wait().unwrap();
-        check(dir.path(), &said).await;
+        check(dir.path(), &said, round).await;
     }
     assert!(said.ended.len() > 100, "{} tasks ended", said.ended.len());
 }
@@ -120,5 +122,5 @@ async fn i15_a_failed_flush_ends_the_process_and_loses_nothing() {
     }
     assert_eq!(victim.wait().unwrap().code(), Some(74));
     assert!(!said.added.is_empty());
-    check(dir.path(), &said).await;
+    check(dir.path(), &said, 1).await;
 }
