@@ -13,6 +13,7 @@
 //! - [`process`], [`ffmpeg`], [`media`], [`logs`]: child processes, cuts, files, task logs
 //! - [`crate::api`] speaks HTTP
 //! - [`config`], [`host`], [`cli`]: composed, started and stopped
+//! - [`spelling`]: what a mistyped word may have meant
 
 pub mod api;
 pub mod cli;
@@ -28,6 +29,7 @@ pub mod process;
 pub mod retry;
 pub mod runner;
 pub mod schedule;
+pub mod spelling;
 pub mod store;
 pub mod task;
 pub mod ticker;

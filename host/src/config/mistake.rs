@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::spelling::distance;
+
 /// Where a value, or a mistake, comes from.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Place {
@@ -70,27 +72,12 @@ pub(super) fn suggestion<'a>(word: &str, candidates: impl IntoIterator<Item = &'
         .map_or_else(String::new, |(_, candidate)| format!("; did you mean `{candidate}`?"))
 }
 
-/// Characters to insert, delete or replace to get from one word to the other (Levenshtein).
-fn distance(from: &str, to: &str) -> usize {
-    let mut row: Vec<usize> = (0..=to.chars().count()).collect();
-    for (i, a) in from.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, b) in to.chars().enumerate() {
-            let replaced = diagonal + usize::from(a != b);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row.last().copied().unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{distance, suggestion};
+    use super::suggestion;
 
     #[test]
     fn the_nearest_word_is_suggested_and_a_far_one_is_not() {
-        assert_eq!((distance("kitten", "sitting"), distance("", "ab"), distance("ab", "ab")), (3, 2, 0));
         let keys = ["max_body", "max_input", "listen"];
         assert_eq!(suggestion("max_boddy", keys), "; did you mean `max_body`?");
         assert_eq!(suggestion("lisen", keys), "; did you mean `listen`?");

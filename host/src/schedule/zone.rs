@@ -2,6 +2,8 @@
 
 use jiff::tz::TimeZone;
 
+use crate::spelling::distance;
+
 /// Bytes of a zone's name.
 const MAX_ZONE_LEN: usize = 64;
 
@@ -31,20 +33,6 @@ fn nearest(name: &str) -> Option<String> {
     };
     let names = jiff::tz::db().available().map(|name| name.as_str().to_owned());
     names.filter_map(|name| Some((rank(&name)?, name))).min().map(|(_, name)| name)
-}
-
-/// Characters to insert, delete or replace to get from one word to the other (Levenshtein).
-fn distance(from: &str, to: &str) -> usize {
-    let mut row: Vec<usize> = (0..=to.chars().count()).collect();
-    for (i, a) in from.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, b) in to.chars().enumerate() {
-            let replaced = diagonal + usize::from(a != b);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row.last().copied().unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -10,8 +10,9 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
     ("retry", &[]),
     ("process", &[]),
     ("limiter", &[]),
+    ("spelling", &[]),
     ("task", &["time", "retry"]),
-    ("schedule", &["time", "retry", "task"]),
+    ("schedule", &["time", "retry", "task", "spelling"]),
     ("event", &["time", "retry", "task", "schedule"]),
     ("store", &["time", "retry", "task", "schedule", "event"]),
     // Guests reach the rest of the host only through the ports that the plugin runtime owns.
@@ -23,7 +24,7 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
     ("ticker", &["time", "retry", "task", "schedule", "event", "store", "plugin", "limiter", "logs"]),
     // The API and the runner meet in the store only.
     ("api", &["time", "retry", "task", "schedule", "event", "store", "plugin", "limiter", "media", "logs"]),
-    ("config", &["time", "retry", "task", "schedule", "limiter"]),
+    ("config", &["time", "retry", "task", "schedule", "limiter", "spelling"]),
     (
         "host",
         &[
