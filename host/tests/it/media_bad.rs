@@ -63,7 +63,7 @@ async fn l18_a_playlist_named_mp4_cannot_reach_files() {
 }
 
 #[tokio::test]
-async fn l18_a_playlist_named_mp4_cannot_reach_the_network() {
+async fn s12_l18_a_playlist_named_mp4_cannot_reach_the_network() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let host = Home::new().built("video-cut").start().await;
