@@ -14,6 +14,7 @@ mod fault;
 mod firing;
 mod history;
 mod index;
+mod interrupted;
 mod keys;
 mod lock;
 mod mark;
