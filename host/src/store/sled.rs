@@ -14,6 +14,7 @@ mod firing;
 mod history;
 mod index;
 mod keys;
+mod limits;
 mod lock;
 mod mark;
 mod media;

@@ -24,7 +24,8 @@ use super::codec::{self, EventRecord};
 use super::core::Halt;
 use super::fault::{self, Point};
 use super::keys;
-use crate::schedule::Schedule;
+use crate::limit::{Fairness, Limit, TokenBucket};
+use crate::schedule::{Pause, Schedule};
 use crate::store::request::{MediaRecord, StateEntry};
 use crate::task::{Spec, Status, TaskId};
 
@@ -172,6 +173,14 @@ pub(super) struct Trees {
     pub(super) commit: Table<codec::CommitRecord>,
     /// Accounts of the namespaces.
     pub(super) namespace: Table<codec::Namespace>,
+    /// Limits by name.
+    pub(super) limit: Table<Limit>,
+    /// Token buckets that are not full.
+    pub(super) bucket: Table<TokenBucket>,
+    /// Queues and kinds that are paused.
+    pub(super) pause: Table<Pause>,
+    /// [`keys::FAIRNESS`].
+    pub(super) fairness: Table<Fairness>,
 }
 
 /// A database whose format is not known yet.
@@ -213,6 +222,10 @@ impl Unchecked {
             event: table(&db, &tally, "event")?,
             commit: table(&db, &tally, "event")?,
             namespace: table(&db, &tally, "meta")?,
+            limit: table(&db, &tally, "limit")?,
+            bucket: table(&db, &tally, "bucket")?,
+            pause: table(&db, &tally, "pause")?,
+            fairness: table(&db, &tally, "meta")?,
             place,
             db,
             tally,
@@ -229,16 +242,22 @@ impl Unchecked {
 impl Trees {
     /// Has the first page of every tree written once. See the rules above.
     fn store_empty_pages(&self) -> io::Result<()> {
-        let Self { body, live, done, checkpoint, schedule, media, state, event, .. } = self;
+        let Self { body, live, done, checkpoint, held, request, .. } = self;
+        let Self { schedule, media, state, event, limit, bucket, pause, .. } = self;
         let trees = [
             &body.tree,
             &live.tree,
             &done.tree,
             &checkpoint.tree,
+            &held.tree,
+            &request.tree,
             &schedule.tree,
             &media.tree,
             &state.tree,
             &event.tree,
+            &limit.tree,
+            &bucket.tree,
+            &pause.tree,
         ];
         for tree in trees {
             if tree.is_empty()? {
