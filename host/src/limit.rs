@@ -11,7 +11,7 @@ mod key;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::bucket::TokenBucket;
+pub use self::bucket::{SLACK_MS, TokenBucket};
 pub use self::declaration::{Declaration, Wrong};
 pub use self::fairness::{Fairness, STRIDE};
 pub use self::key::{KeyPath, Values};

@@ -5,6 +5,9 @@ use serde::{Deserialize, Serialize};
 use super::Rate;
 use crate::time::Timestamp;
 
+/// A clock that goes back further was set back, in milliseconds.
+pub const SLACK_MS: u64 = 10_000;
+
 /// How much of a rate is left. In whole numbers: a token has [`Rate::per_ms`] parts, of which
 /// [`Rate::tasks`] come back every millisecond, so that nothing is lost by rounding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,18 +41,22 @@ impl TokenBucket {
 
     /// When there will be a token; `now` when there is one.
     pub fn next_at(&self, rate: Rate, now: Timestamp) -> Timestamp {
-        let missing = rate.per_ms.saturating_sub(self.at(rate, now).level);
-        now.plus_millis(missing.div_ceil(u64::from(rate.tasks)))
+        self.reaches(rate.per_ms, rate, now)
     }
 
     /// When it will be full: from then on it says nothing that a new one would not.
     pub fn full_at(&self, rate: Rate, now: Timestamp) -> Timestamp {
-        let missing = capacity(rate).saturating_sub(self.at(rate, now).level);
-        now.plus_millis(missing.div_ceil(u64::from(rate.tasks)))
+        self.reaches(capacity(rate), rate, now)
     }
 
-    /// How it stands at `now` under a rate, which may have changed. A clock that was set back starts
-    /// to count anew.
+    fn reaches(&self, level: u64, rate: Rate, now: Timestamp) -> Timestamp {
+        let Self { level: there, parts: _, at } = self.at(rate, now);
+        let missing = level.saturating_sub(there);
+        if missing == 0 { now } else { at.plus_millis(missing.div_ceil(u64::from(rate.tasks))) }
+    }
+
+    /// How it stands at `now` under a rate, which may have changed. Time that goes back a little gives nothing
+    /// until it has caught up; a clock that was set back starts to count anew.
     fn at(&self, rate: Rate, now: Timestamp) -> Self {
         let level = if self.parts == rate.per_ms {
             self.level
@@ -58,7 +65,8 @@ impl TokenBucket {
             u64::try_from(scaled).unwrap_or(u64::MAX)
         };
         let gained = now.millis_since(self.at).saturating_mul(u64::from(rate.tasks));
-        Self { level: level.saturating_add(gained).min(capacity(rate)), parts: rate.per_ms, at: now }
+        let at = if self.at.millis_since(now) > SLACK_MS { now } else { now.max(self.at) };
+        Self { level: level.saturating_add(gained).min(capacity(rate)), parts: rate.per_ms, at }
     }
 }
 
@@ -96,6 +104,9 @@ mod tests {
         assert!(!bucket.take(rate, at(5_000)));
         assert_eq!(bucket.next_at(rate, at(5_000)), at(6_000), "it does not wait for the old time");
         assert!(bucket.take(rate, at(6_000)));
+        // A little is only the order in which two heard of the time: it gives nothing twice.
+        assert!(!bucket.take(rate, at(5_500)));
+        assert_eq!(bucket.next_at(rate, at(5_500)), at(7_000));
     }
 
     #[test]

@@ -70,7 +70,11 @@ impl Core {
         if limits.len() > MAX_RULES {
             return Err(StoreError::Full(format!("{} limits are more than {MAX_RULES}", limits.len())).into());
         }
-        if self.trees.fairness.get(keys::FAIRNESS)? != fairness {
+        let shares = self.trees.fairness.get(keys::FAIRNESS)?;
+        if shares == fairness && before == limits {
+            return Ok(());
+        }
+        if shares != fairness {
             match &fairness {
                 Some(fairness) => self.trees.fairness.put(keys::FAIRNESS, fairness)?,
                 None => drop(self.trees.fairness.remove(keys::FAIRNESS)?),

@@ -28,6 +28,7 @@ pub(in super::super) use self::waiting::Waiting;
 use self::waiting::{Head, Held, Later, Place, Ready, Turn};
 use super::Pick;
 use super::slab::Slab;
+use crate::limit::SLACK_MS;
 use crate::store::request::GenerationRoom;
 use crate::task::NewTask;
 use crate::time::Timestamp;
@@ -158,7 +159,7 @@ impl Lanes {
         let mut rooms: Vec<u32> = generations.iter().map(|generation| generation.room).collect();
         let mut heads = BinaryHeap::new();
         for (at, generation) in generations.iter().enumerate().filter(|(_, generation)| generation.room > 0) {
-            for class in self.classes_of(generation) {
+            for class in self.classes_of(generation, now) {
                 heads.extend(self.candidate(class, now).map(|candidate| Reverse((candidate, at, class))));
             }
         }
@@ -193,8 +194,9 @@ impl Lanes {
 
     /// Hears of the time, and lets those compete again who may.
     fn tick(&mut self, now: Timestamp) {
-        self.buckets.wake(now, now < self.now);
-        self.now = now;
+        let set_back = self.now.millis_since(now) > SLACK_MS;
+        self.buckets.wake(now, set_back);
+        self.now = if set_back { now } else { now.max(self.now) };
         let mut opened = std::mem::take(&mut self.buckets.opened);
         opened.sort_unstable();
         opened.dedup();
@@ -204,12 +206,12 @@ impl Lanes {
     }
 
     /// The classes of a generation's kinds, once what is due of them competes.
-    fn classes_of(&mut self, generation: &GenerationRoom) -> Vec<u32> {
+    fn classes_of(&mut self, generation: &GenerationRoom, now: Timestamp) -> Vec<u32> {
         let mut classes = Vec::new();
         for name in &generation.kinds {
             let known = self.kind_names.get(name.as_str()).copied();
             let Some(kind) = known.filter(|_| !self.paused_kinds.contains(name.as_str())) else { continue };
-            self.advance(kind, self.now);
+            self.advance(kind, now);
             classes.extend(self.kinds.get(kind).into_iter().flat_map(|kind| &kind.classes));
         }
         classes

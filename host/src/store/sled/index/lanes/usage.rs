@@ -15,7 +15,6 @@ const MAX_LOOKED: usize = 1_000;
 impl Lanes {
     /// Lets everything that is due count as due.
     pub(in super::super) fn advance_all(&mut self, now: Timestamp) {
-        self.now = now;
         let kinds: Vec<_> = self.kinds.iter().map(|(at, _)| at).collect();
         kinds.into_iter().for_each(|kind| self.advance(kind, now));
     }
