@@ -53,7 +53,7 @@ pub(super) struct Index {
     kinds: HashMap<String, Kind>,
     running: HashMap<TaskId, Run>,
     leases: BTreeSet<(Timestamp, TaskId)>,
-    /// Of queued tasks that have not begun yet.
+    /// Of waiting and queued tasks that have not begun yet.
     deadlines: BTreeSet<(Timestamp, TaskId)>,
     unique: HashMap<String, Holder>,
     /// Followers by whom they follow.
@@ -70,7 +70,7 @@ impl Index {
         Self { aging_ms, ..Self::default() }
     }
 
-    /// Queued and running tasks.
+    /// Waiting, queued and running tasks.
     pub(super) fn live(&self) -> u64 {
         self.live
     }
@@ -117,14 +117,14 @@ impl Index {
         counts
     }
 
-    /// A task becomes live, queued or (when the store opens) running. It takes its unique key, or
+    /// A task becomes live: queued, waiting for others or (when the store opens) running. It takes its unique key, or
     /// follows the one that has it.
     pub(super) fn enter(&mut self, id: TaskId, spec: &Arc<Spec>, status: &Status) {
         self.live += 1;
         if let Source::Schedule(name) = &spec.new.source {
             self.outstanding.entry(name.clone()).or_default().insert(id);
         }
-        if !matches!(status.state, State::Queued { .. }) {
+        if !matches!(status.state, State::Waiting | State::Queued { .. }) {
             self.hold(id, spec, &status.state);
         } else if let Some(key) = &spec.new.unique_key {
             let follows = spec.new.unique.mode == UniqueMode::KeepLast;
@@ -188,7 +188,7 @@ impl Index {
         self.kinds.entry(spec.new.kind.clone()).or_insert_with(|| Kind::new(aging_ms))
     }
 
-    /// A running task goes back to the queue.
+    /// A running task goes back to the queue, or one that waited for others enters it.
     pub(super) fn requeue(&mut self, id: TaskId, spec: &Arc<Spec>, (before, after): (&Status, &Status)) {
         self.displace(id, spec, before);
         self.hold(id, spec, &after.state);
@@ -275,6 +275,9 @@ impl Index {
     }
 
     fn place(&mut self, id: TaskId, spec: &Arc<Spec>, status: &Status) {
+        if matches!(status.state, State::Waiting) {
+            return self.note_deadline(id, spec, status);
+        }
         let Some(task) = waiting(id, spec, status) else {
             return self.start(id, Run { spec: Arc::clone(spec), status: status.clone() });
         };
@@ -309,7 +312,7 @@ impl Index {
                     }
                 }
             }
-            State::Succeeded { .. } | State::Failed { .. } | State::Cancelled { .. } => {}
+            State::Waiting | State::Succeeded { .. } | State::Failed { .. } | State::Cancelled { .. } => {}
         }
         if kind.is_empty() {
             self.kinds.remove(&spec.new.kind);

@@ -160,6 +160,8 @@ pub(super) struct Trees {
     pub(super) held: Table<codec::HeldRecord>,
     /// Idempotency keys of the tasks that are kept.
     pub(super) request: Table<codec::KnownRecord>,
+    /// Who is linked to whom, by [`keys::Link::key`].
+    pub(super) link: Table<()>,
     /// Schedules by name.
     pub(super) schedule: Table<Schedule>,
     /// Media records by id.
@@ -207,6 +209,7 @@ impl Unchecked {
             checkpoint: table(&db, &tally, "checkpoint")?,
             held: table(&db, &tally, "held")?,
             request: table(&db, &tally, "request")?,
+            link: table(&db, &tally, "link")?,
             schedule: table(&db, &tally, "schedule")?,
             media: table(&db, &tally, "media")?,
             state: table(&db, &tally, "state")?,
@@ -229,12 +232,15 @@ impl Unchecked {
 impl Trees {
     /// Has the first page of every tree written once. See the rules above.
     fn store_empty_pages(&self) -> io::Result<()> {
-        let Self { body, live, done, checkpoint, schedule, media, state, event, .. } = self;
+        let Self { body, live, done, checkpoint, held, request, link, schedule, media, state, event, .. } = self;
         let trees = [
             &body.tree,
             &live.tree,
             &done.tree,
             &checkpoint.tree,
+            &held.tree,
+            &request.tree,
+            &link.tree,
             &schedule.tree,
             &media.tree,
             &state.tree,

@@ -195,9 +195,21 @@ async fn a_store_in_use_or_without_content_is_refused() {
 fn each_tree_is_exported_and_checked() {
     let opened = include_str!("../trees.rs").split("table(&db, &tally, \"").skip(1);
     let names: std::collections::BTreeSet<_> = opened.filter_map(|rest| rest.split('"').next()).collect();
-    // The import makes `held` and `request` of the tasks.
-    let known =
-        ["body", "checkpoint", "done", "event", "held", "live", "media", "meta", "request", "schedule", "state"];
+    // The import makes `held`, `link` and `request` of the tasks.
+    let known = [
+        "body",
+        "checkpoint",
+        "done",
+        "event",
+        "held",
+        "link",
+        "live",
+        "media",
+        "meta",
+        "request",
+        "schedule",
+        "state",
+    ];
     // A tree that is new here has to be known to the export, the import and the check.
     assert_eq!(names.into_iter().collect::<Vec<_>>(), known);
 }
