@@ -206,7 +206,13 @@ async fn v13_l19_nothing_is_changed_by_a_get() {
     let media = media["id"].as_str().unwrap();
     let written = async || {
         let last = host.store().events(u64::MAX, 0).await.unwrap().last;
-        (last, host.task(&task).await, host.get("/v1/schedules/count").await, host.get("/v1/media").await)
+        (
+            last,
+            host.task(&task).await,
+            host.get("/v1/schedules/count").await,
+            host.get("/v1/media").await,
+            host.get("/v1/queues").await,
+        )
     };
     let before = written().await;
     for path in [
@@ -215,6 +221,8 @@ async fn v13_l19_nothing_is_changed_by_a_get() {
         "/v1/tasks/redrive".to_owned(),
         "/v1/tasks/batch".to_owned(),
         format!("/v1/media/{media}/restore"),
+        "/v1/queues/default/pause".to_owned(),
+        "/v1/kinds/echo/pause".to_owned(),
         "/v1/schedules/count/trigger".to_owned(),
         "/v1/schedules/count/pause".to_owned(),
         "/v1/schedules/count/resume".to_owned(),
