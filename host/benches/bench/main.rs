@@ -7,6 +7,7 @@
 mod cut;
 mod guest;
 mod idle;
+mod intake;
 mod latency;
 mod live;
 mod pipeline;
@@ -16,6 +17,7 @@ mod responsiveness;
 mod rig;
 mod schedules;
 mod store;
+mod wire;
 
 use report::Report;
 
@@ -25,6 +27,7 @@ type Bench = fn(&mut Report);
 /// Benches by name, in the order of their runs.
 const BENCHES: &[(&str, Bench)] = &[
     ("store", store::store),
+    ("intake", intake::run),
     ("guest", guest::run),
     ("pipeline", pipeline::run),
     ("latency", latency::run),
