@@ -26,9 +26,9 @@ const SINGLE_CLIENTS: usize = 64;
 const SINGLES: usize = 40_000;
 const ROUNDS: usize = 3;
 /// A real plugin with a schema: each input is checked.
-const KIND: &str = "echo";
+pub(crate) const KIND: &str = "echo";
 /// Tasks that are not due: what is measured is the intake.
-const LATER_MS: u64 = 3_600_000;
+pub(crate) const LATER_MS: u64 = 3_600_000;
 /// Bytes of a task's input, as JSON text.
 const INPUT_BYTES: usize = 200;
 
@@ -51,7 +51,7 @@ fn task() -> NewTask {
 }
 
 /// Sends `request` `count` times over so many connections, from a thread of its own.
-async fn flood(address: SocketAddr, request: Vec<u8>, (clients, count): (usize, usize)) -> Duration {
+pub(crate) async fn flood(address: SocketAddr, request: Vec<u8>, (clients, count): (usize, usize)) -> Duration {
     let client = move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {

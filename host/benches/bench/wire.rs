@@ -14,6 +14,11 @@ pub(crate) fn post(address: SocketAddr, path: &str, body: &str) -> Vec<u8> {
     .into_bytes()
 }
 
+/// A question as it goes over the wire.
+pub(crate) fn get(address: SocketAddr, path: &str) -> Vec<u8> {
+    format!("GET {path} HTTP/1.1\r\nhost: {address}\r\n\r\n").into_bytes()
+}
+
 /// A connection that stays open, one request after the other.
 pub(crate) struct Connection {
     stream: TcpStream,
