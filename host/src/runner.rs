@@ -16,8 +16,8 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::event::{Change, Event, TaskChange};
 use self::claims::{Admissions, Answered, Claims, Terms};
+use crate::event::{Change, Event, TaskChange};
 use crate::limiter::{AttemptLimiter, AttemptPermits, Breakers};
 use crate::plugin::control::{Control, Directive};
 use crate::plugin::{Executor, Plugins};

@@ -38,8 +38,7 @@ async fn claims(queued: usize) -> (f64, f64) {
     }
     let (begin, mut claiming) = (Instant::now(), Duration::ZERO);
     for _ in 0..TURNS {
-        let room =
-            GenerationRoom { kinds: vec![KIND.to_owned()], room: u32::MAX, digest: Digest([7; 32]) };
+        let room = GenerationRoom { kinds: vec![KIND.to_owned()], room: u32::MAX, digest: Digest([7; 32]) };
         let limit = u32::try_from(GROUP).unwrap();
         let lease_until = now().plus_millis(60_000);
         let asked = Instant::now();

@@ -5,9 +5,9 @@ mod call;
 mod cpu;
 mod stop;
 mod supervise;
-pub(super) mod warm;
 #[cfg(test)]
 pub(super) mod tests;
+pub(super) mod warm;
 
 use std::sync::Arc;
 

@@ -124,12 +124,7 @@ async fn overdue(control: &Control, grace: Duration) {
     sleep(grace).await;
 }
 
-async fn run<I: Invoke>(
-    code: Arc<Code>,
-    call: Call,
-    invoke: I,
-    seat: Seat,
-) -> Result<Done<I::Answer>, Stop> {
+async fn run<I: Invoke>(code: Arc<Code>, call: Call, invoke: I, seat: Seat) -> Result<Done<I::Answer>, Stop> {
     let time = Arc::new(CpuTime::new());
     // The place is dropped after the store, so that it is only given away when it is free.
     let (place, mut store, stayed, served) = match seat {
