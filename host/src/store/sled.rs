@@ -16,6 +16,7 @@ mod history;
 mod index;
 mod interrupted;
 mod keys;
+mod limits;
 mod lock;
 mod mark;
 mod media;

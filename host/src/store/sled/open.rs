@@ -74,7 +74,7 @@ fn open_memory(memory: &Memory, settings: &Settings, now: Timestamp) -> Result<O
     };
     let trees = unchecked.trees()?;
     let commit = trees.commit.get(keys::COMMIT)?.unwrap_or_default();
-    let mut core = load(trees, commit, settings)?;
+    let mut core = load(trees, commit, settings, now)?;
     reclaim(&mut core, settings, now)?;
     Ok(Opened { core, mark: Mark::nowhere(), epoch, _keeper: Keeper::Memory { _hold: hold } })
 }
@@ -111,7 +111,7 @@ fn open_directory(dir: &Path, settings: &Settings, now: Timestamp) -> Result<Ope
         }
         tracing::warn!(mark = mark.seq, found = commit.seq, "acknowledged commits are lost, as accepted");
     }
-    let mut core = load(trees, commit, settings)?;
+    let mut core = load(trees, commit, settings, now)?;
     if let Err(halt) = reclaim(&mut core, settings, now) {
         // After a failed flush, dropping the database would wait forever.
         std::mem::forget(core);
@@ -198,8 +198,10 @@ pub(super) fn sync_all(dir: &Path) -> io::Result<()> {
 }
 
 /// Reads what is kept in memory.
-fn load(trees: Trees, commit: CommitRecord, settings: &Settings) -> Verdict<Core> {
+fn load(trees: Trees, commit: CommitRecord, settings: &Settings, now: Timestamp) -> Verdict<Core> {
     let mut core = Core::new(trees, commit, settings.max_live_tasks, settings.aging_ms);
+    // Before the tasks that they are about.
+    core.load_limits(now)?;
     // Tasks with one unique key: one that waits has it rather than one that runs and has lost it,
     // and a follower comes after whom it follows.
     let (mut running, mut followers) = (Vec::new(), Vec::new());

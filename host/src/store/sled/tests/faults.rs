@@ -161,7 +161,7 @@ pub(super) async fn check(dir: &Path, said: &Said, rounds: usize) {
 }
 
 #[tokio::test]
-async fn i1_i15_a_kill_at_every_point_of_a_commit_loses_nothing_and_tears_nothing() {
+async fn i1_i15_l9_a_kill_at_every_point_of_a_commit_loses_nothing_and_tears_nothing() {
     let rounds = rounds("TASKHOST_FAULT_ROUNDS", ROUNDS);
     let (mut dir, mut said, mut lived) = (Directory::new(), Said::default(), 0);
     let mut met = HashSet::new();
