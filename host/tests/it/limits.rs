@@ -142,7 +142,7 @@ async fn i6_the_store_never_has_more_leases_than_there_are_permits() {
     let changes = told.iter().filter_map(|event| match &event.change {
         Change::Task { change: TaskChange::Started { .. }, .. } => Some(1_i32),
         Change::Task { change: TaskChange::Succeeded, .. } => Some(-1),
-        Change::Task { .. } | Change::Media { .. } | Change::Schedule { .. } => None,
+        Change::Task { .. } | Change::Batch { .. } | Change::Media { .. } | Change::Schedule { .. } => None,
     });
     let leases: Vec<i32> = changes
         .scan(0, |leases, change| {

@@ -40,7 +40,7 @@ pub(crate) async fn i1_a_waiting_claim_is_served_in_the_commit_that_creates_its_
         let name = |change: &Change| match change {
             Change::Task { change: TaskChange::Queued { .. }, .. } => "queued",
             Change::Task { change: TaskChange::Started { .. }, .. } => "started",
-            Change::Task { .. } | Change::Media { .. } | Change::Schedule { .. } => "other",
+            Change::Task { .. } | Change::Batch { .. } | Change::Media { .. } | Change::Schedule { .. } => "other",
         };
         batch.iter().map(|event| name(&event.change)).collect()
     };
