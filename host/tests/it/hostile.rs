@@ -1,5 +1,10 @@
 //! Guests that mean harm: each costs an attempt with a reason, and nobody else anything.
 
+mod dispatchers;
+mod files;
+mod guests;
+mod scene;
+
 use serde_json::{Value, json};
 
 use crate::support::folder::fixture;

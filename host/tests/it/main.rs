@@ -7,6 +7,7 @@
 mod support;
 
 mod cancel;
+mod compile;
 mod cut;
 mod events;
 mod flaws;
