@@ -3,6 +3,8 @@
 //! Each rule is a test; a finding reads `path:line: error: …`. The rules are checked themselves by
 //! the tests at the end.
 
+#[path = "tidy/features.rs"]
+mod features;
 #[path = "tidy/lexer.rs"]
 mod lexer;
 #[path = "tidy/rules.rs"]

@@ -3,6 +3,7 @@
 mod dispatchers;
 mod files;
 mod guests;
+mod leaks;
 mod scene;
 
 use serde_json::{Value, json};

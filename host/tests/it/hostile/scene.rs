@@ -77,6 +77,12 @@ impl Scene {
         wait_task(self.client(), &self.served.base, id).await
     }
 
+    /// Whether no task is waiting or running.
+    pub(super) async fn is_idle(&self) -> bool {
+        let tasks = self.get("/v1/tasks?state=queued,running&limit=1").await;
+        list(&tasks).is_empty()
+    }
+
     /// Runs a task of the good plugin; fails when that takes long.
     pub(super) async fn other(&self) {
         let done = timeout(SLOWEST_OTHER, async { self.wait(&self.create("ok").await).await }).await;
