@@ -10,9 +10,22 @@ async fn what_widens_the_surface_is_off() {
     let enabled = sandbox.shared.engine.get_wasm_features();
     assert!(enabled.intersection(FORBIDDEN).is_empty(), "{:?}", enabled.intersection(FORBIDDEN));
     for name in [
-        "THREADS", "SHARED_EVERYTHING_THREADS", "MEMORY64", "GC", "FUNCTION_REFERENCES", "EXCEPTIONS",
-        "LEGACY_EXCEPTIONS", "STACK_SWITCHING", "CUSTOM_PAGE_SIZES", "CM_ASYNC", "CM_ASYNC_STACKFUL",
-        "CM_MORE_ASYNC_BUILTINS", "CM_THREADING", "CM_GC", "CM_ERROR_CONTEXT", "WIDE_ARITHMETIC",
+        "THREADS",
+        "SHARED_EVERYTHING_THREADS",
+        "MEMORY64",
+        "GC",
+        "FUNCTION_REFERENCES",
+        "EXCEPTIONS",
+        "LEGACY_EXCEPTIONS",
+        "STACK_SWITCHING",
+        "CUSTOM_PAGE_SIZES",
+        "CM_ASYNC",
+        "CM_ASYNC_STACKFUL",
+        "CM_MORE_ASYNC_BUILTINS",
+        "CM_THREADING",
+        "CM_GC",
+        "CM_ERROR_CONTEXT",
+        "WIDE_ARITHMETIC",
     ] {
         assert!(!enabled.iter_names().any(|(feature, _)| feature == name), "{name}");
     }

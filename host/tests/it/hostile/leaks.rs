@@ -38,8 +38,7 @@ async fn batch(scene: &Scene, number: usize) {
 async fn i8_memory_stays_flat_over_many_attempts() {
     let scene = Scene::start(|place| {
         let config = place.path("taskhost.toml");
-        let history = "[history]\nsucceeded_max_tasks = 1000\nfailed_max_tasks = 1000\nmax_events = 1000\n\
-                       [runner.breaker]\npoisoned = 1000\n";
+        let history = "[history]\nsucceeded_max_tasks = 1000\nfailed_max_tasks = 1000\nmax_events = 1000\n";
         let text = std::fs::read_to_string(&config).unwrap() + history;
         std::fs::write(config, text).unwrap();
         for name in HOSTILE {
