@@ -97,7 +97,12 @@ impl Scene {
                 pace.tick().await;
                 let plugins = self.get("/v1/plugins").await;
                 let plugin = list(&plugins).iter().find(|plugin| plugin["name"] == name);
-                if let Some(plugin) = plugin.filter(|plugin| plugin["loading"].is_null()) {
+                // A busy host asks again.
+                let is_judged = |plugin: &&Value| {
+                    let message = plugin["error"]["message"].as_str().unwrap_or_default();
+                    plugin["loading"].is_null() && !message.contains("too busy")
+                };
+                if let Some(plugin) = plugin.filter(is_judged) {
                     return plugin.clone();
                 }
             }
