@@ -6,6 +6,7 @@ mod dispatching;
 mod hostile;
 mod isolation;
 mod linking;
+mod reuse;
 mod steering;
 
 use bench::{Bench, job};
