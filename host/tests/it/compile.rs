@@ -26,7 +26,7 @@ async fn i11_a_component_that_takes_too_long_to_compile_never_replaces_a_good_on
     let home = Home::new().fixture("ok").fixture("log").configure(|config| config.plugins.compile_time_ms = 1_500);
     let host = home.start().await;
     let good = host.plugin("ok").await.unwrap();
-    host.plugins().put("ok", &bomb::long_function(1_000_000), None);
+    host.plugins().put("ok", &bomb::long_function(3_000_000), None);
     let compiling = host.plugin_until("ok", |plugin| plugin["loading"]["stage"] == "compiling").await;
     assert_ne!(compiling["loading"]["digest"], good["live"]["digest"]);
     assert!(compiling["loading"]["since"].is_string(), "{compiling:#}");
@@ -55,11 +55,11 @@ async fn a_component_that_takes_too_much_memory_to_compile_is_refused() {
 #[tokio::test]
 async fn a_component_that_is_exchanged_or_removed_while_it_is_compiled_is_given_up() {
     let host = Home::new().start().await;
-    host.plugins().put("ok", &bomb::long_function(1_000_000), None);
+    host.plugins().put("ok", &bomb::long_function(3_000_000), None);
     host.plugin_until("ok", |plugin| plugin["loading"]["stage"] == "compiling").await;
     host.plugins().put("ok", &crate::support::folder::fixture("ok"), None);
     host.plugin_until("ok", |plugin| plugin["live"].is_object() && plugin["loading"].is_null()).await;
-    host.plugins().put("bomb", &bomb::long_function(1_000_000), None);
+    host.plugins().put("bomb", &bomb::long_function(3_000_000), None);
     host.plugin_until("bomb", |plugin| plugin["loading"]["stage"] == "compiling").await;
     // Stopping does not wait for the compiler.
     host.stop().await;

@@ -35,7 +35,7 @@ fn guests() -> Vec<Case> {
 /// Files that are large to compile, or to look at.
 fn bombs() -> Vec<Case> {
     vec![
-        (17, "long-function", bomb::long_function(1_000_000), "plugins.compile_time"),
+        (17, "long-function", bomb::long_function(3_000_000), "plugins.compile_time"),
         (17, "many-segments", bomb::many_segments(100_001), "not a valid component"),
         (17, "many-instances", bomb::many_instances(900), "instances"),
         (17, "more-instances", bomb::many_instances(10_000), "not a valid component"),
@@ -80,7 +80,7 @@ fn strangers() -> Vec<Case> {
 async fn refuse(cases: Vec<Case>) {
     let scene = Scene::start(|place| {
         let config = place.path("taskhost.toml");
-        let text = std::fs::read_to_string(&config).unwrap() + "[plugins]\ncompile_time = \"4s\"\n";
+        let text = std::fs::read_to_string(&config).unwrap() + "[plugins]\ncompile_time = \"2s\"\n";
         std::fs::write(config, text).unwrap();
     });
     let scene = scene.await;
