@@ -8,6 +8,7 @@ mod cut;
 mod guest;
 mod idle;
 mod latency;
+mod limits;
 mod live;
 mod pipeline;
 mod reload;
@@ -29,6 +30,7 @@ const BENCHES: &[(&str, Bench)] = &[
     ("pipeline", pipeline::run),
     ("latency", latency::run),
     ("schedules", schedules::run),
+    ("limits", limits::run),
     ("cut", cut::run),
     ("idle", idle::run),
     ("spin", responsiveness::run),
