@@ -6,6 +6,7 @@
 #[cfg(test)]
 mod conformance;
 pub mod dump;
+pub mod flow;
 pub mod limits;
 pub mod memory;
 pub mod request;
@@ -17,11 +18,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::sync::{broadcast, watch};
 
+pub use self::flow::{Brief, LinkedTask, Parent, Relations, TreeNode};
 pub use self::limits::{Backlog, LimitUse, Limits, Pausable, ValueUse};
 pub use self::request::{
     Claim, ClaimRequest, Claimed, Dispatched, Enqueued, EventPage, Expected, Finish, GenerationRoom, Heartbeat, Keep,
-    KindCount, MediaQuery, MediaRecord, MediaStatus, NewMedia, Page, RedriveQuery, Redriven, Retention, StateEntry,
-    StateWrite, Swapped, TakenKey, TaskQuery,
+    KindCount, MediaQuery, MediaRecord, MediaStatus, NewMedia, Page, RedriveQuery, Redriven, Related, Retention,
+    StateEntry, StateWrite, Swapped, TakenKey, TaskQuery,
 };
 pub use self::schedules::{Backfill, Backfilled, DueQuery, FiredDue};
 use crate::event::Event;
@@ -52,6 +54,14 @@ pub enum StoreError {
         /// Who has it; `None` for an earlier one of the same call.
         holder: Option<TaskId>,
     },
+    /// A task that was to be created would come after one that is not there.
+    #[error("there is no task {parent} to come after; ended tasks are forgotten in time")]
+    NoParent {
+        /// Which of the call's tasks, counted from 0.
+        at: usize,
+        /// Which parent.
+        parent: TaskId,
+    },
     /// A bound was reached: try again later, with less.
     #[error("{0}")]
     Full(String),
@@ -80,6 +90,11 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// whose idempotency key is known is answered with the first one's id. [`StoreError::Taken`] for
     /// one that is refused, [`StoreError::Full`] beyond the bound on live tasks.
     async fn enqueue(&self, tasks: Vec<NewTask>, now: Timestamp) -> Result<Vec<Enqueued>, StoreError>;
+    /// Like [`Self::enqueue`], for tasks that may come after others of the same call. One waits until
+    /// every parent has ended; what then becomes of it is decided in the commit of that end, or in
+    /// commits that follow by themselves when there are many. [`StoreError::NoParent`] for a task
+    /// that comes after one that is not there.
+    async fn enqueue_linked(&self, tasks: Vec<LinkedTask>, now: Timestamp) -> Result<Vec<Enqueued>, StoreError>;
     /// The task that was created with an idempotency key, and that request's fingerprint.
     async fn known_request(&self, key: &str) -> Result<Option<(TaskId, [u8; 16])>, StoreError>;
     /// Claims due tasks of the named kinds, as far as the limits allow (invariant I6): whose turn it is says the
@@ -92,7 +107,8 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     async fn finish(&self, finish: Finish, now: Timestamp) -> Result<Task, StoreError>;
     /// Asks to stop a task: queued ones end at once, running ones are asked, ended ones stay.
     async fn request_cancel(&self, id: TaskId, now: Timestamp) -> Result<Task, StoreError>;
-    /// Puts an ended task back into the queue. [`StoreError::Conflict`] while it lives.
+    /// Puts an ended task back: into the queue, or to wait when a parent lives. [`StoreError::Conflict`]
+    /// while it lives, and when a parent did not succeed and its rule says that this ends it.
     async fn redrive(&self, id: TaskId, now: Timestamp) -> Result<Task, StoreError>;
     /// Puts failed tasks back, oldest first, at most a slice at a time. [`StoreError::Full`] when not
     /// even the first fits.
@@ -106,12 +122,16 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     async fn task(&self, id: TaskId) -> Result<Option<Task>, StoreError>;
     /// Tasks, newest first.
     async fn tasks(&self, query: TaskQuery) -> Result<Page<Task>, StoreError>;
+    /// Who is around a task; [`StoreError::NotFound`] without one.
+    async fn relations(&self, id: TaskId) -> Result<Relations, StoreError>;
+    /// What a task created, and so on, within a bound; [`StoreError::NotFound`] without the task.
+    async fn tree(&self, id: TaskId) -> Result<TreeNode, StoreError>;
     /// How many tasks of each kind are queued and running.
     async fn live_counts(&self) -> Result<Vec<KindCount>, StoreError>;
     /// Live tasks that this schedule created.
     async fn outstanding(&self, schedule: &str) -> Result<u32, StoreError>;
-    /// Forgets ended tasks beyond the bounds, oldest first, at most a slice at a time.
-    /// Returns the ids that were forgotten.
+    /// Forgets ended tasks beyond the bounds, oldest first, at most a slice at a time; those that a live
+    /// task comes after are kept. Returns the ids that were forgotten.
     async fn prune(&self, retention: Retention, now: Timestamp) -> Result<Vec<TaskId>, StoreError>;
 
     /// Keeps a running attempt's checkpoint; cleared when the task succeeds. Fenced by the attempt.

@@ -2,6 +2,7 @@
 
 pub(crate) mod claims;
 pub(crate) mod events;
+mod flow;
 pub(crate) mod keys;
 pub(crate) mod limited;
 pub(crate) mod limits;

@@ -12,8 +12,10 @@ mod create;
 mod events;
 mod fault;
 mod firing;
+mod flow;
 mod history;
 mod index;
+mod interrupted;
 mod keys;
 mod limits;
 mod lock;
@@ -21,6 +23,7 @@ mod mark;
 mod media;
 pub mod offline;
 mod open;
+mod relations;
 mod schedules;
 mod state;
 mod tasks;
@@ -76,7 +79,7 @@ pub struct Settings {
     /// Records that are added on balance until the database is reopened, in bytes: what is written
     /// stays in memory until then. A reopening holds the verbs up, for a tenth of a second or so.
     pub max_growth_bytes: i64,
-    /// Queued and running tasks at most.
+    /// Waiting, queued and running tasks at most.
     pub max_live_tasks: u64,
     /// A waiting task gains a level of priority every so many milliseconds; never with 0.
     pub aging_ms: u64,

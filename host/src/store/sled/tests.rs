@@ -2,6 +2,7 @@
 
 mod crash;
 mod faults;
+mod power;
 
 use std::fs;
 use std::path::Path;
@@ -17,7 +18,7 @@ use crate::task::{BootId, NewTask};
 use crate::time::Timestamp;
 
 /// A temporary directory.
-pub(super) struct Directory {
+pub(in crate::store::sled) struct Directory {
     dir: tempfile::TempDir,
     max_growth_bytes: i64,
 }
@@ -105,7 +106,7 @@ async fn i1_a_store_that_outgrows_its_memory_goes_on() {
     assert_eq!(events.iter().map(|event| event.seq).collect::<Vec<_>>(), (1..=90).collect::<Vec<_>>());
 }
 
-fn open(dir: &Path) -> Result<Arc<SledStore>, OpenError> {
+pub(in crate::store::sled) fn open(dir: &Path) -> Result<Arc<SledStore>, OpenError> {
     SledStore::open(Settings::new(dir, BootId(9)), at(0))
 }
 

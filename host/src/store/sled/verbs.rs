@@ -9,6 +9,7 @@ use super::SledStore;
 use crate::event::Event;
 use crate::limit::{Fairness, Limit, LimitRule};
 use crate::schedule::{Schedule, ScheduleSpec};
+use crate::store::flow::{LinkedTask, Relations, TreeNode};
 use crate::store::limits::{Backlog, Limits, Pausable};
 use crate::store::request::{
     Claim, ClaimRequest, Dispatched, Enqueued, EventPage, Finish, Heartbeat, KindCount, MediaQuery, MediaRecord,
@@ -23,6 +24,11 @@ use crate::time::Timestamp;
 impl Store for SledStore {
     async fn enqueue(&self, tasks: Vec<NewTask>, now: Timestamp) -> Result<Vec<Enqueued>, StoreError> {
         self.write(weight(&tasks), move |core| core.enqueue(tasks, now)).await
+    }
+
+    async fn enqueue_linked(&self, tasks: Vec<LinkedTask>, now: Timestamp) -> Result<Vec<Enqueued>, StoreError> {
+        let bytes = tasks.iter().map(|task| weight(std::slice::from_ref(&task.new))).sum();
+        self.write(bytes, move |core| core.enqueue_linked(tasks, now)).await
     }
 
     async fn known_request(&self, key: &str) -> Result<Option<(TaskId, [u8; 16])>, StoreError> {
@@ -77,6 +83,14 @@ impl Store for SledStore {
 
     async fn tasks(&self, query: TaskQuery) -> Result<Page<Task>, StoreError> {
         self.read(move |core| core.tasks(&query)).await
+    }
+
+    async fn relations(&self, id: TaskId) -> Result<Relations, StoreError> {
+        self.read(move |core| core.relations(id)).await
+    }
+
+    async fn tree(&self, id: TaskId) -> Result<TreeNode, StoreError> {
+        self.read(move |core| core.tree(id)).await
     }
 
     async fn live_counts(&self) -> Result<Vec<KindCount>, StoreError> {
