@@ -178,12 +178,6 @@ mod tests {
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
             runtime.block_on(conformance::model::agrees(&Memory::default(), &plan));
         }
-
-        #[test]
-        fn i6_permits_in_use_are_running_leases_and_nobody_who_may_begin_waits(plan in limited::plan(), fair in any::<bool>()) {
-            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-            runtime.block_on(limited::obeys(&Memory::default(), &plan, fair));
-        }
     }
 
     #[tokio::test]
