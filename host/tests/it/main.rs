@@ -10,6 +10,7 @@ mod cancel;
 mod cut;
 mod events;
 mod flaws;
+mod flow;
 mod hostile;
 mod kill_loop;
 mod lifecycle;
