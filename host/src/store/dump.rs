@@ -25,7 +25,7 @@ pub use self::read::{ReadError, Wrong};
 use super::request::{MediaRecord, StateEntry};
 use crate::event::Event;
 use crate::schedule::Schedule;
-use crate::task::{Spec, Status, TaskId, text};
+use crate::task::{BatchId, BatchSpec, BatchTally, Spec, Status, TaskId, text};
 
 /// What an export calls itself.
 const FORMAT: &str = "taskhost-export";
@@ -84,6 +84,14 @@ pub(super) struct TaskLine {
     pub(super) checkpoint: Option<Vec<u8>>,
 }
 
+/// A batch; its members are tasks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct BatchLine {
+    pub(super) id: BatchId,
+    pub(super) spec: BatchSpec,
+    pub(super) tally: BatchTally,
+}
+
 /// How many lines of each sort there are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
@@ -95,6 +103,8 @@ pub struct Counts {
     pub schedules: u64,
     /// Media records.
     pub media: u64,
+    /// Batches.
+    pub batches: u64,
     /// Tasks of every state.
     pub tasks: u64,
     /// Events that are still kept.
@@ -109,6 +119,7 @@ impl Counts {
             Line::State(_) => &mut self.state,
             Line::Schedule(_) => &mut self.schedules,
             Line::Media(_) => &mut self.media,
+            Line::Batch(_) => &mut self.batches,
             Line::Task(_) => &mut self.tasks,
             Line::Event(_) => &mut self.events,
         } += 1;
@@ -117,10 +128,10 @@ impl Counts {
 
 impl std::fmt::Display for Counts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { namespaces, state, schedules, media, tasks, events } = self;
+        let Self { namespaces, state, schedules, media, batches, tasks, events } = self;
         write!(
             f,
-            "{tasks} tasks, {events} events, {schedules} schedules, {media} media records, \
+            "{tasks} tasks, {batches} batches, {events} events, {schedules} schedules, {media} media records, \
              {state} entries of plugin state in {namespaces} namespaces"
         )
     }
@@ -145,6 +156,7 @@ pub(super) enum Line {
     State(StateLine),
     Schedule(Box<Schedule>),
     Media(MediaRecord),
+    Batch(Box<BatchLine>),
     Task(Box<TaskLine>),
     Event(Event),
     End(End),

@@ -5,6 +5,7 @@
 
 mod agenda;
 mod apart;
+mod batches;
 mod codec;
 mod core;
 mod create;

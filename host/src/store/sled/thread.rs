@@ -170,7 +170,7 @@ fn serve(core: &mut Core, group: Vec<Box<dyn Job>>, outlets: &Outlets) -> Result
     for job in &mut writes {
         job.run(core)?;
     }
-    core.tell_children().map_err(|halt| halt.to_string())?;
+    core.follow_up().map_err(|halt| halt.to_string())?;
     if core.trees.writes() != before {
         fault::point(Point::Applied);
         let news = core.seal().map_err(|halt| halt.to_string())?;

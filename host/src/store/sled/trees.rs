@@ -26,7 +26,7 @@ use super::fault::{self, Point};
 use super::keys;
 use crate::schedule::Schedule;
 use crate::store::request::{MediaRecord, StateEntry};
-use crate::task::{Spec, Status, TaskId};
+use crate::task::{BatchSpec, BatchTally, Spec, Status, TaskId};
 
 /// Records a leaf. Fixed when a directory is created: sled refuses another.
 const FANOUT: usize = 64;
@@ -162,6 +162,10 @@ pub(super) struct Trees {
     pub(super) request: Table<codec::KnownRecord>,
     /// Who is linked to whom, by [`keys::Link::key`].
     pub(super) link: Table<()>,
+    /// What each batch is. Never rewritten.
+    pub(super) batch: Table<BatchSpec>,
+    /// What has become of its members.
+    pub(super) batch_tally: Table<BatchTally>,
     /// Schedules by name.
     pub(super) schedule: Table<Schedule>,
     /// Media records by id.
@@ -210,6 +214,8 @@ impl Unchecked {
             held: table(&db, &tally, "held")?,
             request: table(&db, &tally, "request")?,
             link: table(&db, &tally, "link")?,
+            batch: table(&db, &tally, "batch")?,
+            batch_tally: table(&db, &tally, "tally")?,
             schedule: table(&db, &tally, "schedule")?,
             media: table(&db, &tally, "media")?,
             state: table(&db, &tally, "state")?,
@@ -232,7 +238,8 @@ impl Unchecked {
 impl Trees {
     /// Has the first page of every tree written once. See the rules above.
     fn store_empty_pages(&self) -> io::Result<()> {
-        let Self { body, live, done, checkpoint, held, request, link, schedule, media, state, event, .. } = self;
+        let Self { body, live, done, checkpoint, held, request, link, batch, schedule, media, .. } = self;
+        let Self { batch_tally, state, event, .. } = self;
         let trees = [
             &body.tree,
             &live.tree,
@@ -241,6 +248,8 @@ impl Trees {
             &held.tree,
             &request.tree,
             &link.tree,
+            &batch.tree,
+            &batch_tally.tree,
             &schedule.tree,
             &media.tree,
             &state.tree,

@@ -197,18 +197,8 @@ fn each_tree_is_exported_and_checked() {
     let names: std::collections::BTreeSet<_> = opened.filter_map(|rest| rest.split('"').next()).collect();
     // The import makes `held`, `link` and `request` of the tasks.
     let known = [
-        "body",
-        "checkpoint",
-        "done",
-        "event",
-        "held",
-        "link",
-        "live",
-        "media",
-        "meta",
-        "request",
-        "schedule",
-        "state",
+        "batch", "body", "checkpoint", "done", "event", "held", "link", "live", "media", "meta", "request", "schedule",
+        "state", "tally",
     ];
     // A tree that is new here has to be known to the export, the import and the check.
     assert_eq!(names.into_iter().collect::<Vec<_>>(), known);
