@@ -1,4 +1,4 @@
-//! What must not be lost: a trait of intent verbs, and the sled store behind it.
+//! What must not be lost: a trait of intent verbs, and the store behind it, on disk or in memory.
 //!
 //! Every verb is one commit: it answers after the change is durable (invariant I15), and its
 //! events are published after that (I2). Reads see durable state only.
@@ -8,6 +8,8 @@ pub mod batches;
 mod conformance;
 pub mod dump;
 pub mod flow;
+pub mod limits;
+pub mod memory;
 pub mod request;
 pub mod schedules;
 pub mod sled;
@@ -16,9 +18,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use tokio::sync::{broadcast, watch};
+use tokio_util::sync::CancellationToken;
 
 pub use self::batches::{Batch, CreatedBatch, NewBatch};
 pub use self::flow::{Brief, LinkedTask, Parent, Relations, TreeNode};
+pub use self::limits::{Backlog, LimitUse, Limits, Pausable, ValueUse};
 pub use self::request::{
     Claim, ClaimRequest, Claimed, Dispatched, Enqueued, EventPage, Expected, Finish, GenerationRoom, Heartbeat, Keep,
     KindCount, MediaQuery, MediaRecord, MediaStatus, NewMedia, Page, RedriveQuery, Redriven, Related, Retention,
@@ -26,6 +30,7 @@ pub use self::request::{
 };
 pub use self::schedules::{Backfill, Backfilled, DueQuery, FiredDue};
 use crate::event::Event;
+use crate::limit::{Fairness, Limit, LimitRule};
 use crate::schedule::{Schedule, ScheduleSpec};
 use crate::task::{BatchId, NewTask, Task, TaskId};
 use crate::time::Timestamp;
@@ -78,8 +83,8 @@ fn taken(key: TakenKey, holder: Option<TaskId>) -> String {
 
 /// Durable tasks, schedules, media records, plugin state and events.
 ///
-/// A store is shared by every part of the host. Each verb is atomic; verbs of one caller are
-/// applied in the order of their calls.
+/// A store is shared by every part of the host. Each verb is atomic. A verb is handed over when its
+/// future is first polled; verbs of one process are applied in the order in which they were handed over.
 #[async_trait]
 pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     // --- tasks ---
@@ -95,9 +100,23 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     async fn enqueue_linked(&self, tasks: Vec<LinkedTask>, now: Timestamp) -> Result<Vec<Enqueued>, StoreError>;
     /// The task that was created with an idempotency key, and that request's fingerprint.
     async fn known_request(&self, key: &str) -> Result<Option<(TaskId, [u8; 16])>, StoreError>;
-    /// Claims due tasks of the named kinds in the order of [`crate::task::urgency`]. Those whose
-    /// deadline has passed end instead.
+    /// Claims due tasks of the named kinds, as far as the limits allow (invariant I6): whose turn it is says the
+    /// share of its group ([`Fairness`]), then [`crate::task::urgency`]. Those whose deadline has
+    /// passed end instead. What is over a limit is not touched and holds up nobody else.
     async fn claim(&self, request: ClaimRequest, now: Timestamp) -> Result<Claim, StoreError>;
+    /// Like [`Self::claim`], but waits while there is nothing to claim: what becomes claimable is
+    /// claimed in the commit that makes it so, where the store can. Its leases last as long from then on
+    /// as `request` says from `now` on. Due times are left to the caller: a claim that knows of the next
+    /// one (`known_due`) is answered without attempts when there is an earlier one. So is, at once, one
+    /// that is `withdrawn`, unless it was served already: its answer must be waited for. When the future is
+    /// dropped, what it was about to be given is given back by the end of its leases.
+    async fn claim_or_wait(
+        &self,
+        request: ClaimRequest,
+        known_due: Option<Timestamp>,
+        now: Timestamp,
+        withdrawn: &CancellationToken,
+    ) -> Result<Claim, StoreError>;
     /// Extends a lease and keeps the progress. `Ok(true)` when a cancel was requested.
     async fn heartbeat(&self, beat: Heartbeat, now: Timestamp) -> Result<bool, StoreError>;
     /// Ends an attempt: the task's next state, its output and its outbox in one commit.
@@ -148,6 +167,28 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     async fn batches(&self, before: Option<BatchId>, limit: u32) -> Result<Page<Batch>, StoreError>;
     /// Asks to stop every member of a batch, like [`Self::request_cancel`].
     async fn cancel_batch(&self, id: BatchId, now: Timestamp) -> Result<Batch, StoreError>;
+
+    // --- limits ---
+
+    /// Makes the limits of the configuration equal to these. Limits of clients stay, except that the
+    /// configuration takes over a name that it declares.
+    async fn declare_limits(&self, rules: Vec<LimitRule>, fairness: Option<Fairness>) -> Result<(), StoreError>;
+    /// Every limit by name, and how far it is used.
+    async fn limits(&self, now: Timestamp) -> Result<Limits, StoreError>;
+    /// Declares a client's limit, which the next claim obeys. Without a `revision` it is a new one;
+    /// [`StoreError::Stale`] when it has another one, [`StoreError::Conflict`] when the configuration
+    /// declares it.
+    async fn put_limit(&self, rule: LimitRule, revision: Option<u64>) -> Result<Limit, StoreError>;
+    /// Forgets a client's limit. Refuses like [`Self::put_limit`].
+    async fn delete_limit(&self, name: &str, revision: u64) -> Result<(), StoreError>;
+    /// Tasks of a queue or a kind begin no more; those that run go on. Pausing a paused one changes nothing.
+    async fn pause(&self, line: Pausable, reason: String, now: Timestamp) -> Result<Backlog, StoreError>;
+    /// They begin again.
+    async fn resume(&self, line: Pausable, now: Timestamp) -> Result<Backlog, StoreError>;
+    /// Queues that have live tasks or are paused, by name.
+    async fn queues(&self, now: Timestamp) -> Result<Vec<Backlog>, StoreError>;
+    /// Kinds that have live tasks or are paused, by name.
+    async fn kinds(&self, now: Timestamp) -> Result<Vec<Backlog>, StoreError>;
 
     // --- schedules ---
 

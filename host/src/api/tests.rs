@@ -3,6 +3,7 @@
 mod events;
 mod flow;
 pub(in crate::api) mod harness;
+mod limits;
 mod media;
 mod options;
 mod problems;

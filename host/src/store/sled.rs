@@ -1,10 +1,11 @@
-//! The store on sled 1.0.0-alpha.124.
+//! The store on sled 1.0.0-alpha.124, or on memory (`base`).
 //!
 //! One thread owns the database (`thread`); the verbs reach it through a bounded queue. What must
-//! be known about sled stands at the top of `trees`.
+//! be known about sled stands at the top of `base`.
 
 mod agenda;
 mod apart;
+mod base;
 mod batches;
 mod codec;
 mod core;
@@ -15,12 +16,15 @@ mod firing;
 mod flow;
 mod history;
 mod index;
+mod interrupted;
 mod keys;
+mod limits;
 mod lock;
 mod mark;
 mod media;
 pub mod offline;
 mod open;
+mod parked;
 mod relations;
 mod schedules;
 mod state;
@@ -35,15 +39,20 @@ mod views;
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 
 use tokio::sync::{broadcast, oneshot, watch};
+use tokio_util::sync::CancellationToken;
 
 use self::core::{Core, Halt, Verdict};
+use self::parked::{Parked, Parking, Withdrawal};
 use self::thread::{Call, GroupBounds, Job, Outlets};
 use super::StoreError;
+use super::memory::Memory;
+use super::request::{Claim, ClaimRequest};
 use crate::event::Event;
 use crate::task::BootId;
 use crate::time::Timestamp;
@@ -55,11 +64,20 @@ const STACK_BYTES: usize = 16 << 20;
 /// What a verb weighs in a group at least, in bytes.
 const JOB_BYTES: usize = 256;
 
+/// What keeps the records of a store.
+#[derive(Clone, Debug)]
+pub enum Home {
+    /// A directory; created if need be. One process uses it at a time.
+    Directory(PathBuf),
+    /// Memory, which one store uses at a time.
+    Memory(Memory),
+}
+
 /// How to open a store.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The directory; created if need be. One process uses it at a time.
-    pub dir: PathBuf,
+    /// What keeps the records.
+    pub home: Home,
     /// This start of the host. Attempts of other starts are taken back when the store opens.
     pub boot: BootId,
     /// Memory for pages of the database that were read, in bytes.
@@ -84,8 +102,17 @@ pub struct Settings {
 impl Settings {
     /// The directory `dir` for the host start `boot`, with every default.
     pub fn new(dir: impl Into<PathBuf>, boot: BootId) -> Self {
+        Self::at(Home::Directory(dir.into()), boot)
+    }
+
+    /// The same in memory.
+    pub fn in_memory(memory: Memory, boot: BootId) -> Self {
+        Self::at(Home::Memory(memory), boot)
+    }
+
+    fn at(home: Home, boot: BootId) -> Self {
         Self {
-            dir: dir.into(),
+            home,
             boot,
             cache_bytes: 64 << 20,
             max_growth_bytes: 128 << 20,
@@ -245,6 +272,28 @@ impl SledStore {
         let (reply, answer) = oneshot::channel();
         let bytes = bytes.saturating_add(JOB_BYTES);
         self.send(Box::new(Call { verb: Some(verb), is_read, bytes, result: None, reply }))?;
+        answer.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// A claim that waits until there is something to claim, or until it is withdrawn.
+    async fn park(
+        &self,
+        (request, known_due): (ClaimRequest, Option<Timestamp>),
+        now: Timestamp,
+        withdrawn: &CancellationToken,
+    ) -> Result<Claim, StoreError> {
+        let (reply, mut answer) = oneshot::channel();
+        let flag = Arc::new(AtomicBool::new(withdrawn.is_cancelled()));
+        let lease_ms = request.lease_until.millis_since(now);
+        let claim = Parked { request, lease_ms, known_due, withdrawn: Arc::clone(&flag), reply };
+        self.send(Box::new(Parking { now, claim: Some(claim), result: None }))?;
+        tokio::select! {
+            biased;
+            answered = &mut answer => return answered.unwrap_or(Err(StoreError::Closed)),
+            () = withdrawn.cancelled() => flag.store(true, Ordering::SeqCst),
+        }
+        // The thread looks at withdrawn claims with every group: a full queue, or a closed store, will do too.
+        let _ = self.send(Box::new(Withdrawal));
         answer.await.unwrap_or(Err(StoreError::Closed))
     }
 

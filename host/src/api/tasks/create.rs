@@ -1,7 +1,5 @@
 //! One task of a request: every mistake is reported at once, each with its JSON Pointer.
 
-use std::collections::BTreeMap;
-
 use serde_json::value::RawValue;
 
 use super::after::{self, Draft};
@@ -83,7 +81,7 @@ fn read(fields: &mut Fields<'_>, raw: &RawValue, place: &Place<'_>, key: Option<
     new.run_at = run_at(fields, place.now);
     new.deadline = deadline(fields, new.run_at, place.now);
     new.queue = queue(fields);
-    new.attributes = attributes(fields);
+    new.attributes = attributes(fields, place.prefix);
     new.backoff = backoff(fields, place.prefix);
     unique::read(fields, place.prefix, &mut new);
     let links = after::read(fields, &mut new);
@@ -158,22 +156,29 @@ fn queue(fields: &mut Fields<'_>) -> String {
     queue.unwrap_or_else(|| task::DEFAULT_QUEUE.to_owned())
 }
 
-fn attributes(fields: &mut Fields<'_>) -> Vec<(String, String)> {
-    let given = fields.parse("attributes", "an object of texts");
-    let given: BTreeMap<String, String> = given.unwrap_or_default();
-    if given.len() > MAX_ATTRIBUTES {
-        fields.wrong("attributes", format!("has {} entries; at most {MAX_ATTRIBUTES} are kept", given.len()));
+fn attributes(fields: &mut Fields<'_>, prefix: &str) -> Vec<(String, String)> {
+    let Some(raw) = fields.raw("attributes").filter(|raw| raw.get() != "null") else { return Vec::new() };
+    let mut inner = match Fields::of_value(raw, format!("{prefix}/attributes")) {
+        Ok(inner) => inner,
+        Err(error) => {
+            fields.append(vec![error]);
+            return Vec::new();
+        }
+    };
+    let entries = inner.texts();
+    if entries.len() > MAX_ATTRIBUTES {
+        fields.wrong("attributes", format!("has {} entries; at most {MAX_ATTRIBUTES} are kept", entries.len()));
     }
-    for (key, value) in &given {
+    for (key, value) in &entries {
         if key.is_empty() || key.len() > MAX_ATTRIBUTE_KEY_LEN {
             let message = format!("the key {:?} has {} bytes; 1 to {MAX_ATTRIBUTE_KEY_LEN}", echo(key), key.len());
             fields.wrong("attributes", message);
         } else if value.len() > MAX_ATTRIBUTE_VALUE_LEN {
-            let message = format!("{:?} has {} bytes; at most {MAX_ATTRIBUTE_VALUE_LEN}", echo(key), value.len());
-            fields.wrong("attributes", message);
+            inner.wrong(key, format!("has {} bytes; at most {MAX_ATTRIBUTE_VALUE_LEN}", value.len()));
         }
     }
-    given.into_iter().collect()
+    fields.append(inner.finish());
+    entries.into_iter().collect()
 }
 
 fn backoff(fields: &mut Fields<'_>, prefix: &str) -> Backoff {

@@ -45,6 +45,11 @@ impl Batches {
     pub(super) fn reserved(&self) -> u64 {
         self.reserved
     }
+
+    /// Whether something that has happened is not counted yet.
+    pub(super) fn is_behind(&self) -> bool {
+        !self.happened.is_empty()
+    }
 }
 
 /// A state without what may be large.

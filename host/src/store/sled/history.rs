@@ -114,6 +114,7 @@ impl Core {
         self.forget_all(&aged, now)?;
         gone.extend(aged);
         self.prune_events(retention.max_events)?;
+        self.keep_tokens(now)?;
         self.sweep_state(now)?;
         self.sweep_batches(&retention, now)?;
         Ok(gone)

@@ -4,12 +4,15 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use tokio::sync::{broadcast, watch};
+use tokio_util::sync::CancellationToken;
 
 use super::SledStore;
 use crate::event::Event;
+use crate::limit::{Fairness, Limit, LimitRule};
 use crate::schedule::{Schedule, ScheduleSpec};
 use crate::store::batches::{Batch, CreatedBatch, NewBatch};
 use crate::store::flow::{LinkedTask, Relations, TreeNode};
+use crate::store::limits::{Backlog, Limits, Pausable};
 use crate::store::request::{
     Claim, ClaimRequest, Dispatched, Enqueued, EventPage, Finish, Heartbeat, KindCount, MediaQuery, MediaRecord,
     NewMedia, Page, RedriveQuery, Redriven, Retention, StateEntry, StateWrite, Swapped, TaskQuery,
@@ -37,6 +40,16 @@ impl Store for SledStore {
 
     async fn claim(&self, request: ClaimRequest, now: Timestamp) -> Result<Claim, StoreError> {
         self.write(0, move |core| core.claim(&request, now)).await
+    }
+
+    async fn claim_or_wait(
+        &self,
+        request: ClaimRequest,
+        known_due: Option<Timestamp>,
+        now: Timestamp,
+        withdrawn: &CancellationToken,
+    ) -> Result<Claim, StoreError> {
+        self.park((request, known_due), now, withdrawn).await
     }
 
     async fn heartbeat(&self, beat: Heartbeat, now: Timestamp) -> Result<bool, StoreError> {
@@ -128,6 +141,39 @@ impl Store for SledStore {
 
     async fn cancel_batch(&self, id: BatchId, now: Timestamp) -> Result<Batch, StoreError> {
         self.write(0, move |core| core.cancel_batch(id, now)).await
+    }
+
+    async fn declare_limits(&self, rules: Vec<LimitRule>, fairness: Option<Fairness>) -> Result<(), StoreError> {
+        self.write(0, move |core| core.declare_limits(rules, fairness)).await
+    }
+
+    async fn limits(&self, now: Timestamp) -> Result<Limits, StoreError> {
+        self.write(0, move |core| core.limits(now)).await
+    }
+
+    async fn put_limit(&self, rule: LimitRule, revision: Option<u64>) -> Result<Limit, StoreError> {
+        self.write(0, move |core| core.put_limit(rule, revision)).await
+    }
+
+    async fn delete_limit(&self, name: &str, revision: u64) -> Result<(), StoreError> {
+        let name = name.to_owned();
+        self.write(0, move |core| core.delete_limit(&name, revision)).await
+    }
+
+    async fn pause(&self, line: Pausable, reason: String, now: Timestamp) -> Result<Backlog, StoreError> {
+        self.write(0, move |core| core.pause(&line, reason, now)).await
+    }
+
+    async fn resume(&self, line: Pausable, now: Timestamp) -> Result<Backlog, StoreError> {
+        self.write(0, move |core| core.resume(&line, now)).await
+    }
+
+    async fn queues(&self, now: Timestamp) -> Result<Vec<Backlog>, StoreError> {
+        self.write(0, move |core| core.queues(now)).await
+    }
+
+    async fn kinds(&self, now: Timestamp) -> Result<Vec<Backlog>, StoreError> {
+        self.write(0, move |core| core.kinds(now)).await
     }
 
     async fn declare_schedules(&self, specs: Vec<ScheduleSpec>, now: Timestamp) -> Result<(), StoreError> {
