@@ -82,7 +82,7 @@ impl TaskLogs {
         }
     }
 
-    fn try_append(&self, task: TaskId, line: &LogLine) -> io::Result<()> {
+    fn try_append(&self, task: TaskId, line: &LogLine) -> io::Result<bool> {
         let mut open = self.shard(task);
         if let Some(place) = open.iter().position(|(id, _)| *id == task) {
             open[..=place].rotate_right(1);
@@ -106,14 +106,15 @@ impl TaskLogs {
 }
 
 impl LogPort for TaskLogs {
-    fn append(&self, task: TaskId, line: LogLine) {
-        if let Err(error) = self.try_append(task, &line) {
+    fn append(&self, task: TaskId, line: LogLine) -> bool {
+        self.try_append(task, &line).unwrap_or_else(|error| {
             // A full disk must not also flood the host's own log.
             let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
             if failures.is_power_of_two() {
                 tracing::error!(%task, %error, failures, "a line of a task's log was lost");
             }
-        }
+            false
+        })
     }
 }
 

@@ -203,7 +203,7 @@ impl Runner {
             return;
         };
         let control = Arc::new(Control::default());
-        if claimed.status.cancel_requested {
+        if claimed.status.cancel.is_some() {
             control.direct(Directive::Cancel);
         }
         let id = claimed.id;
@@ -264,7 +264,7 @@ impl Runner {
         let now = now();
         let lease_until = now.plus_millis(self.settings.lease_ms);
         let beats = self.running.iter().map(|(id, running)| {
-            let beat = Heartbeat { id: *id, attempt: running.attempt, lease_until, progress: None };
+            let beat = Heartbeat { id: *id, attempt: running.attempt, lease_until, progress: None, saw_cancel: false };
             let store = &self.store;
             async move { (running, store.heartbeat(beat, now).await) }
         });

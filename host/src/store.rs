@@ -3,6 +3,7 @@
 //! Every verb is one commit: it answers after the change is durable (invariant I15), and its
 //! events are published after that (I2). Reads see durable state only.
 
+pub mod bulk;
 #[cfg(test)]
 mod conformance;
 pub mod dump;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::sync::{broadcast, watch};
 
+pub use self::bulk::{CancelledMany, PurgedMany, TaskFilter};
 pub use self::request::{
     Claim, ClaimRequest, Claimed, Dispatched, Enqueued, EventPage, Expected, Finish, GenerationRoom, Heartbeat, Keep,
     KindCount, MediaQuery, MediaRecord, MediaStatus, NewMedia, Page, RedriveQuery, Redriven, Retention, StateEntry,
@@ -81,13 +83,20 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// Claims due tasks of the named kinds in the order of [`crate::task::urgency`]. Those whose
     /// deadline has passed end instead.
     async fn claim(&self, request: ClaimRequest, now: Timestamp) -> Result<Claim, StoreError>;
-    /// Extends a lease and keeps the progress. `Ok(true)` when a cancel was requested.
+    /// Extends a lease, keeps the progress and that the guest has seen a cancel. `Ok(true)` when one was
+    /// requested.
     async fn heartbeat(&self, beat: Heartbeat, now: Timestamp) -> Result<bool, StoreError>;
     /// Ends an attempt: the task's next state, its output and its outbox in one commit.
     async fn finish(&self, finish: Finish, now: Timestamp) -> Result<Task, StoreError>;
     /// Asks to stop a task: queued ones end at once, running ones are asked, ended ones stay.
     async fn request_cancel(&self, id: TaskId, now: Timestamp) -> Result<Task, StoreError>;
-    /// Puts an ended task back into the queue. [`StoreError::Conflict`] while it lives.
+    /// Asks to stop queued and running tasks, oldest first, at most a slice at a time.
+    async fn cancel_matching(&self, filter: TaskFilter, now: Timestamp) -> Result<CancelledMany, StoreError>;
+    /// Forgets an ended task with its checkpoint. [`StoreError::Conflict`] while it lives.
+    async fn purge(&self, id: TaskId, now: Timestamp) -> Result<(), StoreError>;
+    /// Forgets ended tasks, oldest first, at most a slice at a time.
+    async fn purge_matching(&self, filter: TaskFilter, now: Timestamp) -> Result<PurgedMany, StoreError>;
+    /// Puts an ended task back into the queue, with its checkpoint. [`StoreError::Conflict`] while it lives.
     async fn redrive(&self, id: TaskId, now: Timestamp) -> Result<Task, StoreError>;
     /// Puts failed tasks back, oldest first, at most a slice at a time. [`StoreError::Full`] when not
     /// even the first fits.
@@ -109,7 +118,8 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// Returns the ids that were forgotten.
     async fn prune(&self, retention: Retention, now: Timestamp) -> Result<Vec<TaskId>, StoreError>;
 
-    /// Keeps a running attempt's checkpoint; cleared when the task succeeds. Fenced by the attempt.
+    /// Keeps a running attempt's checkpoint. Fenced by the attempt. It goes when the task succeeds or is
+    /// forgotten; one of a task that failed or was cancelled waits for a redrive.
     async fn save_checkpoint(&self, id: TaskId, attempt: u32, data: Vec<u8>) -> Result<(), StoreError>;
     /// The task's checkpoint.
     async fn checkpoint(&self, id: TaskId) -> Result<Option<Vec<u8>>, StoreError>;

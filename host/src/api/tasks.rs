@@ -1,5 +1,6 @@
 //! Tasks: create, list, read, cancel, retry.
 
+pub mod attempts;
 pub mod batch;
 pub mod create;
 mod idempotency;

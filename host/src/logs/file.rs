@@ -40,8 +40,8 @@ impl LogFile {
         Ok(Self { file, len, max_bytes, full: None, counted: 0, fresh: true })
     }
 
-    /// Appends a line, or counts it when the log is full.
-    pub(super) fn append(&mut self, line: &LogLine) -> io::Result<()> {
+    /// Appends a line, or counts it when the log is full. Whether it was kept.
+    pub(super) fn append(&mut self, line: &LogLine) -> io::Result<bool> {
         if std::mem::take(&mut self.fresh) {
             self.find_marker(line)?;
         }
@@ -50,7 +50,7 @@ impl LogFile {
             if self.len + (bytes.len() + MARKER_BYTES) as u64 <= self.max_bytes {
                 self.file.write_all_at(&bytes, self.len)?;
                 self.len += bytes.len() as u64;
-                return Ok(());
+                return Ok(true);
             }
             self.full = Some((self.len, Marker::new(line)));
         }
@@ -58,10 +58,10 @@ impl LogFile {
             marker.dropped += 1;
             // A flood is not written at its own pace; a reader makes the count exact.
             if marker.dropped.is_power_of_two() {
-                return self.write_count();
+                self.write_count()?;
             }
         }
-        Ok(())
+        Ok(false)
     }
 
     /// Writes the count of dropped lines if it has changed.

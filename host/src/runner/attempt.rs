@@ -6,10 +6,10 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::limiter::Trial;
-use crate::plugin::control::{Control, Directive};
+use crate::plugin::control::{Control, Directive, News};
 use crate::plugin::{Generation, Job};
 use crate::store::{Claimed, Finish, Heartbeat, Store, StoreError};
-use crate::task::{Failure, Outcome, POISON, Progress, State, Task};
+use crate::task::{AttemptReport, Failure, Outcome, POISON, State, Task};
 use crate::time::now;
 
 /// Progress of one attempt is committed at most this often.
@@ -36,9 +36,11 @@ impl Attempt {
     pub(super) async fn run(self) -> Trial {
         let mut outcome = self.outcome().await;
         let (id, attempt) = (self.claimed.id, self.claimed.status.attempt);
+        let report = AttemptReport { progress: self.control.progress(), log: Some(self.control.log()) };
         let mut tries = 0;
         loop {
-            let finish = Finish { id, attempt, outcome: outcome.clone(), jitter: fastrand::f64() };
+            let (outcome_now, report) = (outcome.clone(), report.clone());
+            let finish = Finish { id, attempt, outcome: outcome_now, jitter: fastrand::f64(), report };
             match self.store.finish(finish, now()).await {
                 Ok(task) => return trial(&outcome, &task),
                 Err(StoreError::Closed) => return Trial::Unclear,
@@ -98,13 +100,14 @@ impl Attempt {
     }
 
     /// Commits a progress report, then leaves a pause: the reports of that time coalesce.
-    async fn report(&self, progress: Option<Progress>) {
+    async fn report(&self, news: News) {
         let now = now();
         let beat = Heartbeat {
             id: self.claimed.id,
             attempt: self.claimed.status.attempt,
             lease_until: now.plus_millis(self.lease_ms),
-            progress,
+            progress: news.progress,
+            saw_cancel: news.saw_cancel,
         };
         match self.store.heartbeat(beat, now).await {
             Ok(false) => {}

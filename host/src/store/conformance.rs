@@ -16,7 +16,7 @@ use std::sync::Arc;
 use super::request::{Claim, ClaimRequest, Enqueued, Finish, GenerationRoom};
 use super::{Store, StoreError};
 use crate::retry::Backoff;
-use crate::task::{BootId, Digest, Failure, NewTask, Outcome, Task, TaskId};
+use crate::task::{AttemptReport, BootId, Digest, Failure, NewTask, Outcome, Task, TaskId};
 use crate::time::Timestamp;
 
 /// One empty data directory, opened again and again.
@@ -78,7 +78,7 @@ pub(crate) async fn finish(
     outcome: Outcome,
     now: u64,
 ) -> Result<Task, StoreError> {
-    store.finish(Finish { id, attempt, outcome, jitter: 0.5 }, at(now)).await
+    store.finish(Finish { id, attempt, outcome, jitter: 0.5, report: AttemptReport::default() }, at(now)).await
 }
 
 /// A good end without an outbox.

@@ -5,6 +5,7 @@
 
 mod agenda;
 mod apart;
+mod bulk;
 mod codec;
 mod core;
 mod create;

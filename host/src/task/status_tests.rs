@@ -39,7 +39,7 @@ fn i3_a_claim_raises_the_attempt_and_a_stale_result_changes_nothing() {
     assert_eq!(claim(&mut status, 600), 2);
     let before = status.clone();
     assert_eq!(settle(&mut status, 1, &succeeded()), Err(Stale));
-    assert_eq!(status.beat(1, at(9_999), None), Err(Stale));
+    assert_eq!(status.beat(1, at(9_999)), Err(Stale));
     assert_eq!(status, before);
     settle(&mut status, 2, &succeeded()).unwrap();
     assert_eq!(settle(&mut status, 2, &succeeded()), Err(Stale), "settled before");
@@ -152,7 +152,7 @@ fn a_redriven_task_starts_with_a_fresh_budget_and_a_rising_attempt() {
     claim(&mut status, 10);
     settle(&mut status, 1, &Outcome::Fatal(failure())).unwrap();
     assert!(status.redrive(at(600)));
-    assert_eq!((status.failures, status.crashes, status.cancel_requested), (0, 0, false));
+    assert_eq!((status.failures, status.crashes, status.cancel), (0, 0, None));
     assert_eq!(claim(&mut status, 600), 2);
 }
 

@@ -12,7 +12,7 @@ use crate::api::problem::{Problem, echo};
 use crate::api::query::{cursor, position};
 use crate::store::{RedriveQuery, Redriven};
 use crate::task::{TaskId, is_valid_kind, is_valid_queue};
-use crate::time::{Timestamp, now};
+use crate::time::now;
 
 /// Tasks that one request puts back at most, and when it does not say.
 const MAX_TASKS: u64 = 1_000;
@@ -35,18 +35,18 @@ pub struct RedrivenWire {
 pub async fn redrive(State(state): Shared, request: Request) -> Result<Json<RedrivenWire>, Problem> {
     let bytes = read_json(request, state.settings.max_body_bytes).await?;
     let now = now();
-    let Redriven { ids, held, next } = state.store.redrive_failed(parse(&bytes, now)?, now).await?;
+    let Redriven { ids, held, next } = state.store.redrive_failed(parse(&bytes)?, now).await?;
     let texts = |ids: Vec<TaskId>| ids.into_iter().map(Text).collect();
     let next_cursor = next.map(|id| cursor('r', &id.to_string()));
     Ok(Json(RedrivenWire { redriven: texts(ids), held: texts(held), next_cursor }))
 }
 
-fn parse(bytes: &[u8], now: Timestamp) -> Result<RedriveQuery, Problem> {
+fn parse(bytes: &[u8]) -> Result<RedriveQuery, Problem> {
     let mut fields = Fields::of_body(bytes)?;
     let kind = name(&mut fields, "kind", is_valid_kind);
     let queue = name(&mut fields, "queue", is_valid_queue);
     let code = name(&mut fields, "code", |code| (1..=MAX_CODE_LEN).contains(&code.len()));
-    let since = instant(&mut fields, "since", now);
+    let since = instant(&mut fields, "since");
     let limit = fields.number("limit", 1..=MAX_TASKS).unwrap_or(MAX_TASKS);
     let given: Option<String> = fields.parse("cursor", "text");
     let after = given.as_deref().and_then(|text| position('r', text)).and_then(|id| id.parse().ok());

@@ -77,14 +77,19 @@ async fn events_follow_live_and_say_what_changed() {
     let id = api.enqueue(r#"{"kind":"echo"}"#).await;
     api.claim("echo").await;
     let progress = Progress { done: 1, total: Some(4), unit: "frames".to_owned(), message: None };
-    let beat =
-        crate::store::Heartbeat { id, attempt: 1, lease_until: now().plus_millis(9_000), progress: Some(progress) };
+    let beat = crate::store::Heartbeat {
+        id,
+        attempt: 1,
+        lease_until: now().plus_millis(9_000),
+        progress: Some(progress),
+        saw_cancel: false,
+    };
     api.store.heartbeat(beat, now()).await.unwrap();
     api.finish(id, Outcome::Succeeded { output: "1".to_owned(), outbox: Vec::new() }).await;
 
     let queued = stream.next().await;
     let expected = json!({
-        "seq": 1, "at": queued.data["at"], "type": "task.queued", "task": id.to_string(), "kind": "echo", "attempt": 0,
+        "seq": 1, "at": queued.data["at"], "type": "task.queued", "task": id.to_string(), "kind": "echo", "queue": "default", "attempt": 0,
         "due_at": queued.data["at"],
     });
     assert_eq!((queued.name.as_str(), queued.data), ("task.queued", expected));

@@ -17,7 +17,7 @@ use crate::logs::TaskLogs;
 use crate::plugin::ports::{LogLevel, LogLine, LogPort as _, LogSource};
 use crate::plugin::{GenerationInfo, InputError, KindInfo, LoadFailure, PluginInfo};
 use crate::store::{ClaimRequest, Finish, GenerationRoom, Store};
-use crate::task::{BootId, Digest, Outcome, Task, TaskId};
+use crate::task::{AttemptReport, BootId, Digest, Outcome, Task, TaskId};
 use crate::time::{Timestamp, now};
 
 pub(in crate::api) const DIGEST: Digest = Digest([0xab; 32]);
@@ -182,7 +182,10 @@ impl Api {
     /// Ends the running attempt of a task.
     pub(in crate::api) async fn finish(&self, id: TaskId, outcome: Outcome) -> Task {
         let attempt = self.store.task(id).await.unwrap().unwrap().status.attempt;
-        self.store.finish(Finish { id, attempt, outcome, jitter: 0.5 }, now()).await.unwrap()
+        self.store
+            .finish(Finish { id, attempt, outcome, jitter: 0.5, report: AttemptReport::default() }, now())
+            .await
+            .unwrap()
     }
 }
 

@@ -101,5 +101,7 @@ impl CheckpointPort for Absent {
 }
 
 impl LogPort for Absent {
-    fn append(&self, _task: TaskId, _line: LogLine) {}
+    fn append(&self, _task: TaskId, _line: LogLine) -> bool {
+        false
+    }
 }

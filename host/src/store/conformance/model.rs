@@ -9,7 +9,7 @@ use super::{Harness, LEASE_MS, at, digest};
 use crate::event::{Change, TaskChange};
 use crate::store::request::{ClaimRequest, Finish, GenerationRoom, Heartbeat, Keep, KindCount, Retention, TaskQuery};
 use crate::store::{Store, StoreError};
-use crate::task::{BootId, Failure, NewTask, Outcome, Spec, State, Task, TaskId};
+use crate::task::{AttemptReport, BootId, Failure, NewTask, Outcome, Spec, State, Task, TaskId};
 
 /// The store under test beside the model.
 struct Run<'a, H: Harness> {
@@ -125,15 +125,14 @@ impl<H: Harness> Run<'_, H> {
     }
 
     async fn beat(&mut self, id: TaskId, attempt: u32, until: u64, done: Option<u64>) {
-        let beat = Heartbeat { id, attempt, lease_until: at(until), progress: done.map(progress) };
+        let beat = Heartbeat { id, attempt, lease_until: at(until), progress: done.map(progress), saw_cancel: false };
         let answer = self.store.heartbeat(beat, at(self.now)).await;
         assert_eq!(answer.is_ok(), self.is_current(id, attempt));
         if let Ok(cancelled) = answer {
             let status = &mut self.model.tasks.get_mut(&id).unwrap().status;
-            assert_eq!(cancelled, status.cancel_requested);
-            let is_news = done.is_some() && status.progress != done.map(progress);
-            status.beat(attempt, at(until), done.map(progress)).unwrap();
-            if is_news {
+            assert_eq!(cancelled, status.cancel.is_some());
+            status.beat(attempt, at(until)).unwrap();
+            if done.is_some_and(|done| status.advance(&progress(done), at(self.now))) {
                 self.model.emit(id, at(self.now), TaskChange::Progress(progress(done.unwrap())));
             }
         }
@@ -142,7 +141,13 @@ impl<H: Harness> Run<'_, H> {
     async fn finish(&mut self, id: TaskId, attempt: u32, outcome: Outcome) {
         let now = at(self.now);
         let last = self.model.events.len() as u64;
-        let answer = self.store.finish(Finish { id, attempt, outcome: outcome.clone(), jitter: 0.5 }, now).await;
+        let answer = self
+            .store
+            .finish(
+                Finish { id, attempt, outcome: outcome.clone(), jitter: 0.5, report: AttemptReport::default() },
+                now,
+            )
+            .await;
         let known = self.model.clone();
         let mut expected = self.model.finish(id, attempt, &outcome, now);
         if let (Ok(()), Outcome::Succeeded { outbox, .. }) = (&expected, &outcome) {
@@ -172,11 +177,9 @@ impl<H: Harness> Run<'_, H> {
             return;
         };
         if task.status.request_cancel(now) {
-            let ended = task.status.state.is_terminal();
-            self.model.emit(id, now, if ended { TaskChange::Cancelled } else { TaskChange::CancelRequested });
-            if ended {
-                self.model.checkpoints.remove(&id);
-            }
+            let ended = TaskChange::of_end(&task.status);
+            self.model.keep_checkpoint(id);
+            self.model.emit(id, now, ended.unwrap_or(TaskChange::CancelRequested));
         }
         assert_eq!(answer.ok().as_ref(), self.model.tasks.get(&id));
     }

@@ -7,7 +7,7 @@ use crate::event::{Change, Event, TaskChange};
 use crate::store::StoreError;
 use crate::store::request::{ClaimRequest, Enqueued, TakenKey};
 use crate::task::urgency::urgency;
-use crate::task::{AttemptEnd, Failure, Lease, NewTask, Outcome, Spec, State, Status, Task, TaskId, UniqueMode};
+use crate::task::{Failure, Lease, NewTask, Outcome, Spec, State, Status, Task, TaskId, UniqueMode};
 use crate::time::Timestamp;
 
 /// Queued and running tasks at most: few, so that plans reach the bound.
@@ -30,9 +30,18 @@ pub(crate) struct Model {
 impl Model {
     pub(crate) fn emit(&mut self, id: TaskId, now: Timestamp, change: TaskChange) {
         let task = &self.tasks[&id];
-        let (kind, attempt) = (task.spec.new.kind.clone(), task.status.attempt);
+        let (kind, queue, attempt) = (task.spec.new.kind.clone(), task.spec.new.queue.clone(), task.status.attempt);
         let seq = self.events.len() as u64 + 1;
-        self.events.push(Event { seq, at: now, change: Change::Task { id, kind, attempt, change } });
+        self.events.push(Event { seq, at: now, change: Change::Task { id, kind, queue, attempt, change } });
+    }
+
+    /// What an ended task could go on from goes when it has succeeded.
+    pub(crate) fn keep_checkpoint(&mut self, id: TaskId) {
+        let Some(task) = self.tasks.get_mut(&id).filter(|task| task.status.state.is_terminal()) else { return };
+        if matches!(task.status.state, State::Succeeded { .. }) {
+            self.checkpoints.remove(&id);
+        }
+        task.status.checkpoint_bytes = self.checkpoints.get(&id).map_or(0, |kept| kept.len() as u64);
     }
 
     pub(crate) fn live(&self) -> impl Iterator<Item = &Task> {
@@ -160,22 +169,8 @@ impl Model {
         task.status.settle(&spec, attempt, outcome, (now, 0.5)).map_err(|_| StoreError::Stale)?;
         self.recheck(id, now);
         let task = &self.tasks[&id];
-        let change = match &task.status.state {
-            State::Queued { due_at } => {
-                let failure = match &task.status.history.last().unwrap().end {
-                    AttemptEnd::Failed(failure) | AttemptEnd::Crashed(failure) => Some(failure.clone()),
-                    AttemptEnd::Succeeded | AttemptEnd::Cancelled | AttemptEnd::Returned => None,
-                };
-                TaskChange::Retrying { due_at: *due_at, failure }
-            }
-            State::Running { .. } => panic!("runs after the end of its attempt"),
-            State::Succeeded { .. } => TaskChange::Succeeded,
-            State::Failed { failure, .. } => TaskChange::Failed(failure.clone()),
-            State::Cancelled { .. } => TaskChange::Cancelled,
-        };
-        if task.status.state.is_terminal() {
-            self.checkpoints.remove(&id);
-        }
+        let change = TaskChange::of_end(&task.status).expect("it does not run");
+        self.keep_checkpoint(id);
         self.emit(id, now, change);
         Ok(())
     }
@@ -216,6 +211,7 @@ impl Model {
             gone.extend(ended.into_iter().enumerate().filter(is_gone).map(|(_, (id, _))| id));
         }
         gone.sort_unstable();
+        self.checkpoints.retain(|id, _| !gone.contains(id));
         self.tasks.retain(|id, _| !gone.contains(id));
         self.requests.retain(|_, (id, _)| !gone.contains(id));
         gone

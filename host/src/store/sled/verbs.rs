@@ -8,6 +8,7 @@ use tokio::sync::{broadcast, watch};
 use super::SledStore;
 use crate::event::Event;
 use crate::schedule::{Schedule, ScheduleSpec};
+use crate::store::bulk::{CancelledMany, PurgedMany, TaskFilter};
 use crate::store::request::{
     Claim, ClaimRequest, Dispatched, Enqueued, EventPage, Finish, Heartbeat, KindCount, MediaQuery, MediaRecord,
     NewMedia, Page, RedriveQuery, Redriven, Retention, StateEntry, StateWrite, Swapped, TaskQuery,
@@ -42,7 +43,9 @@ impl Store for SledStore {
             Outcome::Retry { .. }
             | Outcome::Fatal(_)
             | Outcome::Crashed(_)
+            | Outcome::Snoozed { .. }
             | Outcome::Cancelled
+            | Outcome::Killed
             | Outcome::Yielded
             | Outcome::Interrupted => 0,
         };
@@ -51,6 +54,18 @@ impl Store for SledStore {
 
     async fn request_cancel(&self, id: TaskId, now: Timestamp) -> Result<Task, StoreError> {
         self.write(0, move |core| core.request_cancel(id, now)).await
+    }
+
+    async fn cancel_matching(&self, filter: TaskFilter, now: Timestamp) -> Result<CancelledMany, StoreError> {
+        self.write(0, move |core| core.cancel_matching(&filter, now)).await
+    }
+
+    async fn purge(&self, id: TaskId, now: Timestamp) -> Result<(), StoreError> {
+        self.write(0, move |core| core.purge(id, now)).await
+    }
+
+    async fn purge_matching(&self, filter: TaskFilter, now: Timestamp) -> Result<PurgedMany, StoreError> {
+        self.write(0, move |core| core.purge_matching(&filter, now)).await
     }
 
     async fn redrive(&self, id: TaskId, now: Timestamp) -> Result<Task, StoreError> {

@@ -33,10 +33,11 @@ pub(in crate::plugin) struct Recorder {
 }
 
 impl LogPort for Recorder {
-    fn append(&self, _task: TaskId, line: LogLine) {
+    fn append(&self, _task: TaskId, line: LogLine) -> bool {
         let panics = self.panics.load(Ordering::Relaxed) && line.source == LogSource::Log;
         assert!(!panics, "no line today");
         self.lines.lock().unwrap().push(line);
+        true
     }
 }
 

@@ -244,7 +244,7 @@ async fn i1_what_does_not_agree_is_told_thing_by_thing() {
         format!("task {c} has a body and no status"),
         format!("task {d} has a status and no body"),
         format!("task {unknown} is queued and stored among the ended ones"),
-        format!("task {unknown} is not live and has a checkpoint"),
+        format!("the checkpoint of task {unknown} has 1 bytes, 0 are counted"),
         "the ended tasks are".to_owned(),
         "the state of plugin q has 0 bytes, 3 are counted".to_owned(),
         "1 is counted".to_owned(),
