@@ -111,6 +111,27 @@ pub enum MediaChange {
     Purged,
 }
 
+/// Every event's name.
+pub const TYPES: [&str; 17] = [
+    "task.queued",
+    "task.started",
+    "task.progress",
+    "task.cancel-requested",
+    "task.cancel-acknowledged",
+    "task.snoozed",
+    "task.retrying",
+    "task.succeeded",
+    "task.failed",
+    "task.cancelled",
+    "task.purged",
+    "media.added",
+    "media.trashed",
+    "media.restored",
+    "media.purged",
+    "schedule.fired",
+    "schedule.overlapped",
+];
+
 impl TaskChange {
     /// What the end of an attempt comes to; `None` for a task that runs.
     pub fn of_end(status: &Status) -> Option<Self> {

@@ -147,6 +147,8 @@ pub struct Spec {
     pub new: NewTask,
     /// When the task was created.
     pub created_at: Timestamp,
+    /// The number of the event that told so: its history begins here.
+    pub first_event: u64,
 }
 
 /// How far an attempt has come.

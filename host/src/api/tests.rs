@@ -5,6 +5,7 @@ pub(in crate::api) mod harness;
 mod media;
 mod options;
 mod problems;
+mod running;
 mod schedules;
 mod server;
 mod status;

@@ -48,7 +48,11 @@ impl Attempt {
                     tracing::info!(task = %id, attempt, "the result of a stale attempt was refused");
                     return Trial::Unclear;
                 }
-                Err(error @ (StoreError::Full(_) | StoreError::Conflict(_) | StoreError::Taken { .. })) => {
+                Err(error @ StoreError::Taken { .. }) => {
+                    outcome =
+                        Outcome::Retry { failure: Failure::new("unique-held", error.to_string()), after_ms: None };
+                }
+                Err(error @ (StoreError::Full(_) | StoreError::Conflict(_))) => {
                     tries += 1;
                     if tries == FINISH_TRIES {
                         tracing::warn!(task = %id, attempt, %error, "a result does not fit; its task is tried again");

@@ -11,7 +11,7 @@ use crate::task::{Digest, TaskId};
 
 /// What only some events have.
 #[derive(Debug, Default, Serialize)]
-struct EventWire<'a> {
+pub(super) struct EventWire<'a> {
     seq: u64,
     at: Option<Rfc3339>,
     r#type: &'a str,

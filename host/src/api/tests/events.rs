@@ -166,3 +166,41 @@ async fn a_stop_ends_every_stream() {
     assert!(stream.block().await.is_none());
     assert_eq!(api.state.limiter.gauge(crate::limiter::Class::Watch).in_use, 0);
 }
+
+#[tokio::test]
+async fn a_stream_has_what_its_filter_selects() {
+    let api = Api::new().await;
+    let epoch = api.store.epoch();
+    let (slow, fast) = (
+        api.enqueue(r#"{"kind":"echo","queue":"slow"}"#).await,
+        api.enqueue(r#"{"kind":"echo","queue":"fast"}"#).await,
+    );
+    api.post(&format!("/v1/tasks/{slow}/cancel")).await;
+    api.post(&format!("/v1/tasks/{fast}/cancel")).await;
+    let from = format!("{epoch:08x}-0");
+    for (query, expected) in [
+        ("?queue=slow", vec![1, 3]),
+        ("?queue=slow,fast&type=task.cancelled", vec![3, 4]),
+        (&format!("?task={fast}"), vec![2, 4]),
+        ("?kind=echo&queue=fast", vec![2, 4]),
+    ] {
+        let mut stream = Stream::open(&api, &format!("/v1/events{query}"), Some(&from)).await;
+        for seq in expected {
+            let event = stream.next().await;
+            assert_eq!(event.id, format!("{epoch:08x}-{seq}"), "{query}: {}", event.data);
+        }
+    }
+    // A task's own stream is the same.
+    let request = Request::get(format!("/v1/tasks/{slow}/events")).header("accept", "text/event-stream");
+    let request = request.header("last-event-id", &from).header("host", "localhost").body(Body::empty()).unwrap();
+    let response = tower::ServiceExt::oneshot(api.router.clone(), request).await.unwrap();
+    assert_eq!(response.headers()["content-type"], "text/event-stream");
+    let mut stream = Stream { body: response.into_body(), text: String::new() };
+    assert_eq!(stream.block().await.unwrap(), "retry: 2000");
+    assert_eq!(stream.next().await.data["task"], slow.to_string());
+    let last = stream.next().await;
+    assert_eq!((last.name.as_str(), &last.data["stopped_by"]), ("task.cancelled", &json!("queue")));
+    for query in ["?queue=A", "?type=task.done", "?schedule=", "?media=x", "?kind="] {
+        assert_eq!(api.get(&format!("/v1/events{query}")).await.status, StatusCode::UNPROCESSABLE_ENTITY, "{query}");
+    }
+}

@@ -11,7 +11,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
-use crate::api::{AppState, HostInfo, LogPage, LogReader, PluginDirectory, Settings, router};
+use crate::api::{AppState, HostInfo, LogPage, LogReader, LogSlice, PluginDirectory, Settings, router};
 use crate::limiter::{BreakerInfo, ConnectionLimiter};
 use crate::logs::TaskLogs;
 use crate::plugin::ports::{LogLevel, LogLine, LogPort as _, LogSource};
@@ -92,9 +92,14 @@ impl Logs {
 
 #[async_trait]
 impl LogReader for Logs {
-    async fn read(&self, task: TaskId, offset: u64, max_bytes: usize) -> std::io::Result<LogPage> {
-        let crate::logs::LogPage { lines, next_offset, eof } = self.0.read(task, offset, max_bytes)?;
+    async fn read(&self, task: TaskId, slice: LogSlice) -> std::io::Result<LogPage> {
+        let LogSlice { offset, max_bytes, attempt } = slice;
+        let crate::logs::LogPage { lines, next_offset, eof } = self.0.read(task, offset, max_bytes, attempt)?;
         Ok(LogPage { lines, next_offset, eof })
+    }
+
+    async fn remove(&self, tasks: Vec<TaskId>) -> std::io::Result<()> {
+        tasks.into_iter().try_for_each(|task| self.0.remove(task))
     }
 }
 

@@ -1,6 +1,6 @@
 //! A run that compares a store with a plain one, verb by verb.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::plain::{MAX_LIVE, Model};
@@ -58,6 +58,7 @@ impl<H: Harness> Run<'_, H> {
             }
             Step::Cancel(task) => self.cancel(self.pick(*task)).await,
             Step::Redrive(task) => self.redrive(self.pick(*task)).await,
+            Step::Purge(task) => self.purge(self.pick(*task)).await,
             Step::Checkpoint { task, stale, byte } => {
                 let id = self.pick(*task);
                 let attempt = self.attempt(id, *stale);
@@ -152,8 +153,10 @@ impl<H: Harness> Run<'_, H> {
         let mut expected = self.model.finish(id, attempt, &outcome, now);
         if let (Ok(()), Outcome::Succeeded { outbox, .. }) = (&expected, &outcome) {
             let told = self.store.events(last + 1, 100).await.unwrap().events;
+            // One that was there, or is replaced by a later one, is told of again.
+            let mut seen: BTreeSet<_> = self.model.tasks.keys().copied().collect();
             let mut new = told.into_iter().filter_map(|event| match event.change {
-                Change::Task { id, change: TaskChange::Queued { .. }, .. } => Some(id),
+                Change::Task { id, change: TaskChange::Queued { .. }, .. } => seen.insert(id).then_some(id),
                 Change::Task { .. } | Change::Media { .. } | Change::Schedule { .. } => None,
             });
             let added = self.model.enqueue(outbox, now, || new.next().unwrap_or_else(TaskId::generate));
@@ -202,9 +205,23 @@ impl<H: Harness> Run<'_, H> {
             task.status.redrive(now);
             let new = NewTask { deadline: None, ..task.spec.new.clone() };
             self.model.keys.extend(new.unique_key.clone().map(|key| (key, id)));
-            task.spec = Arc::new(Spec { new, created_at: task.spec.created_at });
+            task.spec = Arc::new(Spec { new, ..*task.spec });
             self.model.emit(id, now, TaskChange::Queued { due_at: now });
             assert_eq!(answer.ok().as_ref(), self.model.tasks.get(&id));
+        }
+    }
+
+    async fn purge(&mut self, id: TaskId) {
+        let now = at(self.now);
+        let answer = self.store.purge(id, now).await;
+        match self.model.tasks.get(&id).map(|task| task.status.state.is_terminal()) {
+            None => assert!(matches!(answer, Err(StoreError::NotFound))),
+            Some(false) => assert!(matches!(answer, Err(StoreError::Conflict(_)))),
+            Some(true) => {
+                answer.unwrap();
+                self.model.emit(id, now, TaskChange::Purged);
+                self.model.forget(&[id]);
+            }
         }
     }
 

@@ -88,10 +88,11 @@ impl Model {
                 _ => next(),
             };
             let (mut status, mut created_at, mut new) = (Status::queued(due_at), now, new.clone());
+            let mut first_event = self.events.len() as u64 + 1;
             if let Some(old) = self.tasks.get(&id) {
                 status = old.status.clone();
                 assert!(status.replace(due_at));
-                created_at = old.spec.created_at;
+                (created_at, first_event) = (old.spec.created_at, old.spec.first_event);
                 new.idempotency = old.spec.new.idempotency.iter().cloned().chain(new.idempotency).collect();
                 self.checkpoints.remove(&id);
             } else {
@@ -99,7 +100,7 @@ impl Model {
             }
             self.keys.extend(new.unique_key.clone().map(|key| (key, id)));
             self.requests.extend(new.idempotency.last().map(|it| (it.key.clone(), (id, it.fingerprint))));
-            self.tasks.insert(id, Task { id, spec: Arc::new(Spec { new, created_at }), status });
+            self.tasks.insert(id, Task { id, spec: Arc::new(Spec { new, created_at, first_event }), status });
             self.emit(id, now, TaskChange::Queued { due_at });
             added.push(Enqueued { id, duplicate: replaced.is_some() });
         }
@@ -211,9 +212,13 @@ impl Model {
             gone.extend(ended.into_iter().enumerate().filter(is_gone).map(|(_, (id, _))| id));
         }
         gone.sort_unstable();
+        self.forget(&gone);
+        gone
+    }
+
+    pub(crate) fn forget(&mut self, gone: &[TaskId]) {
         self.checkpoints.retain(|id, _| !gone.contains(id));
         self.tasks.retain(|id, _| !gone.contains(id));
         self.requests.retain(|_, (id, _)| !gone.contains(id));
-        gone
     }
 }

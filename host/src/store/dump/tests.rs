@@ -22,7 +22,7 @@ fn lines() -> Vec<Line> {
     let record =
         AttemptRecord { number: 1, digest: Digest([1; 32]), started_at: at(1), ended_at: at(2), end, log: None };
     let status = Status { state, attempt: 2, failures: 1, history: vec![record], ..Status::queued(at(0)) };
-    let spec = Spec { new: NewTask::new("echo", "{\"a\":1}"), created_at: at(7) };
+    let spec = Spec { new: NewTask::new("echo", "{\"a\":1}"), created_at: at(7), first_event: 8 };
     let task = TaskLine { id: a_task(), spec, status, checkpoint: Some(vec![0xAB]) };
     let action = Action::Enqueue { kind: "echo".to_owned(), input: "{}".to_owned() };
     let spec = ScheduleSpec::every("s", 100, action);
@@ -86,7 +86,7 @@ fn the_form_of_the_lines_is_stable() {
         r#"{"state":{"plugin":"p","key":"k","entry":{"value":"01ff","version":3,"expires_at":null}}}"#.to_owned(),
         r#"{"schedule":{"spec":{"name":"s","trigger":{"interval":{"every_ms":100,"phase_ms":0}},"action":{"enqueue":{"kind":"echo","input":"{}"}},"overlap":"allow","catch_up":"latest","jitter_ms":0,"start":null,"end":null,"max_fires":null,"pause_on_failure":null},"origin":"config","revision":1,"next_at":100,"last_fired_at":null,"fired":0,"by_hand":0,"backfilled":0,"overlapped":0,"missed":0,"skipped":0,"waiting":[],"paused":null,"failures":0,"cursor":"07","last_error":null}}"#.to_owned(),
         format!(r#"{{"media":{{"id":"i","name":"n","content_type":"video/mp4","size":9,"task":"{task}","created_at":1,"status":{{"trashed":{{"at":2,"purge_after":3}}}}}}}}"#),
-        format!(r#"{{"task":{{"id":"{task}","spec":{{"new":{{"kind":"echo","input":"{{\"a\":1}}","priority":4,"max_attempts":5,"timeout_ms":null,"backoff":{{"base_ms":1000,"cap_ms":3600000,"growth":"exponential","jitter":"equal"}},"run_at":null,"deadline":null,"queue":"default","unique_key":null,"unique":{{"states":3,"mode":"existing"}},"idempotency":[],"attributes":[],"source":"client"}},"created_at":7}},"status":{{"state":{{"running":{{"boot":"0000000000000003","lease_until":9,"started_at":8,"digest":"{two}"}}}},"attempt":2,"failures":1,"crashes":0,"snoozes":0,"cancel":null,"progress":null,"checkpoint_bytes":0,"history":[{{"number":1,"digest":"{one}","started_at":1,"ended_at":2,"end":{{"failed":{{"code":"busy","message":"m","details":null}}}},"log":null}}]}},"checkpoint":"ab"}}}}"#),
+        format!(r#"{{"task":{{"id":"{task}","spec":{{"new":{{"kind":"echo","input":"{{\"a\":1}}","priority":4,"max_attempts":5,"timeout_ms":null,"backoff":{{"base_ms":1000,"cap_ms":3600000,"growth":"exponential","jitter":"equal"}},"run_at":null,"deadline":null,"queue":"default","unique_key":null,"unique":{{"states":3,"mode":"existing"}},"idempotency":[],"attributes":[],"source":"client"}},"created_at":7,"first_event":8}},"status":{{"state":{{"running":{{"boot":"0000000000000003","lease_until":9,"started_at":8,"digest":"{two}"}}}},"attempt":2,"failures":1,"crashes":0,"snoozes":0,"cancel":null,"progress":null,"checkpoint_bytes":0,"history":[{{"number":1,"digest":"{one}","started_at":1,"ended_at":2,"end":{{"failed":{{"code":"busy","message":"m","details":null}}}},"log":null}}]}},"checkpoint":"ab"}}}}"#),
         format!(r#"{{"event":{{"seq":1,"at":5,"change":{{"task":{{"id":"{task}","kind":"echo","queue":"default","attempt":0,"change":"succeeded"}}}}}}}}"#),
         r#"{"event":{"seq":2,"at":5,"change":{"media":{"id":"i","change":"trashed"}}}}"#.to_owned(),
     ];

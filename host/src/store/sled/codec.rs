@@ -149,8 +149,8 @@ mod tests {
             source: Source::Schedule("nightly".to_owned()),
         };
         golden(
-            &Spec { new, created_at: at(1_234) },
-            "0109766964656f2e637574027b7d040501e807e80780dddb010101000109017101016b03030301016905050505050505050505050505050505010161016201076e696768746c79d209",
+            &Spec { new, created_at: at(1_234), first_event: 2 },
+            "0109766964656f2e637574027b7d040501e807e80780dddb010101000109017101016b03030301016905050505050505050505050505050505010161016201076e696768746c79d20902",
         );
         golden(&Status::queued(at(1_700_000_000_000)), "010080d095ffbc310000000000000000");
         let failure = || Failure { code: "busy".to_owned(), message: "m".to_owned(), details: None };

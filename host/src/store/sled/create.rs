@@ -126,7 +126,7 @@ impl Core {
     fn insert(&mut self, new: NewTask, now: Timestamp) -> Verdict<Enqueued> {
         let id = TaskId::generate();
         let due_at = new.first_due(now);
-        let spec = Arc::new(Spec { new, created_at: now });
+        let spec = Arc::new(Spec { new, created_at: now, first_event: self.commit.last_event + 1 });
         let status = Status::queued(due_at);
         self.write_queued(id, &spec, &status, now)?;
         Ok(Enqueued { id, duplicate: false })
@@ -147,7 +147,7 @@ impl Core {
             self.trees.request.remove(forgotten.key.as_bytes())?;
         }
         new.idempotency = requests;
-        let spec = Arc::new(Spec { new, created_at: old.created_at });
+        let spec = Arc::new(Spec { new, created_at: old.created_at, first_event: old.first_event });
         self.trees.checkpoint.remove(&keys::task(id))?;
         self.index.leave(id, &old, &before);
         self.write_queued(id, &spec, &status, now)?;

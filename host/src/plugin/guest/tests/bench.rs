@@ -229,6 +229,6 @@ pub(in crate::plugin) fn text(fixture: &str) -> Vec<u8> {
 
 pub(in crate::plugin) fn job(input: &str) -> Job {
     let new = NewTask::new("ok", input);
-    let spec = Arc::new(Spec { new, created_at: Timestamp::from_millis(0) });
+    let spec = Arc::new(Spec { new, created_at: Timestamp::from_millis(0), first_event: 1 });
     Job { id: TaskId::generate(), attempt: 1, spec, started_at: now() }
 }

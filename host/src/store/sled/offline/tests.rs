@@ -129,8 +129,11 @@ fn a_store_larger_than_its_memory_is_imported() {
     let mut bytes = Vec::new();
     let mut writer = Writer::begin(&mut bytes, Header::new(7, 1, 0)).unwrap();
     for number in 1..=100_u128 {
-        let spec =
-            crate::task::Spec { new: NewTask::new("echo", format!("{:?}", "x".repeat(1 << 20))), created_at: at(0) };
+        let spec = crate::task::Spec {
+            new: NewTask::new("echo", format!("{:?}", "x".repeat(1 << 20))),
+            created_at: at(0),
+            first_event: 1,
+        };
         let (id, status) = (TaskId::from_u128(number), Status::queued(at(0)));
         writer.line(&Line::Task(Box::new(TaskLine { id, spec, status, checkpoint: None }))).unwrap();
     }
