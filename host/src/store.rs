@@ -1,4 +1,4 @@
-//! What must not be lost: a trait of intent verbs, and the sled store behind it.
+//! What must not be lost: a trait of intent verbs, and the store behind it, on disk or in memory.
 //!
 //! Every verb is one commit: it answers after the change is durable (invariant I15), and its
 //! events are published after that (I2). Reads see durable state only.
@@ -7,6 +7,7 @@ pub mod bulk;
 #[cfg(test)]
 mod conformance;
 pub mod dump;
+pub mod memory;
 pub mod request;
 pub mod schedules;
 pub mod sled;

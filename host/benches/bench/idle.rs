@@ -10,8 +10,11 @@ use crate::report::Report;
 use crate::rig::{built, millis, quantile, runtime, scratch};
 
 const STARTS: usize = 10;
+/// Where a host says where it listens.
+const ADDRESS: &str = "data/address";
 
-struct Process(Child);
+/// A process that is killed when it is dropped.
+pub(crate) struct Process(Child);
 
 impl Drop for Process {
     fn drop(&mut self) {
@@ -22,10 +25,9 @@ impl Drop for Process {
 }
 
 /// Starts the binary and waits until it says that it is ready.
-async fn start(dir: &Path, client: &reqwest::Client) -> (Process, Duration) {
-    let address = dir.join("data/address");
+pub(crate) async fn start(dir: &Path, client: &reqwest::Client) -> (Process, Duration) {
     // Of the start before.
-    let _ = std::fs::remove_file(&address);
+    let _ = std::fs::remove_file(dir.join(ADDRESS));
     let begin = Instant::now();
     let child = Command::new(env!("CARGO_BIN_EXE_taskhost"))
         .arg("serve")
@@ -42,12 +44,20 @@ async fn start(dir: &Path, client: &reqwest::Client) -> (Process, Duration) {
     let mut pace = tokio::time::interval(Duration::from_millis(1));
     loop {
         pace.tick().await;
-        let Ok(address) = std::fs::read_to_string(&address) else { continue };
-        let answer = client.get(format!("http://{}/readyz", address.trim())).send().await;
+        let address = address(dir);
+        if address.is_empty() {
+            continue;
+        }
+        let answer = client.get(format!("http://{address}/readyz")).send().await;
         if answer.is_ok_and(|answer| answer.status().is_success()) {
             return (process, begin.elapsed());
         }
     }
+}
+
+/// Where the process of this directory listens; empty when it does not yet.
+pub(crate) fn address(dir: &Path) -> String {
+    std::fs::read_to_string(dir.join(ADDRESS)).unwrap_or_default().trim().to_owned()
 }
 
 fn resident_bytes(process: &Process, field: &str) -> f64 {

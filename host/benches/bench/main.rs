@@ -10,6 +10,7 @@ mod idle;
 mod latency;
 mod live;
 mod pipeline;
+mod recovery;
 mod reload;
 mod report;
 mod responsiveness;
@@ -31,6 +32,7 @@ const BENCHES: &[(&str, Bench)] = &[
     ("schedules", schedules::run),
     ("cut", cut::run),
     ("idle", idle::run),
+    ("recovery", recovery::run),
     ("spin", responsiveness::run),
     ("reload", reload::run),
 ];

@@ -183,6 +183,18 @@ TASKHOST_STORE__ACCEPT_DATA_LOSS: `store.accept_data_loss`: expected true or fal
 }
 
 #[test]
+fn l14_limits_and_intervals_of_nothing_are_refused() {
+    let file = "[runner]\nconcurrency = 0\nlease = 0\n[server]\nmax_streams = 0\nmax_requests = -1\n\
+                [[schedule]]\nname = 'a'\nevery = '0s'\nenqueue = 'k'\n";
+    let mistakes = Case::new(file).mistakes();
+    let lines: Vec<_> = mistakes.lines().map(|line| line.split(": ").nth(1).unwrap_or_default()).collect();
+    let keys = ["runner.concurrency", "runner.lease", "server.max_streams", "server.max_requests", "every"];
+    assert_eq!(lines.len(), keys.len(), "{mistakes}");
+    assert!(lines.iter().zip(keys).all(|(line, key)| line.contains(key)), "{mistakes}");
+    assert!(mistakes.contains("0 is out of range: 1 to 4096"), "{mistakes}");
+}
+
+#[test]
 fn what_is_not_toml_does_not_hide_the_other_mistakes() {
     let mistakes = Case::new("data = ?\n[server]\nlisten = 7420\nlisten = '::1'\n[runner\nlease = '1s'\n").mistakes();
     assert!(mistakes.contains("taskhost.toml:1:"), "{mistakes}");

@@ -101,7 +101,7 @@ pub(crate) async fn state_of(store: &dyn Store, id: TaskId) -> &'static str {
 macro_rules! conformance_tests {
     ($harness:expr) => {
         $crate::store::conformance::conformance_tests! { $harness;
-            claims::i3_a_stale_attempt_changes_nothing,
+            claims::i3_l1_l4_c2_a_stale_attempt_changes_nothing,
             claims::i4_an_expired_lease_requeues_and_a_heartbeat_keeps_it,
             claims::i4_i5_attempts_of_an_older_start_are_taken_back_as_crashes,
             claims::i5_the_third_crash_parks_a_task,

@@ -1,10 +1,11 @@
-//! The store on sled 1.0.0-alpha.124.
+//! The store on sled 1.0.0-alpha.124, or on memory (`base`).
 //!
 //! One thread owns the database (`thread`); the verbs reach it through a bounded queue. What must
-//! be known about sled stands at the top of `trees`.
+//! be known about sled stands at the top of `base`.
 
 mod agenda;
 mod apart;
+mod base;
 mod bulk;
 mod codec;
 mod core;
@@ -42,6 +43,7 @@ use tokio::sync::{broadcast, oneshot, watch};
 use self::core::{Core, Halt, Verdict};
 use self::thread::{Call, GroupBounds, Job, Outlets};
 use super::StoreError;
+use super::memory::Memory;
 use crate::event::Event;
 use crate::task::BootId;
 use crate::time::Timestamp;
@@ -53,11 +55,20 @@ const STACK_BYTES: usize = 16 << 20;
 /// What a verb weighs in a group at least, in bytes.
 const JOB_BYTES: usize = 256;
 
+/// What keeps the records of a store.
+#[derive(Clone, Debug)]
+pub enum Home {
+    /// A directory; created if need be. One process uses it at a time.
+    Directory(PathBuf),
+    /// Memory, which one store uses at a time.
+    Memory(Memory),
+}
+
 /// How to open a store.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The directory; created if need be. One process uses it at a time.
-    pub dir: PathBuf,
+    /// What keeps the records.
+    pub home: Home,
     /// This start of the host. Attempts of other starts are taken back when the store opens.
     pub boot: BootId,
     /// Memory for pages of the database that were read, in bytes.
@@ -82,8 +93,17 @@ pub struct Settings {
 impl Settings {
     /// The directory `dir` for the host start `boot`, with every default.
     pub fn new(dir: impl Into<PathBuf>, boot: BootId) -> Self {
+        Self::at(Home::Directory(dir.into()), boot)
+    }
+
+    /// The same in memory.
+    pub fn in_memory(memory: Memory, boot: BootId) -> Self {
+        Self::at(Home::Memory(memory), boot)
+    }
+
+    fn at(home: Home, boot: BootId) -> Self {
         Self {
-            dir: dir.into(),
+            home,
             boot,
             cache_bytes: 64 << 20,
             max_growth_bytes: 128 << 20,

@@ -12,9 +12,9 @@ pub const MAX_DELAY_MS: u64 = 315_360_000_000;
 /// Attributes of a task.
 pub const MAX_ATTRIBUTES: usize = 32;
 /// Bytes of an attribute's name.
-pub const MAX_ATTRIBUTE_KEY_LEN: usize = 128;
+pub const MAX_ATTRIBUTE_KEY_LEN: usize = 64;
 /// Bytes of an attribute's value.
-pub const MAX_ATTRIBUTE_VALUE_LEN: usize = 4_096;
+pub const MAX_ATTRIBUTE_VALUE_LEN: usize = 512;
 /// Bytes of a unique key.
 pub const MAX_UNIQUE_KEY_LEN: usize = 256;
 
@@ -23,6 +23,8 @@ pub const MAX_UNIQUE_KEY_LEN: usize = 256;
 pub struct Mistake {
     /// Where, as a client writes it: `deadline`, `backoff/cap_ms`.
     pub field: &'static str,
+    /// Which of the field's entries, by its name.
+    pub entry: Option<String>,
     /// What, and what would be right.
     pub message: String,
 }
@@ -31,7 +33,10 @@ impl Mistake {
     /// The same for a guest: `deadline: … has passed`.
     pub fn to_guest(&self) -> String {
         let name = self.field.trim_end_matches("_ms").replace('_', "-").replace('/', ".");
-        format!("{name}: {}", self.message)
+        match &self.entry {
+            Some(entry) => format!("{name}: {:?} {}", start(entry), self.message),
+            None => format!("{name}: {}", self.message),
+        }
     }
 }
 
@@ -55,7 +60,7 @@ struct Found(Vec<Mistake>);
 
 impl Found {
     fn wrong(&mut self, field: &'static str, message: String) {
-        self.0.push(Mistake { field, message });
+        self.0.push(Mistake { field, entry: None, message });
     }
 
     fn numbers(&mut self, new: &NewTask) {
@@ -110,8 +115,8 @@ impl Found {
                 let message = format!("the key {:?} has {} bytes; 1 to {MAX_ATTRIBUTE_KEY_LEN}", start(key), key.len());
                 self.wrong("attributes", message);
             } else if value.len() > MAX_ATTRIBUTE_VALUE_LEN {
-                let message = format!("{:?} has {} bytes; at most {MAX_ATTRIBUTE_VALUE_LEN}", start(key), value.len());
-                self.wrong("attributes", message);
+                let message = format!("has {} bytes; at most {MAX_ATTRIBUTE_VALUE_LEN}", value.len());
+                self.0.push(Mistake { field: "attributes", entry: Some(key.clone()), message });
             } else if new.attributes.iter().take(at).any(|(other, _)| other == key) {
                 self.wrong("attributes", format!("{:?} is given more than once", start(key)));
             }

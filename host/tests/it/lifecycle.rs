@@ -86,7 +86,7 @@ async fn a_fatal_failure_is_not_tried_again() {
 }
 
 #[tokio::test]
-async fn input_that_does_not_match_the_schema_is_refused_with_a_json_pointer() {
+async fn v15_input_that_does_not_match_the_schema_is_refused_with_a_json_pointer() {
     let host = Home::new().built("video-cut").start().await;
     let input = json!({ "media": "x", "start": 0, "end": 1, "accuracy": "roughly" });
     let (status, problem) = host.post("/v1/tasks", &json!({ "kind": "video.cut", "input": input })).await;
@@ -108,7 +108,7 @@ async fn an_unknown_kind_is_refused_with_the_kinds_that_there_are() {
 }
 
 #[tokio::test]
-async fn bodies_that_are_empty_huge_or_not_json_are_refused_each_in_its_own_words() {
+async fn l19_bodies_that_are_empty_huge_or_not_json_are_refused_each_in_its_own_words() {
     let host = echo_host().await;
     let huge = format!(r#"{{"kind":"echo","input":"{}"}}"#, "x".repeat(4 << 20));
     let cases = [("", 400), ("{", 400), ("\"text\"", 400), ("{\"kind\":\"echo\",\"extra\":1}", 422), (&huge, 413)];
@@ -161,7 +161,7 @@ async fn a_unique_key_names_one_live_task() {
 }
 
 #[tokio::test]
-async fn higher_priorities_run_first() {
+async fn l16_higher_priorities_run_first() {
     let host = Home::new().built("echo").configure(|config| config.runner.concurrency = 1).start().await;
     let mut events = host.events().await;
     let blocker = host.enqueue("echo", &json!({ "sleep_ms": 60_000 })).await;
@@ -194,6 +194,25 @@ async fn what_a_guest_logs_is_in_the_log_of_its_task() {
     let id = task["id"].as_str().unwrap();
     let logs = host.get(&format!("/v1/tasks/{id}/logs")).await;
     assert!(!list(&logs).is_empty(), "{logs:#}");
+    let log = &attempts(&task)[0]["log"];
+    for counted in ["lines", "bytes", "dropped_lines", "dropped_bytes"] {
+        assert!(log[counted].as_u64().is_some_and(|count| count > 0), "{counted}: {task:#}");
+    }
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn a_task_that_its_guest_puts_off_comes_back_and_loses_nothing() {
+    let host = TestHost::with(&["snooze"]).await;
+    let mut events = host.events().await;
+    let id = host.create(&json!({ "kind": "snooze", "input": [1], "max_attempts": 1 })).await;
+    let snoozed = events.task(&id, "task.snoozed").await;
+    assert!(snoozed.data["due_at"].is_string(), "{snoozed:?}");
+    let task = host.wait_task(&id).await;
+    assert_eq!((&task["state"], &task["output"], &task["failures"]), (&json!("succeeded"), &json!([1]), &json!(0)));
+    let [put_off, done] = attempts(&task) else { panic!("{task:#}") };
+    assert_eq!((&put_off["outcome"], &put_off["times"], &put_off["number"]), (&json!("snoozed"), &json!(2), &json!(2)));
+    assert_eq!((&done["outcome"], &done["number"]), (&json!("succeeded"), &json!(3)));
     host.stop().await;
 }
 

@@ -23,7 +23,7 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
     ("runner", &["time", "retry", "task", "schedule", "event", "store", "plugin", "limiter"]),
     ("ticker", &["time", "retry", "task", "schedule", "event", "store", "plugin", "limiter", "logs"]),
     // The API and the runner meet in the store only.
-    ("api", &["time", "retry", "task", "schedule", "event", "store", "plugin", "limiter", "media", "logs"]),
+    ("api", &["time", "retry", "task", "schedule", "event", "store", "plugin", "limiter", "media", "logs", "spelling"]),
     ("config", &["time", "retry", "task", "schedule", "limiter", "spelling"]),
     (
         "host",

@@ -1,14 +1,12 @@
 //! One task of a request: every mistake is reported at once, each with its JSON Pointer.
 
-use std::collections::BTreeMap;
-
 use serde_json::value::RawValue;
 
 use super::{idempotency, unique};
 use crate::api::body::Fields;
 use crate::api::problem::{FieldError, Problem, echo};
 use crate::retry::{Backoff, Growth, Jitter};
-use crate::task::rules::{MAX_ATTEMPTS, MAX_DELAY_MS, MAX_TIMEOUT_MS};
+use crate::task::rules::{MAX_ATTEMPTS, MAX_DELAY_MS, MAX_TIMEOUT_MS, Mistake};
 use crate::task::{self, NewTask, rules};
 use crate::time::Timestamp;
 
@@ -70,13 +68,15 @@ fn read(fields: &mut Fields<'_>, raw: &RawValue, place: &Place<'_>, key: Option<
     new.run_at = run_at(fields, place.now);
     new.deadline = instant(fields, "deadline");
     new.queue = fields.parse("queue", "text").unwrap_or(new.queue);
-    let attributes: Option<BTreeMap<_, _>> = fields.parse("attributes", "an object of texts");
-    new.attributes = attributes.unwrap_or_default().into_iter().collect();
+    new.attributes = attributes(fields, place.prefix);
     new.backoff = backoff(fields, place.prefix);
     unique::read(fields, place.prefix, &mut new);
-    let wrong = rules::check(&new, place.now).into_iter();
-    let wrong = wrong.map(|it| FieldError::pointer(format!("{}/{}", place.prefix, it.field), it.message));
-    fields.append(wrong.collect());
+    for Mistake { field, entry, message } in rules::check(&new, place.now) {
+        match entry {
+            Some(entry) => fields.wrong_in(field, &entry, message),
+            None => fields.append(vec![FieldError::pointer(format!("{}/{field}", place.prefix), message)]),
+        }
+    }
     let key = idempotency::of_task(fields, key);
     new.idempotency = key.map(|key| idempotency::request(key, raw)).into_iter().collect();
     new
@@ -122,6 +122,22 @@ pub(super) fn instant(fields: &mut Fields<'_>, name: &'static str) -> Option<Tim
         return None;
     };
     Some(Timestamp::from_millis(millis))
+}
+
+/// Labels of a task.
+pub(super) fn attributes(fields: &mut Fields<'_>, prefix: &str) -> Vec<(String, String)> {
+    let Some(raw) = fields.raw("attributes").filter(|raw| raw.get() != "null") else { return Vec::new() };
+    match Fields::of_value(raw, format!("{prefix}/attributes")) {
+        Ok(mut inner) => {
+            let entries = inner.texts();
+            fields.append(inner.finish());
+            entries.into_iter().collect()
+        }
+        Err(error) => {
+            fields.append(vec![error]);
+            Vec::new()
+        }
+    }
 }
 
 fn backoff(fields: &mut Fields<'_>, prefix: &str) -> Backoff {

@@ -1,8 +1,6 @@
 //! Which tasks a request about many of them means.
 
-use std::collections::BTreeMap;
-
-use super::create::instant;
+use super::create::{attributes, instant};
 use crate::api::body::Fields;
 use crate::api::problem::{Problem, echo};
 use crate::api::query::{cursor, position};
@@ -34,8 +32,7 @@ impl Choice {
             queue: name(&mut fields, "queue", is_valid_queue),
             ..TaskFilter::default()
         };
-        let attributes: Option<BTreeMap<_, _>> = fields.parse("attributes", "an object of texts");
-        filter.attributes = attributes.unwrap_or_default().into_iter().collect();
+        filter.attributes = attributes(&mut fields, "");
         if self.by_end {
             filter.ended_before = ended_before(&mut fields, now);
         }

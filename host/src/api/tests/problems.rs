@@ -201,7 +201,7 @@ async fn s3_a_handler_that_panics_is_answered_and_gives_its_permit_back() {
 }
 
 #[tokio::test]
-async fn requests_from_elsewhere_are_refused() {
+async fn s8_c10_requests_from_elsewhere_are_refused() {
     let api = Api::new().await;
     let from = async |name: &str, value: &str, method: Method| {
         let request = Request::builder().method(method).uri("/v1/tasks").header(name, value);

@@ -7,7 +7,7 @@ use crate::store::StoreError;
 use crate::store::request::{ClaimRequest, GenerationRoom, Heartbeat};
 use crate::task::{AttemptEnd, BootId, Digest, Failure, NewTask, Outcome, Progress, State};
 
-pub(crate) async fn i3_a_stale_attempt_changes_nothing(harness: &impl Harness) {
+pub(crate) async fn i3_l1_l4_c2_a_stale_attempt_changes_nothing(harness: &impl Harness) {
     let store = harness.open(1, MANY, at(0));
     let id = add(&*store, new_task(), 0).await;
     let old = claim_one(&*store, 0).await;

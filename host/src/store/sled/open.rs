@@ -6,13 +6,15 @@ use std::ops::Bound;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::base::{Base, Place};
 use super::codec::{CommitRecord, Format};
 use super::core::{Core, Halt, Verdict};
 use super::fault::{self, Point};
 use super::lock::DirLock;
 use super::mark::{Mark, Position};
-use super::trees::{Place, Trees, Unchecked};
-use super::{OpenError, Settings, keys};
+use super::trees::{Trees, Unchecked};
+use super::{Home, OpenError, Settings, keys};
+use crate::store::memory::{Hold, Memory};
 use crate::store::request::MediaStatus;
 use crate::task::{Failure, State, TaskId, UniqueMode};
 use crate::time::Timestamp;
@@ -22,7 +24,7 @@ const FORMAT: u32 = 1;
 /// The database inside the directory.
 pub(super) const DATABASE: &str = "sled";
 
-/// An open store. The fields end in this order: the lock is the last to go.
+/// An open store. The fields end in this order: what keeps others out is the last to go.
 pub(super) struct Opened {
     /// The database and what is known about it.
     pub(super) core: Core,
@@ -30,8 +32,16 @@ pub(super) struct Opened {
     pub(super) mark: Mark,
     /// Names the event sequence.
     pub(super) epoch: u32,
-    /// The directory is ours.
-    pub(super) _lock: DirLock,
+    /// The home is ours.
+    pub(super) _keeper: Keeper,
+}
+
+/// Keeps others out while it lives.
+pub(super) enum Keeper {
+    /// Of a directory.
+    Directory { _lock: DirLock },
+    /// Of a memory.
+    Memory { _hold: Hold },
 }
 
 impl Opened {
@@ -43,7 +53,31 @@ impl Opened {
 
 /// Opens or creates the store. Runs on the thread that will own it.
 pub(super) fn open(settings: &Settings, now: Timestamp) -> Result<Opened, OpenError> {
-    let dir = settings.dir.as_path();
+    match &settings.home {
+        Home::Directory(dir) => open_directory(dir, settings, now),
+        Home::Memory(memory) => open_memory(memory, settings, now),
+    }
+}
+
+fn open_memory(memory: &Memory, settings: &Settings, now: Timestamp) -> Result<Opened, OpenError> {
+    let locked = || OpenError::Locked { pid: std::process::id(), dir: "memory".into() };
+    let hold = memory.hold().ok_or_else(locked)?;
+    let unchecked = Unchecked::over(Base::Memory(memory.clone()))?;
+    let epoch = if let Some(known) = unchecked.format.get(keys::FORMAT)? {
+        known.epoch
+    } else {
+        let format = Format { format: FORMAT, epoch: fastrand::u32(1..) };
+        unchecked.format.put(keys::FORMAT, &format)?;
+        format.epoch
+    };
+    let trees = unchecked.trees()?;
+    let commit = trees.commit.get(keys::COMMIT)?.unwrap_or_default();
+    let mut core = load(trees, commit, settings)?;
+    reclaim(&mut core, settings, now)?;
+    Ok(Opened { core, mark: Mark::nowhere(), epoch, _keeper: Keeper::Memory { _hold: hold } })
+}
+
+fn open_directory(dir: &Path, settings: &Settings, now: Timestamp) -> Result<Opened, OpenError> {
     fs::create_dir_all(dir)?;
     let lock = DirLock::take(dir)?;
     let mark = Mark::read(dir)?;
@@ -76,7 +110,7 @@ pub(super) fn open(settings: &Settings, now: Timestamp) -> Result<Opened, OpenEr
         return Err(halt.into());
     }
     let mark = Mark::create(dir, Position { epoch, seq: core.commit.seq })?;
-    Ok(Opened { core, mark, epoch, _lock: lock })
+    Ok(Opened { core, mark, epoch, _keeper: Keeper::Directory { _lock: lock } })
 }
 
 /// Opens the database, unless a newer host wrote it. Without a format it is new, or was never finished.

@@ -183,9 +183,10 @@ async fn a_heartbeat_without_news_writes_nothing() {
 
 #[test]
 fn a_newer_format_is_left_alone() {
+    use super::base::Place;
     use super::codec::Format;
     use super::keys;
-    use super::trees::{Place, Unchecked};
+    use super::trees::Unchecked;
 
     let dir = Directory::new();
     drop(open(dir.path()).unwrap());

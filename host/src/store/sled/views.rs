@@ -4,14 +4,12 @@ use std::cmp::Ordering;
 use std::ops::Bound;
 use std::sync::Arc;
 
+use super::base::Record;
 use super::core::{Core, MAX_PAGE, MAX_SCAN, Verdict};
 use super::keys;
-use super::trees::{Bytes, Table};
+use super::trees::Table;
 use crate::store::request::{Page, TaskQuery};
 use crate::task::{Spec, Status, Task, TaskId};
-
-/// One raw record.
-type Record = std::io::Result<(Bytes, Bytes)>;
 
 impl Core {
     /// See [`crate::store::Store::tasks`].

@@ -8,11 +8,12 @@ use std::path::Path;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::super::base::Bytes;
 use super::super::codec::{Account, Namespace};
 use super::super::core::Halt;
 use super::super::history::count;
 use super::super::keys;
-use super::super::trees::{Bytes, Table, Trees};
+use super::super::trees::{Table, Trees};
 use super::super::{OpenError, codec};
 use super::rows::{Row, Rows};
 use super::{Offline, on_a_large_stack, read};

@@ -157,7 +157,7 @@ async fn check(dir: &Path, said: &Said, rounds: usize) {
 }
 
 #[tokio::test]
-async fn i1_i15_a_kill_at_every_point_of_a_commit_loses_nothing_and_tears_nothing() {
+async fn i1_i15_l9_a_kill_at_every_point_of_a_commit_loses_nothing_and_tears_nothing() {
     let rounds = variable("TASKHOST_FAULT_ROUNDS").map_or(ROUNDS, |rounds| rounds.parse().unwrap());
     let (mut dir, mut said, mut lived) = (Directory::new(), Said::default(), 0);
     let mut met = HashSet::new();
