@@ -7,6 +7,7 @@ pub mod bulk;
 #[cfg(test)]
 mod conformance;
 pub mod dump;
+pub mod limits;
 pub mod memory;
 pub mod request;
 pub mod schedules;
@@ -18,6 +19,7 @@ use async_trait::async_trait;
 use tokio::sync::{broadcast, watch};
 
 pub use self::bulk::{CancelledMany, PurgedMany, TaskFilter};
+pub use self::limits::{Backlog, LimitUse, Limits, Pausable, ValueUse};
 pub use self::request::{
     Claim, ClaimRequest, Claimed, Dispatched, Enqueued, EventPage, Expected, Finish, GenerationRoom, Heartbeat, Keep,
     KindCount, MediaQuery, MediaRecord, MediaStatus, NewMedia, Page, RedriveQuery, Redriven, Retention, StateEntry,
@@ -25,6 +27,7 @@ pub use self::request::{
 };
 pub use self::schedules::{Backfill, Backfilled, DueQuery, FiredDue};
 use crate::event::Event;
+use crate::limit::{Fairness, Limit, LimitRule};
 use crate::schedule::{Schedule, ScheduleSpec};
 use crate::task::{NewTask, Task, TaskId};
 use crate::time::Timestamp;
@@ -81,8 +84,9 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     async fn enqueue(&self, tasks: Vec<NewTask>, now: Timestamp) -> Result<Vec<Enqueued>, StoreError>;
     /// The task that was created with an idempotency key, and that request's fingerprint.
     async fn known_request(&self, key: &str) -> Result<Option<(TaskId, [u8; 16])>, StoreError>;
-    /// Claims due tasks of the named kinds in the order of [`crate::task::urgency`]. Those whose
-    /// deadline has passed end instead.
+    /// Claims due tasks of the named kinds, as far as the limits allow (invariant I6): whose turn it is says the
+    /// share of its group ([`Fairness`]), then [`crate::task::urgency`]. Those whose deadline has
+    /// passed end instead. What is over a limit is not touched and holds up nobody else.
     async fn claim(&self, request: ClaimRequest, now: Timestamp) -> Result<Claim, StoreError>;
     /// Extends a lease, keeps the progress and that the guest has seen a cancel. `Ok(true)` when one was
     /// requested.
@@ -124,6 +128,28 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     async fn save_checkpoint(&self, id: TaskId, attempt: u32, data: Vec<u8>) -> Result<(), StoreError>;
     /// The task's checkpoint.
     async fn checkpoint(&self, id: TaskId) -> Result<Option<Vec<u8>>, StoreError>;
+
+    // --- limits ---
+
+    /// Makes the limits of the configuration equal to these. Limits of clients stay, except that the
+    /// configuration takes over a name that it declares.
+    async fn declare_limits(&self, rules: Vec<LimitRule>, fairness: Option<Fairness>) -> Result<(), StoreError>;
+    /// Every limit by name, and how far it is used.
+    async fn limits(&self, now: Timestamp) -> Result<Limits, StoreError>;
+    /// Declares a client's limit, which the next claim obeys. Without a `revision` it is a new one;
+    /// [`StoreError::Stale`] when it has another one, [`StoreError::Conflict`] when the configuration
+    /// declares it.
+    async fn put_limit(&self, rule: LimitRule, revision: Option<u64>) -> Result<Limit, StoreError>;
+    /// Forgets a client's limit. Refuses like [`Self::put_limit`].
+    async fn delete_limit(&self, name: &str, revision: u64) -> Result<(), StoreError>;
+    /// Tasks of a queue or a kind begin no more; those that run go on. Pausing a paused one changes nothing.
+    async fn pause(&self, line: Pausable, reason: String, now: Timestamp) -> Result<Backlog, StoreError>;
+    /// They begin again.
+    async fn resume(&self, line: Pausable, now: Timestamp) -> Result<Backlog, StoreError>;
+    /// Queues that have live tasks or are paused, by name.
+    async fn queues(&self, now: Timestamp) -> Result<Vec<Backlog>, StoreError>;
+    /// Kinds that have live tasks or are paused, by name.
+    async fn kinds(&self, now: Timestamp) -> Result<Vec<Backlog>, StoreError>;
 
     // --- schedules ---
 

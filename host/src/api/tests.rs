@@ -2,6 +2,7 @@
 
 mod events;
 pub(in crate::api) mod harness;
+mod limits;
 mod media;
 mod options;
 mod problems;

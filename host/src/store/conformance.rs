@@ -3,6 +3,8 @@
 pub(crate) mod claims;
 pub(crate) mod events;
 pub(crate) mod keys;
+pub(crate) mod limited;
+pub(crate) mod limits;
 pub(crate) mod media;
 pub(crate) mod model;
 pub(crate) mod plain;
@@ -121,6 +123,14 @@ macro_rules! conformance_tests {
             keys::the_last_one_is_kept_while_its_holder_runs,
             keys::v14_a_repeated_request_is_answered_with_its_task,
             keys::v14_two_racing_requests_make_one_task,
+            limits::i6_a_key_over_its_limit_waits_and_holds_up_nobody,
+            limits::i6_a_restart_counts_what_runs_and_every_end_gives_back,
+            limits::a_rate_lets_tasks_begin_when_its_tokens_come_and_survives_a_restart,
+            limits::a_limit_is_changed_while_tasks_wait_and_run,
+            limits::i8_limits_are_bounded,
+            limits::a_paused_queue_or_kind_begins_nothing_until_it_is_resumed,
+            limits::groups_are_served_by_their_weights_before_priority,
+            limits::what_waits_behind_two_limits_is_let_go_by_the_last,
             media::media_is_trashed_restored_and_purged,
             media::i15_media_survives_a_restart,
             media::purgeable_media_is_found_among_live_ones,

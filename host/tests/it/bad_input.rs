@@ -41,6 +41,16 @@ fn raw(host: &TestHost, path: &str, body: impl Into<reqwest::Body>) -> RequestBu
     host.request(Method::POST, path).header("content-type", "application/json").body(body)
 }
 
+/// Sends some bytes and no more; answers what comes back until the host closes.
+async fn exchange(host: &TestHost, bytes: &str) -> String {
+    let mut stream = TcpStream::connect(host.base().trim_start_matches("http://")).await.unwrap();
+    stream.write_all(bytes.as_bytes()).await.unwrap();
+    stream.shutdown().await.unwrap();
+    let mut text = String::new();
+    timeout(PATIENCE, stream.read_to_string(&mut text)).await.unwrap().unwrap();
+    text
+}
+
 /// A task of the kind `echo` with more fields.
 fn echo(fields: &str) -> String {
     format!(r#"{{"kind":"echo","input":{{"a":{{"b":[1]}}}},{fields}}}"#)
@@ -153,6 +163,9 @@ async fn names_and_keys_are_bounded_and_paths_exist() {
         assert_eq!(problem["errors"][0]["header"], "Idempotency-Key", "{problem:#}");
         assert!(problem["detail"].as_str().unwrap().contains("1 to 255 printable ASCII"), "{problem:#}");
     }
+    let request = raw(&host, "/v1/tasks", echo(r#""priority":1"#)).header("idempotency-key", &huge);
+    let problem = refused(&host, request, 431, "head-too-large").await;
+    assert_eq!(problem["detail"], "the request line and the headers have more than 65536 bytes");
     host.stop().await;
 }
 
@@ -276,6 +289,17 @@ async fn bodies_of_another_sort_or_size_are_refused() {
         refused(&host, host.request(Method::POST, "/v1/tasks").body("{}"), 415, "unsupported-media-type").await;
     assert_eq!(problem["detail"], "there is no Content-Type; send application/json");
     refused(&host, host.request(Method::POST, "/v1/tasks"), 400, "empty-body").await;
+    let long = format!("GET /v1/tasks?kind={} HTTP/1.1\r\nhost: localhost\r\n", "k".repeat(MIB));
+    for (head, expected) in [
+        ("GET /v1/tasks HTTP/1.1\r\nhost : x\r\n", "invalid-head"),
+        ("nonsense\r\n", "invalid-head"),
+        ("GET /\u{1} HTTP/1.1\r\n", "invalid-head"),
+        (&long, "head-too-large"),
+    ] {
+        let text = exchange(&host, &format!("{head}\r\n")).await;
+        assert!(text.starts_with("HTTP/1.1 4") && text.contains(&format!("\"code\":\"{expected}\"")), "{text}");
+        assert!(text.contains("content-type: application/problem+json\r\n"), "{text}");
+    }
     let large = format!(r#"{{"kind":"echo","input":"{}"}}"#, "x".repeat(300 << 10));
     let problem = refused(&host, raw(&host, "/v1/tasks", large), 413, "input-too-large").await;
     assert_eq!(problem["detail"], "/input: has 307202 bytes; an input has at most 262144");
@@ -296,11 +320,7 @@ async fn a_body_that_breaks_off_creates_nothing_and_is_told() {
         let request = format!(
             "POST /v1/tasks HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n{head}\r\n\r\n{chunk}"
         );
-        let mut stream = TcpStream::connect(host.base().trim_start_matches("http://")).await.unwrap();
-        stream.write_all(request.as_bytes()).await.unwrap();
-        stream.shutdown().await.unwrap();
-        let mut text = String::new();
-        timeout(PATIENCE, stream.read_to_string(&mut text)).await.unwrap().unwrap();
+        let text = exchange(&host, &request).await;
         assert!(text.starts_with("HTTP/1.1 400 ") && text.contains("\"code\":\"body-incomplete\""), "{head}: {text}");
     }
     assert_eq!(written(&host).await, before);

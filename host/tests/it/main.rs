@@ -25,3 +25,4 @@ mod schedules;
 mod shutdown;
 mod space;
 mod store_tools;
+mod task_limits;

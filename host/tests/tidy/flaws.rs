@@ -42,12 +42,12 @@ pub(crate) fn check(path: &str, text: &str, tests: &str) -> Vec<Finding> {
 
 /// What is wrong with the proof of a number: tests in backticks, or the reason why there is none.
 fn proof_of(number: &str, proof: &str, names: &BTreeSet<&str>) -> Option<String> {
-    let named: Vec<_> = proof.split('`').skip(1).step_by(2).collect();
-    if named.is_empty() {
+    let given: Vec<_> = proof.split('`').skip(1).step_by(2).collect();
+    if given.is_empty() {
         let is_reason = proof.strip_prefix(ABSENT).is_some_and(|why| why.len() >= 10);
         return (!is_reason).then(|| format!("{number} names no test; if there can be none, `{ABSENT}` and why"));
     }
-    named.into_iter().find_map(|name| {
+    given.into_iter().find_map(|name| {
         if !names.contains(name) {
             return Some(format!("{number}: there is no test `{name}`"));
         }

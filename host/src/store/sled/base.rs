@@ -7,13 +7,14 @@
 //! that everything written stays in memory whatever the cache's size. The remedy is to reopen the
 //! database when it has grown enough ([`Base::opener`]). And: the first page of an empty tree is
 //! paged out although it was never stored, and then the next access spins forever; so every
-//! tree's first page is stored before anything else happens.
+//! tree's first page is stored before anything else happens. What an opening needs to survive a power
+//! loss is in `interrupted`.
 
 use std::io;
 use std::ops::Bound;
 use std::path::PathBuf;
 
-use super::apart;
+use super::{apart, interrupted};
 use crate::store::memory::{self, Memory};
 
 /// Records a leaf. Fixed when a directory is created: sled refuses another.
@@ -62,7 +63,9 @@ impl Base {
             .cache_capacity_bytes(place.cache_bytes)
             .flush_every_ms(Some(NEVER_MS))
             .zstd_compression_level(ZSTD_LEVEL);
+        interrupted::mend(&place.path)?;
         let db = apart::apart(move || config.open())?;
+        interrupted::settle(&place.path)?;
         Ok(Self::Disk { db: Box::new(db), place })
     }
 

@@ -101,6 +101,7 @@ mod tests {
 
     use super::{Account, CommitRecord, EventRecord, Format, HeldRecord, KnownRecord, Namespace, decode, encode};
     use crate::event::{Change, MediaChange, TaskChange};
+    use crate::limit::{Fairness, KeyPath, Limit, LimitRule, Rate, TokenBucket};
     use crate::retry::Backoff;
     use crate::schedule::{Action, CatchUp, Dst, Origin, Overlap, Pause, Schedule, ScheduleSpec, Trigger, Waiting};
     use crate::store::request::{MediaRecord, MediaStatus, StateEntry};
@@ -236,6 +237,19 @@ mod tests {
             &held,
             "0101730106406461696c7903555443000001016b027b7d020203030001040001050106000101070000000000000001080101090172000000",
         );
+        let rate = Rate { tasks: 1, per_ms: 2, burst: 3 };
+        let rule = LimitRule {
+            name: "l".to_owned(),
+            queues: vec!["q".to_owned()],
+            kinds: Vec::new(),
+            key: Some(KeyPath::Input("/a".to_owned())),
+            concurrency: Some(4),
+            rate: Some(rate),
+        };
+        golden(&Limit { rule, origin: Origin::Client, revision: 5 }, "01016c010171000101022f610104010102030105");
+        golden(&TokenBucket::full(rate, at(7)), "01060207");
+        let key = KeyPath::Attribute("t".to_owned());
+        golden(&Fairness { key, weights: [("x".to_owned(), 2)].into() }, "0100017401017802");
         let task = |change| {
             (at(1), Change::Task { id: a_task(), kind: "a".to_owned(), queue: "q".to_owned(), attempt: 1, change })
         };

@@ -119,6 +119,7 @@ impl Core {
         self.forget_all(&aged)?;
         gone.extend(aged);
         self.prune_events(retention.max_events)?;
+        self.keep_tokens(now)?;
         self.sweep_state(now)?;
         Ok(gone)
     }

@@ -19,7 +19,7 @@ use super::codec::{CommitRecord, Format};
 use super::core::Halt;
 use super::lock::DirLock;
 use super::mark::{Mark, Position};
-use super::open::{DATABASE, open_database};
+use super::open::{DATABASE, is_created, open_database};
 use super::trees::Trees;
 use super::{OpenError, STACK_BYTES, keys};
 
@@ -40,7 +40,7 @@ struct Offline {
 impl Offline {
     fn open(dir: &Path) -> Result<Self, OpenError> {
         let missing = || OpenError::Missing { dir: dir.to_owned() };
-        if !dir.join(DATABASE).is_dir() {
+        if !is_created(dir) {
             return Err(missing());
         }
         let lock = DirLock::take(dir)?;

@@ -23,6 +23,8 @@ use crate::time::Timestamp;
 const FORMAT: u32 = 1;
 /// The database inside the directory.
 pub(super) const DATABASE: &str = "sled";
+/// There while the database is being created: it is not whole, and nothing of it was acknowledged.
+const CREATING: &str = "creating";
 
 /// An open store. The fields end in this order: what keeps others out is the last to go.
 pub(super) struct Opened {
@@ -72,7 +74,7 @@ fn open_memory(memory: &Memory, settings: &Settings, now: Timestamp) -> Result<O
     };
     let trees = unchecked.trees()?;
     let commit = trees.commit.get(keys::COMMIT)?.unwrap_or_default();
-    let mut core = load(trees, commit, settings)?;
+    let mut core = load(trees, commit, settings, now)?;
     reclaim(&mut core, settings, now)?;
     Ok(Opened { core, mark: Mark::nowhere(), epoch, _keeper: Keeper::Memory { _hold: hold } })
 }
@@ -81,19 +83,25 @@ fn open_directory(dir: &Path, settings: &Settings, now: Timestamp) -> Result<Ope
     fs::create_dir_all(dir)?;
     let lock = DirLock::take(dir)?;
     let mark = Mark::read(dir)?;
+    let data_loss = |mark: Position, found| OpenError::DataLoss { dir: dir.to_owned(), mark: mark.seq, found };
+    let acknowledged = mark.filter(|mark| mark.seq > 0 && !settings.accept_data_loss);
+    if !is_created(dir) {
+        acknowledged.map_or(Ok(()), |mark| Err(data_loss(mark, 0)))?;
+        begin_creation(dir)?;
+    }
     let (cache_bytes, max_growth_bytes) = (settings.cache_bytes, settings.max_growth_bytes);
     let place = Place { path: dir.join(DATABASE), cache_bytes, max_growth_bytes };
     let (unchecked, known) = open_database(place)?;
-    let data_loss = |mark: Position, found| OpenError::DataLoss { dir: dir.to_owned(), mark: mark.seq, found };
-    let missing = mark.filter(|mark| known.is_none() && mark.seq > 0 && !settings.accept_data_loss);
-    if let Some(mark) = missing {
-        return Err(data_loss(mark, 0));
+    if known.is_none() {
+        acknowledged.map_or(Ok(()), |mark| Err(data_loss(mark, 0)))?;
     }
     let (trees, epoch) = if let Some(Format { epoch, .. }) = known {
         (unchecked.trees()?, epoch)
     } else {
         let epoch = fastrand::u32(1..);
-        (create(unchecked, dir, epoch)?, epoch)
+        let trees = create(unchecked, dir, epoch)?;
+        end_creation(dir)?;
+        (trees, epoch)
     };
     let commit = trees.commit.get(keys::COMMIT)?.unwrap_or_default();
     let lost = mark.filter(|mark| mark.seq > commit.seq || (mark.epoch != epoch && mark.seq > 0));
@@ -103,7 +111,7 @@ fn open_directory(dir: &Path, settings: &Settings, now: Timestamp) -> Result<Ope
         }
         tracing::warn!(mark = mark.seq, found = commit.seq, "acknowledged commits are lost, as accepted");
     }
-    let mut core = load(trees, commit, settings)?;
+    let mut core = load(trees, commit, settings, now)?;
     if let Err(halt) = reclaim(&mut core, settings, now) {
         // After a failed flush, dropping the database would wait forever.
         std::mem::forget(core);
@@ -144,6 +152,30 @@ pub(super) fn create(unchecked: Unchecked, dir: &Path, epoch: u32) -> Result<Tre
     Ok(trees)
 }
 
+/// Whether `dir` has a database that was created to the end.
+pub(super) fn is_created(dir: &Path) -> bool {
+    dir.join(DATABASE).is_dir() && !dir.join(CREATING).exists()
+}
+
+/// Says that a database is being created, and clears what an earlier attempt has left.
+fn begin_creation(dir: &Path) -> io::Result<()> {
+    File::create(dir.join(CREATING))?;
+    File::open(dir)?.sync_all()?;
+    match fs::remove_dir_all(dir.join(DATABASE)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// Nothing may be acknowledged before this is durable.
+fn end_creation(dir: &Path) -> io::Result<()> {
+    match fs::remove_file(dir.join(CREATING)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    File::open(dir)?.sync_all()
+}
+
 /// Makes the name of `dir` durable.
 pub(super) fn sync_parent(dir: &Path) -> io::Result<()> {
     match dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
@@ -166,8 +198,10 @@ pub(super) fn sync_all(dir: &Path) -> io::Result<()> {
 }
 
 /// Reads what is kept in memory.
-fn load(trees: Trees, commit: CommitRecord, settings: &Settings) -> Verdict<Core> {
+fn load(trees: Trees, commit: CommitRecord, settings: &Settings, now: Timestamp) -> Verdict<Core> {
     let mut core = Core::new(trees, commit, settings.max_live_tasks, settings.aging_ms);
+    // Before the tasks that they are about.
+    core.load_limits(now)?;
     // Tasks with one unique key: one that waits has it rather than one that runs and has lost it,
     // and a follower comes after whom it follows.
     let (mut running, mut followers) = (Vec::new(), Vec::new());

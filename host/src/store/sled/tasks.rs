@@ -30,18 +30,21 @@ impl Core {
         while self.expire(now)? == MAX_RECLAIM {}
         let limit = usize::try_from(request.limit).unwrap_or(usize::MAX).min(MAX_CLAIM);
         let (picks, next_due) = self.index.pick(&request.rooms, limit, now);
-        let claimed = picks.into_iter().map(|pick| self.start(&pick, request, now)).collect::<Verdict<_>>()?;
+        let claimed: Vec<_> = picks.into_iter().map(|pick| self.start(pick, request, now)).collect::<Verdict<_>>()?;
+        if !claimed.is_empty() {
+            self.keep_tokens(now)?;
+        }
         Ok(Claim { claimed, next_due })
     }
 
-    fn start(&mut self, pick: &Pick, request: &ClaimRequest, now: Timestamp) -> Verdict<Claimed> {
+    fn start(&mut self, pick: Pick, request: &ClaimRequest, now: Timestamp) -> Verdict<Claimed> {
         let id = pick.task.id;
         let mut status = if pick.task.fresh { Status::queued(pick.task.due_at) } else { self.queued_status(id)? };
         let lease = Lease { boot: request.boot, until: request.lease_until, digest: pick.digest };
         let attempt = status.claim(lease, now).map_err(|_| Halt::Broken(format!("task {id} is not due")))?;
         let spec = Arc::new(self.trees.spec(id)?);
         self.trees.live.put(&keys::task(id), &status)?;
-        self.index.start(id, Run { spec: Arc::clone(&spec), status: status.clone() });
+        self.index.begin(id, Run { spec: Arc::clone(&spec), status: status.clone(), buckets: pick.buckets });
         self.emit_task(now, id, (&spec, attempt), TaskChange::Started { digest: pick.digest });
         Ok(Claimed { id, spec, status })
     }

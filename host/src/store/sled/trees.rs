@@ -14,7 +14,8 @@ use super::codec::{self, EventRecord};
 use super::core::Halt;
 use super::fault::{self, Point};
 use super::keys;
-use crate::schedule::Schedule;
+use crate::limit::{Fairness, Limit, TokenBucket};
+use crate::schedule::{Pause, Schedule};
 use crate::store::request::{MediaRecord, StateEntry};
 use crate::task::{Spec, Status, TaskId};
 
@@ -130,6 +131,14 @@ pub(super) struct Trees {
     pub(super) commit: Table<codec::CommitRecord>,
     /// Accounts of the namespaces.
     pub(super) namespace: Table<codec::Namespace>,
+    /// Limits by name.
+    pub(super) limit: Table<Limit>,
+    /// Token buckets that are not full.
+    pub(super) bucket: Table<TokenBucket>,
+    /// Queues and kinds that are paused.
+    pub(super) pause: Table<Pause>,
+    /// [`keys::FAIRNESS`].
+    pub(super) fairness: Table<Fairness>,
     db: Base,
 }
 
@@ -170,6 +179,10 @@ impl Unchecked {
             event: table(&db, &tally, "event")?,
             commit: table(&db, &tally, "event")?,
             namespace: table(&db, &tally, "meta")?,
+            limit: table(&db, &tally, "limit")?,
+            bucket: table(&db, &tally, "bucket")?,
+            pause: table(&db, &tally, "pause")?,
+            fairness: table(&db, &tally, "meta")?,
             tally,
             db,
         };

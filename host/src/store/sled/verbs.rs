@@ -7,8 +7,10 @@ use tokio::sync::{broadcast, watch};
 
 use super::SledStore;
 use crate::event::Event;
+use crate::limit::{Fairness, Limit, LimitRule};
 use crate::schedule::{Schedule, ScheduleSpec};
 use crate::store::bulk::{CancelledMany, PurgedMany, TaskFilter};
+use crate::store::limits::{Backlog, Limits, Pausable};
 use crate::store::request::{
     Claim, ClaimRequest, Dispatched, Enqueued, EventPage, Finish, Heartbeat, KindCount, MediaQuery, MediaRecord,
     NewMedia, Page, RedriveQuery, Redriven, Retention, StateEntry, StateWrite, Swapped, TaskQuery,
@@ -111,6 +113,39 @@ impl Store for SledStore {
 
     async fn checkpoint(&self, id: TaskId) -> Result<Option<Vec<u8>>, StoreError> {
         self.read(move |core| core.checkpoint(id)).await
+    }
+
+    async fn declare_limits(&self, rules: Vec<LimitRule>, fairness: Option<Fairness>) -> Result<(), StoreError> {
+        self.write(0, move |core| core.declare_limits(rules, fairness)).await
+    }
+
+    async fn limits(&self, now: Timestamp) -> Result<Limits, StoreError> {
+        self.write(0, move |core| core.limits(now)).await
+    }
+
+    async fn put_limit(&self, rule: LimitRule, revision: Option<u64>) -> Result<Limit, StoreError> {
+        self.write(0, move |core| core.put_limit(rule, revision)).await
+    }
+
+    async fn delete_limit(&self, name: &str, revision: u64) -> Result<(), StoreError> {
+        let name = name.to_owned();
+        self.write(0, move |core| core.delete_limit(&name, revision)).await
+    }
+
+    async fn pause(&self, line: Pausable, reason: String, now: Timestamp) -> Result<Backlog, StoreError> {
+        self.write(0, move |core| core.pause(&line, reason, now)).await
+    }
+
+    async fn resume(&self, line: Pausable, now: Timestamp) -> Result<Backlog, StoreError> {
+        self.write(0, move |core| core.resume(&line, now)).await
+    }
+
+    async fn queues(&self, now: Timestamp) -> Result<Vec<Backlog>, StoreError> {
+        self.write(0, move |core| core.queues(now)).await
+    }
+
+    async fn kinds(&self, now: Timestamp) -> Result<Vec<Backlog>, StoreError> {
+        self.write(0, move |core| core.kinds(now)).await
     }
 
     async fn declare_schedules(&self, specs: Vec<ScheduleSpec>, now: Timestamp) -> Result<(), StoreError> {

@@ -33,10 +33,10 @@ async fn c4_c5_a_log_is_read_while_the_attempt_runs_and_kept_when_it_is_killed()
     place.plugins().put("log", &talks_and_spins(), Some("[limits]\ncpu = \"5m\"\n"));
     let host = place.start().await;
     let id = post(&host, "/v1/tasks", &json!({ "kind": "log" })).await["id"].as_str().unwrap().to_owned();
-    let mut pace = tokio::time::interval(Duration::from_millis(10));
+    let mut interval = tokio::time::interval(Duration::from_millis(10));
     let line = async {
         loop {
-            pace.tick().await;
+            interval.tick().await;
             let logs = get(&host, &format!("/v1/tasks/{id}/logs")).await;
             if let Some(line) = list(&logs).first() {
                 return line.clone();

@@ -138,7 +138,7 @@ async fn v6_l14_a_host_that_waits_does_not_spin() {
     let mut host = place.start().await;
     for body in [
         json!({ "kind": "echo", "delay_ms": 3_600_000 }),
-        json!({ "kind": "echo", "delay_ms": 3_600_000, "deadline": (jiff::Timestamp::now() + Duration::from_secs(7_200)).to_string() }),
+        json!({ "kind": "echo", "delay_ms": 3_600_000, "deadline": (jiff::Timestamp::now() + Duration::from_hours(2)).to_string() }),
     ] {
         let answer = host.client.post(format!("{}/v1/tasks", host.base)).json(&body).send().await.unwrap();
         assert_eq!(answer.status(), StatusCode::CREATED);
@@ -180,10 +180,10 @@ async fn v12_a_file_that_could_not_be_deleted_is_not_forgotten() {
     std::fs::write(path.join("x"), "x").unwrap();
     let id = media["id"].as_str().unwrap();
     answer(host.request(Method::DELETE, &format!("/v1/media/{id}?grace=0"))).await;
-    let mut pace = tokio::time::interval(Duration::from_millis(20));
+    let mut interval = tokio::time::interval(Duration::from_millis(20));
     let cleared = async {
         while answer(host.request(Method::GET, &format!("/v1/media/{id}"))).await.0 != StatusCode::NOT_FOUND {
-            pace.tick().await;
+            interval.tick().await;
         }
     };
     timeout(PATIENCE, cleared).await.expect("the record is purged");
@@ -276,10 +276,10 @@ async fn v16_nothing_stays_open_after_requests_and_attempts() {
     for _ in 0..25 {
         round().await;
     }
-    let mut pace = tokio::time::interval(Duration::from_millis(10));
+    let mut interval = tokio::time::interval(Duration::from_millis(10));
     let settled = async {
         while open_files(host.pid()) > before + 8 {
-            pace.tick().await;
+            interval.tick().await;
         }
     };
     let settled = timeout(Duration::from_secs(20), settled).await;

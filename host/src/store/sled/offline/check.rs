@@ -1,6 +1,6 @@
 //! Whether a store is whole: every record decodes, and what belongs together agrees.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Display;
 use std::ops::Bound;
 use std::path::Path;
@@ -72,6 +72,7 @@ pub(super) fn inspect(store: &Offline) -> Result<Report, Halt> {
     tasks(store, &mut report)?;
     state(&store.trees, &mut report)?;
     events(store, &mut report)?;
+    limits(&store.trees, &mut report)?;
     let Trees { schedule, media, .. } = &store.trees;
     report.counts.schedules = each(schedule, "schedule", &mut report, |key, schedule, report| {
         if key != schedule.spec.name.as_bytes() {
@@ -84,6 +85,30 @@ pub(super) fn inspect(store: &Offline) -> Result<Report, Halt> {
         }
     })?;
     Ok(report)
+}
+
+/// Limits are stored under their names; rates in use and pauses are of something.
+fn limits(trees: &Trees, report: &mut Report) -> Result<(), Halt> {
+    let fairness = report.take("the shares", trees.fairness.get(keys::FAIRNESS)).flatten();
+    let mut rated = BTreeSet::new();
+    let limits = each(&trees.limit, "limit", report, |key, limit, report| {
+        if key != limit.rule.name.as_bytes() {
+            report.problem(format_args!("limit {:?} is stored under another name", limit.rule.name));
+        }
+        rated.extend(limit.rule.rate.map(|_| limit.rule.name));
+    })?;
+    report.counts.limits = limits + u64::from(fairness.is_some());
+    report.counts.tokens = each(&trees.bucket, "rate", report, |key, _, report| {
+        if keys::bucket_of(key).is_none_or(|(limit, _)| !rated.contains(limit)) {
+            report.problem(format_args!("what is left of a rate is stored under {key:02x?}, which no limit has"));
+        }
+    })?;
+    report.counts.pauses = each(&trees.pause, "pause", report, |key, _, report| {
+        if keys::pause_of(key).is_none() {
+            report.problem(format_args!("a pause is stored under {key:02x?}, which is no queue and no kind"));
+        }
+    })?;
+    Ok(())
 }
 
 fn tasks(store: &Offline, report: &mut Report) -> Result<(), Halt> {
