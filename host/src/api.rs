@@ -11,6 +11,7 @@ pub mod health;
 pub mod limits;
 pub mod media;
 pub mod observe;
+mod once;
 pub mod plugins;
 pub mod problem;
 pub mod query;

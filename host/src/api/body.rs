@@ -13,6 +13,7 @@ use serde::de::{DeserializeOwned, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
+use super::once;
 use super::problem::{FieldError, Problem, echo};
 use crate::spelling::distance;
 
@@ -183,11 +184,11 @@ impl<'a> Fields<'a> {
     /// The text of field `name`; giving it twice is an error.
     pub fn raw(&mut self, name: &'static str) -> Option<&'a RawValue> {
         self.known.push(name);
-        let mut values: Vec<_> = self.left.extract_if(.., |(key, _)| key == name).map(|(_, value)| value).collect();
-        if values.len() > 1 {
-            self.wrong(name, "is given more than once");
+        let (value, wrong) = once::take(&mut self.left, name);
+        if let Some(wrong) = wrong {
+            self.wrong(name, wrong);
         }
-        values.pop()
+        value
     }
 
     /// Field `name` as `T`; absent and `null` are the same. `expected` says what would be right.

@@ -11,13 +11,14 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
     ("process", &[]),
     ("limiter", &[]),
     ("spelling", &[]),
+    ("quantity", &[]),
     ("task", &["time", "retry"]),
     ("schedule", &["time", "retry", "task", "spelling"]),
     ("limit", &["time", "task", "schedule"]),
     ("event", &["time", "retry", "task", "schedule"]),
     ("store", &["time", "retry", "task", "schedule", "limit", "event"]),
     // Guests reach the rest of the host only through the ports that the plugin runtime owns.
-    ("plugin", &["time", "retry", "task"]),
+    ("plugin", &["time", "retry", "task", "quantity"]),
     ("logs", &["time", "task", "plugin"]),
     ("ffmpeg", &["process"]),
     ("media", &["time", "retry", "task", "schedule", "event", "store"]),
@@ -31,7 +32,7 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
             "spelling",
         ],
     ),
-    ("config", &["time", "retry", "task", "schedule", "limit", "limiter", "spelling"]),
+    ("config", &["time", "retry", "task", "schedule", "limit", "limiter", "spelling", "quantity"]),
     (
         "host",
         &[
