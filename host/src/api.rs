@@ -162,6 +162,7 @@ pub fn router(state: AppState) -> Router {
         .route("/v1/tasks/{id}/events", get(events::of_task))
         .route("/v1/tasks/{id}/retry", post(tasks::retry))
         .route("/v1/tasks/{id}/attempts", get(tasks::attempts::list))
+        .route("/v1/tasks/{id}/tree", get(tasks::tree))
         .route("/v1/tasks/{id}/logs", get(tasks::logs::read))
         .route("/v1/events", get(events::follow))
         .route("/v1/plugins", get(plugins::list))

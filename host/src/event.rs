@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::task::{AttemptEnd, Digest, Failure, Progress, State, Status, StoppedBy, TaskId};
+use crate::task::{AttemptEnd, BatchId, Digest, Failure, Progress, State, Status, StoppedBy, TaskId};
 use crate::time::Timestamp;
 
 /// A change that is durable.
@@ -49,13 +49,20 @@ pub enum Change {
         /// The firing was left out because the pass before had not ended.
         overlapped: bool,
     },
+    /// A batch.
+    Batch {
+        /// Which.
+        id: BatchId,
+        /// How.
+        change: BatchChange,
+    },
 }
 
 /// What happened to a task.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TaskChange {
-    /// Created, or put back by hand.
+    /// Created, put back by hand, or released by the end of the last parent.
     Queued {
         /// Not before.
         due_at: Timestamp,
@@ -87,7 +94,7 @@ pub enum TaskChange {
     Succeeded,
     /// Given up.
     Failed(Failure),
-    /// Stopped on request.
+    /// Stopped on request, or because a parent did not succeed.
     Cancelled {
         /// Who brought it to its end.
         by: StoppedBy,
@@ -95,6 +102,25 @@ pub enum TaskChange {
     /// Forgotten on request, with its log and its checkpoint. What is forgotten by age, number or
     /// bytes has no event.
     Purged,
+    /// Created or put back by hand; waits for other tasks.
+    Waiting {
+        /// How many of them live.
+        parents: u32,
+    },
+}
+
+/// What happened to a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BatchChange {
+    /// Created with its members.
+    Created,
+    /// A member did not succeed, for the first time.
+    Failing,
+    /// Every member has succeeded, for the first time.
+    Succeeded,
+    /// Every member has ended, for the first time.
+    Completed,
 }
 
 /// What happened to a file.
@@ -112,7 +138,8 @@ pub enum MediaChange {
 }
 
 /// Every event's name.
-pub const TYPES: [&str; 17] = [
+pub const TYPES: [&str; 22] = [
+    "task.waiting",
     "task.queued",
     "task.started",
     "task.progress",
@@ -130,6 +157,10 @@ pub const TYPES: [&str; 17] = [
     "media.purged",
     "schedule.fired",
     "schedule.overlapped",
+    "batch.created",
+    "batch.failing",
+    "batch.succeeded",
+    "batch.completed",
 ];
 
 impl TaskChange {
@@ -137,7 +168,7 @@ impl TaskChange {
     pub fn of_end(status: &Status) -> Option<Self> {
         let last = status.history.last().map(|attempt| &attempt.end);
         Some(match &status.state {
-            State::Running { .. } => return None,
+            State::Waiting | State::Running { .. } => return None,
             State::Queued { due_at } => match last {
                 Some(AttemptEnd::Snoozed { .. }) => Self::Snoozed { due_at: *due_at },
                 Some(AttemptEnd::Failed(failure) | AttemptEnd::Crashed(failure)) => {
@@ -154,7 +185,7 @@ impl TaskChange {
 
     /// The end of a task that was cancelled.
     pub fn cancelled(status: &Status) -> Self {
-        Self::Cancelled { by: status.cancel.and_then(|cancel| cancel.stopped_by).unwrap_or(StoppedBy::Guest) }
+        Self::Cancelled { by: status.cancel.and_then(|cancel| cancel.stopped_by).unwrap_or(StoppedBy::Queue) }
     }
 }
 
@@ -174,6 +205,7 @@ impl Change {
                 TaskChange::Snoozed { .. } => "task.snoozed",
                 TaskChange::Cancelled { .. } => "task.cancelled",
                 TaskChange::Purged => "task.purged",
+                TaskChange::Waiting { .. } => "task.waiting",
             },
             Self::Media { change, .. } => match change {
                 MediaChange::Added => "media.added",
@@ -183,6 +215,12 @@ impl Change {
             },
             Self::Schedule { overlapped: false, .. } => "schedule.fired",
             Self::Schedule { overlapped: true, .. } => "schedule.overlapped",
+            Self::Batch { change, .. } => match change {
+                BatchChange::Created => "batch.created",
+                BatchChange::Failing => "batch.failing",
+                BatchChange::Succeeded => "batch.succeeded",
+                BatchChange::Completed => "batch.completed",
+            },
         }
     }
 }

@@ -7,6 +7,7 @@ pub mod bulk;
 #[cfg(test)]
 mod conformance;
 pub mod dump;
+pub mod flow;
 pub mod limits;
 pub mod memory;
 pub mod request;
@@ -17,13 +18,15 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use tokio::sync::{broadcast, watch};
+use tokio_util::sync::CancellationToken;
 
 pub use self::bulk::{CancelledMany, PurgedMany, TaskFilter};
+pub use self::flow::{Brief, LinkedTask, Parent, Relations, TreeNode};
 pub use self::limits::{Backlog, LimitUse, Limits, Pausable, ValueUse};
 pub use self::request::{
     Claim, ClaimRequest, Claimed, Dispatched, Enqueued, EventPage, Expected, Finish, GenerationRoom, Heartbeat, Keep,
-    KindCount, MediaQuery, MediaRecord, MediaStatus, NewMedia, Page, RedriveQuery, Redriven, Retention, StateEntry,
-    StateWrite, Swapped, TakenKey, TaskQuery,
+    KindCount, MediaQuery, MediaRecord, MediaStatus, NewMedia, Page, RedriveQuery, Redriven, Related, Retention,
+    StateEntry, StateWrite, Swapped, TakenKey, TaskQuery,
 };
 pub use self::schedules::{Backfill, Backfilled, DueQuery, FiredDue};
 use crate::event::Event;
@@ -54,6 +57,14 @@ pub enum StoreError {
         /// Who has it; `None` for an earlier one of the same call.
         holder: Option<TaskId>,
     },
+    /// A task that was to be created would come after one that is not there.
+    #[error("there is no task {parent} to come after; ended tasks are forgotten in time")]
+    NoParent {
+        /// Which of the call's tasks, counted from 0.
+        at: usize,
+        /// Which parent.
+        parent: TaskId,
+    },
     /// A bound was reached: try again later, with less.
     #[error("{0}")]
     Full(String),
@@ -72,8 +83,8 @@ fn taken(key: TakenKey, holder: Option<TaskId>) -> String {
 
 /// Durable tasks, schedules, media records, plugin state and events.
 ///
-/// A store is shared by every part of the host. Each verb is atomic; verbs of one caller are
-/// applied in the order of their calls.
+/// A store is shared by every part of the host. Each verb is atomic. A verb is handed over when its
+/// future is first polled; verbs of one process are applied in the order in which they were handed over.
 #[async_trait]
 pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     // --- tasks ---
@@ -82,12 +93,30 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// whose idempotency key is known is answered with the first one's id. [`StoreError::Taken`] for
     /// one that is refused, [`StoreError::Full`] beyond the bound on live tasks.
     async fn enqueue(&self, tasks: Vec<NewTask>, now: Timestamp) -> Result<Vec<Enqueued>, StoreError>;
+    /// Like [`Self::enqueue`], for tasks that may come after others of the same call. One waits until
+    /// every parent has ended; what then becomes of it is decided in the commit of that end, or in
+    /// commits that follow by themselves when there are many. [`StoreError::NoParent`] for a task
+    /// that comes after one that is not there.
+    async fn enqueue_linked(&self, tasks: Vec<LinkedTask>, now: Timestamp) -> Result<Vec<Enqueued>, StoreError>;
     /// The task that was created with an idempotency key, and that request's fingerprint.
     async fn known_request(&self, key: &str) -> Result<Option<(TaskId, [u8; 16])>, StoreError>;
     /// Claims due tasks of the named kinds, as far as the limits allow (invariant I6): whose turn it is says the
     /// share of its group ([`Fairness`]), then [`crate::task::urgency`]. Those whose deadline has
     /// passed end instead. What is over a limit is not touched and holds up nobody else.
     async fn claim(&self, request: ClaimRequest, now: Timestamp) -> Result<Claim, StoreError>;
+    /// Like [`Self::claim`], but waits while there is nothing to claim: what becomes claimable is
+    /// claimed in the commit that makes it so, where the store can. Its leases last as long from then on
+    /// as `request` says from `now` on. Due times are left to the caller: a claim that knows of the next
+    /// one (`known_due`) is answered without attempts when there is an earlier one. So is, at once, one
+    /// that is `withdrawn`, unless it was served already: its answer must be waited for. When the future is
+    /// dropped, what it was about to be given is given back by the end of its leases.
+    async fn claim_or_wait(
+        &self,
+        request: ClaimRequest,
+        known_due: Option<Timestamp>,
+        now: Timestamp,
+        withdrawn: &CancellationToken,
+    ) -> Result<Claim, StoreError>;
     /// Extends a lease, keeps the progress and that the guest has seen a cancel. `Ok(true)` when one was
     /// requested.
     async fn heartbeat(&self, beat: Heartbeat, now: Timestamp) -> Result<bool, StoreError>;
@@ -101,7 +130,8 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     async fn purge(&self, id: TaskId, now: Timestamp) -> Result<(), StoreError>;
     /// Forgets ended tasks, oldest first, at most a slice at a time.
     async fn purge_matching(&self, filter: TaskFilter, now: Timestamp) -> Result<PurgedMany, StoreError>;
-    /// Puts an ended task back into the queue, with its checkpoint. [`StoreError::Conflict`] while it lives.
+    /// Puts an ended task back with its checkpoint: into the queue, or to wait when a parent lives. [`StoreError::Conflict`]
+    /// while it lives, and when a parent did not succeed and its rule says that this ends it.
     async fn redrive(&self, id: TaskId, now: Timestamp) -> Result<Task, StoreError>;
     /// Puts failed tasks back, oldest first, at most a slice at a time. [`StoreError::Full`] when not
     /// even the first fits.
@@ -115,12 +145,16 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     async fn task(&self, id: TaskId) -> Result<Option<Task>, StoreError>;
     /// Tasks, newest first.
     async fn tasks(&self, query: TaskQuery) -> Result<Page<Task>, StoreError>;
+    /// Who is around a task; [`StoreError::NotFound`] without one.
+    async fn relations(&self, id: TaskId) -> Result<Relations, StoreError>;
+    /// What a task created, and so on, within a bound; [`StoreError::NotFound`] without the task.
+    async fn tree(&self, id: TaskId) -> Result<TreeNode, StoreError>;
     /// How many tasks of each kind are queued and running.
     async fn live_counts(&self) -> Result<Vec<KindCount>, StoreError>;
     /// Live tasks that this schedule created.
     async fn outstanding(&self, schedule: &str) -> Result<u32, StoreError>;
-    /// Forgets ended tasks beyond the bounds, oldest first, at most a slice at a time.
-    /// Returns the ids that were forgotten.
+    /// Forgets ended tasks beyond the bounds, oldest first, at most a slice at a time; those that a live
+    /// task comes after are kept. Returns the ids that were forgotten.
     async fn prune(&self, retention: Retention, now: Timestamp) -> Result<Vec<TaskId>, StoreError>;
 
     /// Keeps a running attempt's checkpoint. Fenced by the attempt. It goes when the task succeeds or is

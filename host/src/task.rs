@@ -4,6 +4,7 @@
 //! record version (see `store/sled/codec`), and of the export's (`store/dump`). The HTTP form lives in `api`.
 
 mod attempt;
+pub mod flow;
 mod id;
 pub mod rules;
 mod status;
@@ -16,7 +17,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 pub use self::attempt::{AttemptEnd, AttemptRecord, AttemptReport, LogSize, Outcome, StoppedBy};
-pub use self::id::{BootId, Digest, InvalidTaskId, TaskId};
+pub use self::flow::{MAX_PARENTS, OnParentFailure, PARENT_FAILED};
+pub use self::id::{BatchId, BootId, Digest, InvalidBatchId, InvalidTaskId, TaskId};
 pub use self::status::{Cancel, Lease, POISON, Reported, Stale, Status};
 pub use self::unique::{BadPaths, Fate, Holding, STATE_NAMES, StateSet, UniqueMode, UniqueRule, key_of_paths};
 use crate::retry::Backoff;
@@ -46,7 +48,7 @@ pub const MAX_QUEUE_LEN: usize = 64;
 pub const MAX_IDEMPOTENCY_KEYS: usize = 8;
 
 /// What a task may be called by [`Status::name`], in the order of its life.
-pub const STATUS_NAMES: [&str; 6] = ["queued", "running", "cancelling", "succeeded", "failed", "cancelled"];
+pub const STATUS_NAMES: [&str; 7] = ["waiting", "queued", "running", "cancelling", "succeeded", "failed", "cancelled"];
 
 /// Who created a task.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,8 +58,10 @@ pub enum Source {
     Client,
     /// The dispatcher or the enqueue action of this schedule.
     Schedule(String),
-    /// An executor, through its outbox.
+    /// An executor, through its outbox: the task's parent in the tree.
     Task(TaskId),
+    /// A batch, as one of its callbacks.
+    Batch(BatchId),
 }
 
 /// Makes a repeated request harmless: a second one with the same key is answered with the first
@@ -101,6 +105,12 @@ pub struct NewTask {
     pub attributes: Vec<(String, String)>,
     /// Who creates it.
     pub source: Source,
+    /// Tasks that end before this one is queued; each once, at most [`MAX_PARENTS`].
+    pub after: Vec<TaskId>,
+    /// What becomes of it when one of those does not succeed.
+    pub on_parent_failure: OnParentFailure,
+    /// The batch that it is a member of.
+    pub batch: Option<BatchId>,
 }
 
 impl NewTask {
@@ -121,10 +131,13 @@ impl NewTask {
             idempotency: Vec::new(),
             attributes: Vec::new(),
             source: Source::Client,
+            after: Vec::new(),
+            on_parent_failure: OnParentFailure::default(),
+            batch: None,
         }
     }
 
-    /// When a task that is created at `now` is due. Never in the past: it would overtake those that
+    /// When a task that is created or released at `now` is due. Never in the past: it would overtake those that
     /// wait already.
     pub fn first_due(&self, now: Timestamp) -> Timestamp {
         let due_at = self.run_at.map_or(now, |run_at| run_at.max(now));
@@ -221,13 +234,15 @@ pub enum State {
         /// When.
         at: Timestamp,
     },
+    /// Waits for the end of other tasks.
+    Waiting,
 }
 
 impl State {
     /// Whether nothing follows by itself.
     pub fn is_terminal(&self) -> bool {
         match self {
-            Self::Queued { .. } | Self::Running { .. } => false,
+            Self::Waiting | Self::Queued { .. } | Self::Running { .. } => false,
             Self::Succeeded { .. } | Self::Failed { .. } | Self::Cancelled { .. } => true,
         }
     }
@@ -235,7 +250,7 @@ impl State {
     /// When it ended, if it has.
     pub fn ended_at(&self) -> Option<Timestamp> {
         match self {
-            Self::Queued { .. } | Self::Running { .. } => None,
+            Self::Waiting | Self::Queued { .. } | Self::Running { .. } => None,
             Self::Succeeded { at, .. } | Self::Failed { at, .. } | Self::Cancelled { at } => Some(*at),
         }
     }
@@ -243,6 +258,7 @@ impl State {
     /// The state's stable name.
     pub fn name(&self) -> &'static str {
         match self {
+            Self::Waiting => "waiting",
             Self::Queued { .. } => "queued",
             Self::Running { .. } => "running",
             Self::Succeeded { .. } => "succeeded",

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::idle::{address, start};
+use crate::child::{install, start};
 use crate::report::Report;
 use crate::rig::{built, millis, quantile, runtime, scratch};
 
@@ -29,26 +29,21 @@ pub(crate) fn run(report: &mut Report) {
 
 async fn round() -> (Duration, Duration) {
     let dir = scratch();
-    let folder = dir.path().join("plugins");
-    std::fs::create_dir(&folder).unwrap();
     let (component, manifest) = built("echo");
-    std::fs::write(folder.join("echo.toml"), manifest).unwrap();
-    std::fs::write(folder.join("echo.wasm"), component).unwrap();
+    install(dir.path(), "echo", &component, &manifest);
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
-    let (process, _) = start(dir.path(), &client).await;
-    let base = format!("http://{}", address(dir.path()));
+    let child = start(dir.path(), &[]).await;
+    let base = format!("http://{}", child.address);
     let task = json!({ "kind": "echo", "input": { "sleep_ms": 600_000 } });
     let batch = json!({ "tasks": vec![task; TASKS] });
     client.post(format!("{base}/v1/tasks/batch")).json(&batch).send().await.unwrap().error_for_status().unwrap();
     running(&client, &base, 1).await;
     // The guard kills it without a word.
-    drop(process);
+    drop(child);
     let begin = Instant::now();
-    let (process, until_ready) = start(dir.path(), &client).await;
-    running(&client, &format!("http://{}", address(dir.path())), 2).await;
-    let took = begin.elapsed();
-    drop(process);
-    (took, until_ready)
+    let child = start(dir.path(), &[]).await;
+    running(&client, &format!("http://{}", child.address), 2).await;
+    (begin.elapsed(), child.ready)
 }
 
 /// Waits until every task runs its attempt of this number.

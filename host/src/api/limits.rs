@@ -259,6 +259,8 @@ fn of_limit(error: StoreError, name: &str) -> Problem {
         StoreError::Full(why) => {
             Problem::new(StatusCode::CONFLICT, "too-many-limits", "There are too many limits", why)
         }
-        StoreError::Conflict(_) | StoreError::Taken { .. } | StoreError::Closed => error.into(),
+        StoreError::Conflict(_) | StoreError::Taken { .. } | StoreError::NoParent { .. } | StoreError::Closed => {
+            error.into()
+        }
     }
 }

@@ -256,6 +256,10 @@ impl From<StoreError> for Problem {
                 };
                 Self::new(StatusCode::CONFLICT, code, title, error.to_string())
             }
+            error @ StoreError::NoParent { .. } => {
+                let title = "There is no such task to come after";
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "unknown-parent", title, error.to_string())
+            }
             StoreError::Full(why) => Self::unavailable("full", why, 5),
             StoreError::Closed => Self::unavailable("stopping", "the host is stopping", 5),
         }

@@ -67,6 +67,7 @@ impl Filter {
                     && among(&self.queues, queue)
             }
             Change::Schedule { name, .. } => (everything || self.schedules.is_some()) && among(&self.schedules, name),
+            Change::Batch { .. } => everything,
             Change::Media { id, .. } => (everything || self.media.is_some()) && among(&self.media, id),
         };
         is_meant && among(&self.types, change.name())

@@ -17,7 +17,7 @@ use crate::store::CancelledMany;
 use crate::task::TaskId;
 use crate::time::now;
 
-const CHOICE: Choice = Choice { states: &["queued", "running", "cancelling"], list: 'c', by_end: false };
+const CHOICE: Choice = Choice { states: &["waiting", "queued", "running", "cancelling"], list: 'c', by_end: false };
 
 /// `POST /v1/tasks/{id}/cancel`: 200 with a task that has ended (a queued one ends at once), 202 with one
 /// that is being stopped. With `Prefer: wait=N` it answers when that has ended, after N seconds at the latest.

@@ -64,9 +64,10 @@ fn may_end(event: &Event, task: TaskId) -> bool {
             | TaskChange::CancelRequested
             | TaskChange::CancelAcknowledged
             | TaskChange::Snoozed { .. }
-            | TaskChange::Retrying { .. } => false,
+            | TaskChange::Retrying { .. }
+            | TaskChange::Waiting { .. } => false,
         },
-        Change::Task { .. } | Change::Media { .. } | Change::Schedule { .. } => false,
+        Change::Task { .. } | Change::Media { .. } | Change::Schedule { .. } | Change::Batch { .. } => false,
     }
 }
 

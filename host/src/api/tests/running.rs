@@ -90,7 +90,7 @@ async fn a_filter_that_is_wrong_changes_nothing() {
     api.enqueue(r#"{"kind":"echo"}"#).await;
     for (uri, body, expected) in [
         ("cancel", "{}", "nothing is selected"),
-        ("cancel", r#"{"states":["failed"]}"#, r#"\"failed\" is not one of queued, running, cancelling"#),
+        ("cancel", r#"{"states":["failed"]}"#, r#"\"failed\" is not one of waiting, queued, running, cancelling"#),
         ("cancel", r#"{"state":"queued"}"#, "unknown field"),
         ("cancel", r#"{"older_than_ms":1,"kind":"echo"}"#, "unknown field"),
         ("purge", r#"{"states":["queued"]}"#, "is not one of succeeded, failed, cancelled"),

@@ -73,6 +73,7 @@ fn mode(mode: types::UniqueMode) -> UniqueMode {
 
 fn states(states: types::TaskStates) -> StateSet {
     let names = [
+        (types::TaskStates::QUEUED, "waiting"),
         (types::TaskStates::QUEUED, "queued"),
         (types::TaskStates::RUNNING, "running"),
         (types::TaskStates::SUCCEEDED, "succeeded"),
@@ -158,7 +159,7 @@ mod tests {
             ..wish()
         };
         let new = read(wish).unwrap();
-        let states = StateSet::of(["queued", "failed"]).unwrap();
+        let states = StateSet::of(["waiting", "queued", "failed"]).unwrap();
         assert!(new.unique_key.as_deref().is_some_and(|key| key.starts_with("paths:")), "{:?}", new.unique_key);
         let expected = NewTask {
             priority: 9,

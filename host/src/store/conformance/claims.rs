@@ -119,7 +119,11 @@ pub(crate) async fn claims_go_by_priority_then_due_time_within_the_rooms(harness
     assert_eq!(claimed, [b_high, a_early, b_low]);
     let ran_by = |state: &State| match state {
         State::Running { digest, lease_until, started_at, .. } => Some((digest.0[0], *lease_until, *started_at)),
-        State::Queued { .. } | State::Succeeded { .. } | State::Failed { .. } | State::Cancelled { .. } => None,
+        State::Waiting
+        | State::Queued { .. }
+        | State::Succeeded { .. }
+        | State::Failed { .. }
+        | State::Cancelled { .. } => None,
     };
     let ran: Vec<_> = claim.claimed.iter().filter_map(|one| ran_by(&one.status.state)).collect();
     assert_eq!(ran, [(2, at(999), at(50)), (1, at(999), at(50)), (2, at(999), at(50))]);

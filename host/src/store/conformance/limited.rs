@@ -220,7 +220,8 @@ impl<H: Harness> Run<'_, H> {
             State::Queued { due_at } if due_at <= at(self.now) => {
                 Some((urgency(task.spec.new.priority, due_at, AGING_MS), task.id))
             }
-            State::Queued { .. }
+            State::Waiting
+            | State::Queued { .. }
             | State::Running { .. }
             | State::Succeeded { .. }
             | State::Failed { .. }

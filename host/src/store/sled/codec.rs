@@ -100,14 +100,14 @@ mod tests {
     use serde::de::DeserializeOwned;
 
     use super::{Account, CommitRecord, EventRecord, Format, HeldRecord, KnownRecord, Namespace, decode, encode};
-    use crate::event::{Change, MediaChange, TaskChange};
+    use crate::event::{BatchChange, Change, MediaChange, TaskChange};
     use crate::limit::{Fairness, KeyPath, Limit, LimitRule, Rate, TokenBucket};
     use crate::retry::Backoff;
     use crate::schedule::{Action, CatchUp, Dst, Origin, Overlap, Pause, Schedule, ScheduleSpec, Trigger, Waiting};
     use crate::store::request::{MediaRecord, MediaStatus, StateEntry};
     use crate::task::{
-        AttemptEnd, AttemptRecord, BootId, Cancel, Digest, Failure, Idempotency, NewTask, Progress, Reported, Source,
-        Spec, State, Status, StoppedBy, TaskId, UniqueMode, UniqueRule,
+        AttemptEnd, AttemptRecord, BatchId, BootId, Cancel, Digest, Failure, Idempotency, NewTask, OnParentFailure,
+        Progress, Reported, Source, Spec, State, Status, StoppedBy, TaskId, UniqueMode, UniqueRule,
     };
     use crate::time::Timestamp;
 
@@ -148,10 +148,13 @@ mod tests {
             idempotency: vec![Idempotency { key: "i".to_owned(), fingerprint: [5; 16] }],
             attributes: vec![("a".to_owned(), "b".to_owned())],
             source: Source::Schedule("nightly".to_owned()),
+            after: vec![TaskId::from_u128(300)],
+            on_parent_failure: OnParentFailure::Cancel,
+            batch: Some(BatchId::from_u128(7)),
         };
         golden(
             &Spec { new, created_at: at(1_234), first_event: 2 },
-            "0109766964656f2e637574027b7d040501e807e80780dddb010101000109017101016b03030301016905050505050505050505050505050505010161016201076e696768746c79d20902",
+            "0109766964656f2e637574027b7d040501e807e80780dddb010101000109017101016b07030301016905050505050505050505050505050505010161016201076e696768746c7901ac02020107d20902",
         );
         golden(&Status::queued(at(1_700_000_000_000)), "010080d095ffbc310000000000000000");
         let failure = || Failure { code: "busy".to_owned(), message: "m".to_owned(), details: None };
@@ -193,6 +196,7 @@ mod tests {
             "0103050462757379016d00000000000000000101010101010101010101010101010101010101010101010101010101010101010101020500",
         );
         golden(&Status { state: State::Cancelled { at: at(5) }, ..Status::queued(at(0)) }, "0104050000000000000000");
+        golden(&Status::waiting(), "01050000000000000000");
     }
 
     #[test]
@@ -256,12 +260,14 @@ mod tests {
         let events: EventRecord = vec![
             task(TaskChange::Started { digest: Digest([1; 32]) }),
             task(TaskChange::Cancelled { by: StoppedBy::Host }),
+            task(TaskChange::Waiting { parents: 2 }),
+            (at(1), Change::Batch { id: BatchId::from_u128(7), change: BatchChange::Completed }),
             (at(1), Change::Media { id: "m".to_owned(), change: MediaChange::Purged }),
             (at(1), Change::Schedule { name: "s".to_owned(), nominal: at(1), overlapped: true }),
         ];
         golden(
             &events,
-            "0104010090f5adfbe8a397d2a387f3f3b18fd39691030161017101010101010101010101010101010101010101010101010101010101010101010101010090f5adfbe8a397d2a387f3f3b18fd3969103016101710109020101016d03010201730101",
+            "0106010090f5adfbe8a397d2a387f3f3b18fd3969103016101010101010101010101010101010101010101010101010101010101010101010101010090f5adfbe8a397d2a387f3f3b18fd396910301610107010090f5adfbe8a397d2a387f3f3b18fd39691030161010802010307030101016d03010201730101",
         );
     }
 

@@ -7,8 +7,10 @@ use std::sync::Arc;
 
 use super::agenda::Agenda;
 use super::codec::{CommitRecord, Namespace};
+use super::flow::Flow;
 use super::index::Index;
 use super::keys;
+use super::parked::Parked;
 use super::trees::Trees;
 use crate::event::{Change, Event, TaskChange};
 use crate::store::StoreError;
@@ -49,6 +51,8 @@ pub(super) struct Core {
     pub(super) trees: Trees,
     /// Live tasks by what is asked about them.
     pub(super) index: Index,
+    /// Live tasks that come after others.
+    pub(super) flow: Flow,
     /// Schedules by when they are due.
     pub(super) agenda: Agenda,
     /// The latest commit, and the one in the making.
@@ -63,8 +67,10 @@ pub(super) struct Core {
     pub(super) aged_after: Option<TaskId>,
     /// Where the next sweep of expired state goes on.
     pub(super) swept_after: Option<Vec<u8>>,
-    /// Queued and running tasks at most.
+    /// Waiting, queued and running tasks at most.
     pub(super) max_live_tasks: u64,
+    /// Claims that wait, those that came first in front.
+    pub(super) parked: Vec<Parked>,
     pending: Vec<Event>,
     wake: bool,
     wake_ticker: bool,
@@ -86,6 +92,7 @@ impl Core {
         Self {
             trees,
             index: Index::new(aging_ms),
+            flow: Flow::default(),
             agenda: Agenda::default(),
             commit,
             trashed: BTreeMap::new(),
@@ -94,6 +101,7 @@ impl Core {
             aged_after: None,
             swept_after: None,
             max_live_tasks,
+            parked: Vec::new(),
             pending: Vec::new(),
             wake: false,
             wake_ticker: false,
@@ -120,6 +128,11 @@ impl Core {
     /// A task may have become claimable.
     pub(super) fn wake(&mut self) {
         self.wake = true;
+    }
+
+    /// Whether the commit in the making may have made a task claimable, and when that was if it is known.
+    pub(super) fn woken(&self) -> Option<Option<Timestamp>> {
+        self.wake.then(|| self.pending.iter().map(|event| event.at).max())
     }
 
     /// A schedule may have become due.

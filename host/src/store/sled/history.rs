@@ -38,7 +38,7 @@ impl Ended {
             State::Succeeded { at, .. } => Some((Self::Succeeded, *at)),
             State::Failed { at, .. } => Some((Self::Failed, *at)),
             State::Cancelled { at } => Some((Self::Cancelled, *at)),
-            State::Queued { .. } | State::Running { .. } => None,
+            State::Waiting | State::Queued { .. } | State::Running { .. } => None,
         }
     }
 
@@ -60,7 +60,7 @@ pub(super) fn weight(spec: &Spec, status: &Status) -> u64 {
     let end = match &status.state {
         State::Succeeded { output, .. } => output.len(),
         State::Failed { failure: why, .. } => failure(why),
-        State::Queued { .. } | State::Running { .. } | State::Cancelled { .. } => 0,
+        State::Waiting | State::Queued { .. } | State::Running { .. } | State::Cancelled { .. } => 0,
     };
     let attempt = |end: &AttemptEnd| match end {
         AttemptEnd::Failed(why) | AttemptEnd::Crashed(why) => ATTEMPT_BYTES + failure(why),
@@ -73,7 +73,8 @@ pub(super) fn weight(spec: &Spec, status: &Status) -> u64 {
     let attempts: usize = status.history.iter().map(|record| attempt(&record.end)).sum();
     let logs: u64 = status.history.iter().filter_map(|record| record.log).map(|log| log.bytes).sum();
     let labels: usize = spec.new.attributes.iter().map(|(key, value)| key.len() + value.len()).sum();
-    let texts = RECORD_BYTES + spec.new.kind.len() + spec.new.input.len() + labels + end + attempts;
+    let parents = spec.new.after.len() * size_of::<TaskId>();
+    let texts = RECORD_BYTES + spec.new.kind.len() + spec.new.input.len() + labels + parents + end + attempts;
     texts as u64 + logs + status.checkpoint_bytes
 }
 
@@ -146,7 +147,8 @@ impl Core {
             let Some(id) = keys::task_of(&key) else { continue };
             let status = self.trees.done.decode(&value)?;
             searched = Some(id);
-            if Ended::of(&status.state).is_some_and(|(found, _)| found == ended) {
+            let is_wanted = Ended::of(&status.state).is_some_and(|(found, _)| found == ended);
+            if is_wanted && !self.flow.is_needed(id) {
                 tasks = tasks.saturating_sub(1);
                 bytes = bytes.saturating_sub(weight(&self.trees.spec(id)?, &status));
                 ids.push(id);
@@ -173,7 +175,7 @@ impl Core {
             examined += 1;
             let Some((ended, ended_at)) = Ended::of(&status.state) else { continue };
             if now.millis_since(ended_at) > ended.keep(retention).max_age_ms {
-                ids.extend(latest);
+                ids.extend(latest.filter(|id| !self.flow.is_needed(*id)));
             }
         }
         self.aged_after = latest.filter(|_| examined == limit);
@@ -193,6 +195,9 @@ impl Core {
         self.give_up_key(id, &spec)?;
         for request in &spec.new.idempotency {
             self.trees.request.remove(request.key.as_bytes())?;
+        }
+        for link in keys::links(id, &spec.new) {
+            self.trees.link.remove(&link)?;
         }
         Ok(())
     }

@@ -63,7 +63,7 @@ pub(super) struct Index {
     queues: Tallies,
     running: HashMap<TaskId, Run>,
     leases: BTreeSet<(Timestamp, TaskId)>,
-    /// Of queued tasks that have not begun yet.
+    /// Of waiting and queued tasks that have not begun yet.
     deadlines: BTreeSet<(Timestamp, TaskId)>,
     unique: HashMap<String, Holder>,
     /// Followers by whom they follow.
@@ -80,7 +80,7 @@ impl Index {
         Self { lanes: Lanes::new(aging_ms), ..Self::default() }
     }
 
-    /// Queued and running tasks.
+    /// Waiting, queued and running tasks.
     pub(super) fn live(&self) -> u64 {
         self.live
     }
@@ -126,14 +126,14 @@ impl Index {
         self.queues.count(&spec.new.queue, &change);
     }
 
-    /// A task becomes live, queued or (when the store opens) running. It takes its unique key, or
+    /// A task becomes live: queued, waiting for others or (when the store opens) running. It takes its unique key, or
     /// follows the one that has it.
     pub(super) fn enter(&mut self, id: TaskId, spec: &Arc<Spec>, status: &Status) {
         self.live += 1;
         if let Source::Schedule(name) = &spec.new.source {
             self.outstanding.entry(name.clone()).or_default().insert(id);
         }
-        if !matches!(status.state, State::Queued { .. }) {
+        if !matches!(status.state, State::Waiting | State::Queued { .. }) {
             self.hold(id, spec, &status.state);
         } else if let Some(key) = &spec.new.unique_key {
             let follows = spec.new.unique.mode == UniqueMode::KeepLast;
@@ -190,7 +190,7 @@ impl Index {
         self.followers.insert(holder, follower);
     }
 
-    /// A running task goes back to the queue.
+    /// A running task goes back to the queue, or one that waited for others enters it.
     pub(super) fn requeue(&mut self, id: TaskId, spec: &Arc<Spec>, (before, after): (&Status, &Status)) {
         self.displace(id, spec, before);
         self.hold(id, spec, &after.state);
@@ -252,6 +252,9 @@ impl Index {
     }
 
     fn place(&mut self, id: TaskId, spec: &Arc<Spec>, status: &Status) {
+        if matches!(status.state, State::Waiting) {
+            return self.note_deadline(id, spec, status);
+        }
         let Some(task) = waiting(id, spec, status) else {
             let buckets = self.lanes.occupy(&spec.new);
             return self.start(id, Run { spec: Arc::clone(spec), status: status.clone(), buckets });
@@ -286,7 +289,7 @@ impl Index {
                     }
                 }
             }
-            State::Succeeded { .. } | State::Failed { .. } | State::Cancelled { .. } => {}
+            State::Waiting | State::Succeeded { .. } | State::Failed { .. } | State::Cancelled { .. } => {}
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Keys: big-endian, so that the order of bytes is the order of creation.
 
 use crate::store::limits::Pausable;
-use crate::task::TaskId;
+use crate::task::{NewTask, Source, TaskId};
 
 /// The format of the directory, see [`super::codec::Format`].
 pub(super) const FORMAT: &[u8] = b"format";
@@ -12,6 +12,41 @@ pub(super) const COMMIT: &[u8] = &[0xFF; 9];
 const SEPARATOR: u8 = 0;
 const QUEUE: &[u8] = b"queue";
 const KIND: &[u8] = b"kind";
+
+/// How a task is linked to another thing, in `link`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Link {
+    /// The other task created it.
+    Child = 1,
+    /// It comes after the other task.
+    After = 2,
+    /// It is a member of the batch.
+    Member = 3,
+}
+
+impl Link {
+    /// The key of the link from a task or a batch to `id`. Links of one sort lie side by side, oldest first.
+    pub(super) fn key(self, of: u128, id: TaskId) -> [u8; 33] {
+        let mut key = [self as u8; 33];
+        key[..16].copy_from_slice(&of.to_be_bytes());
+        key[17..].copy_from_slice(&task(id));
+        key
+    }
+}
+
+/// The task that [`Link::key`] leads to.
+pub(super) fn linked(key: &[u8]) -> Option<TaskId> {
+    task_of(key.get(17..)?)
+}
+
+/// Every link of a task. They follow from what it is.
+pub(super) fn links(id: TaskId, new: &NewTask) -> impl Iterator<Item = [u8; 33]> {
+    let child = if let Source::Task(parent) = &new.source { Some(Link::Child.key(parent.as_u128(), id)) } else { None };
+    let member = new.batch.map(|batch| Link::Member.key(batch.as_u128(), id));
+    let after = new.after.iter().map(move |parent| Link::After.key(parent.as_u128(), id));
+    child.into_iter().chain(member).chain(after)
+}
 
 /// A task, in `body`, `live`, `done` and `checkpoint`.
 pub(super) fn task(id: TaskId) -> [u8; 16] {
@@ -90,9 +125,11 @@ pub(super) fn pause_of(key: &[u8]) -> Option<Pausable> {
 
 #[cfg(test)]
 mod tests {
-    use super::{bucket, bucket_of, event, event_of, pause, pause_of, state, state_of, task, task_of};
+    use super::{
+        Link, bucket, bucket_of, event, event_of, linked, links, pause, pause_of, state, state_of, task, task_of,
+    };
     use crate::store::limits::Pausable;
-    use crate::task::TaskId;
+    use crate::task::{NewTask, Source, TaskId};
 
     #[test]
     fn keys_sort_like_what_they_name_and_read_back() {
@@ -108,5 +145,14 @@ mod tests {
             assert_eq!(pause_of(&pause(&line)), Some(line));
         }
         assert_eq!(pause_of(b"other\0a"), None);
+    }
+
+    #[test]
+    fn the_links_of_a_task_lead_to_it() {
+        let [a, b, c] = [1, 2, 3].map(TaskId::from_u128);
+        let new = NewTask { source: Source::Task(a), after: vec![a, b], ..NewTask::new("k", "{}") };
+        let keys: Vec<_> = links(c, &new).collect();
+        assert_eq!(keys, [Link::Child.key(1, c), Link::After.key(1, c), Link::After.key(2, c)]);
+        assert!(keys.is_sorted() && keys.iter().all(|key| linked(key) == Some(c)));
     }
 }

@@ -204,12 +204,15 @@ fn load(trees: Trees, commit: CommitRecord, settings: &Settings, now: Timestamp)
     core.load_limits(now)?;
     // Tasks with one unique key: one that waits has it rather than one that runs and has lost it,
     // and a follower comes after whom it follows.
-    let (mut running, mut followers) = (Vec::new(), Vec::new());
+    let (mut running, mut followers, mut after) = (Vec::new(), Vec::new(), Vec::new());
     for record in core.trees.live.range(Bound::Unbounded, Bound::Unbounded) {
         let (key, value) = record?;
         let id = keys::task_of(&key).ok_or_else(|| Halt::Broken("a key of tree `live` is damaged".to_owned()))?;
         let status = core.trees.live.decode(&value)?;
         let spec = Arc::new(core.trees.spec(id)?);
+        if !spec.new.after.is_empty() {
+            after.push((id, spec.new.after.clone(), matches!(status.state, State::Waiting)));
+        }
         if matches!(status.state, State::Running { .. }) {
             running.push(id);
         } else if spec.new.unique_key.is_some() && spec.new.unique.mode == UniqueMode::KeepLast {
@@ -223,6 +226,7 @@ fn load(trees: Trees, commit: CommitRecord, settings: &Settings, now: Timestamp)
             core.index.enter(id, &Arc::new(core.trees.spec(id)?), &status);
         }
     }
+    core.load_flow(after)?;
     for record in core.trees.schedule.range(Bound::Unbounded, Bound::Unbounded) {
         let schedule = core.trees.schedule.decode(&record?.1)?;
         let live = core.index.outstanding(&schedule.spec.name) > 0;
@@ -248,6 +252,7 @@ fn reclaim(core: &mut Core, settings: &Settings, now: Timestamp) -> Verdict<()> 
         let failure = Failure::new("host-crashed", "the host stopped while the attempt was running");
         core.crash(*id, failure, now, true)?;
     }
+    core.tell_children()?;
     core.seal()?;
     fault::point(Point::Reclaimed);
     core.trees.flush()?;

@@ -49,7 +49,8 @@ impl Core {
         Ok(Claimed { id, spec, status })
     }
 
-    fn queued_status(&self, id: TaskId) -> Verdict<Status> {
+    /// How a task that waits stands.
+    pub(super) fn queued_status(&self, id: TaskId) -> Verdict<Status> {
         self.trees.live.get(&keys::task(id))?.ok_or_else(|| Halt::Broken(format!("task {id} has no status")))
     }
 
@@ -127,7 +128,7 @@ impl Core {
     }
 
     /// A live task has ended. What it could go on from is kept unless it has succeeded.
-    fn retire(
+    pub(super) fn retire(
         &mut self,
         id: TaskId,
         spec: &Spec,
@@ -143,6 +144,8 @@ impl Core {
         }
         self.trees.done.put(&keys::task(id), after)?;
         self.index.leave(id, spec, before);
+        self.leave_flow(id, spec);
+        self.touch(id);
         self.keep_key(id, spec, &after.state, now)?;
         self.count_in(id, spec, after);
         self.schedule_task_ended(spec, &after.state, now)
@@ -214,8 +217,11 @@ impl Core {
         if self.index.live() >= self.max_live_tasks {
             return Err(StoreError::Full(format!("the queue is full: {} tasks", self.max_live_tasks)).into());
         }
+        self.check_parents_of_ended(&task.spec)?;
+        self.check_edges(task.spec.new.after.len())?;
         self.count_out(&task.spec, &task.status);
         task.status.redrive(now);
+        self.hold_back(&task.spec, &mut task.status)?;
         self.give_up_key(id, &task.spec)?;
         if task.spec.new.deadline.is_some() {
             // It has passed, or has done its part.
@@ -225,8 +231,8 @@ impl Core {
         self.trees.done.remove(&keys::task(id))?;
         self.trees.live.put(&keys::task(id), &task.status)?;
         self.index.enter(id, &task.spec, &task.status);
-        self.emit_task(now, id, (&task.spec, task.status.attempt), TaskChange::Queued { due_at: now });
-        self.wake();
+        self.enter_flow(id, &task.spec, &task.status, now)?;
+        self.touch(id);
         Ok(task)
     }
 

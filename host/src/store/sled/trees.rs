@@ -119,6 +119,8 @@ pub(super) struct Trees {
     pub(super) held: Table<codec::HeldRecord>,
     /// Idempotency keys of the tasks that are kept.
     pub(super) request: Table<codec::KnownRecord>,
+    /// Who is linked to whom, by [`keys::Link::key`].
+    pub(super) link: Table<()>,
     /// Schedules by name.
     pub(super) schedule: Table<Schedule>,
     /// Media records by id.
@@ -173,6 +175,7 @@ impl Unchecked {
             checkpoint: table(&db, &tally, "checkpoint")?,
             held: table(&db, &tally, "held")?,
             request: table(&db, &tally, "request")?,
+            link: table(&db, &tally, "link")?,
             schedule: table(&db, &tally, "schedule")?,
             media: table(&db, &tally, "media")?,
             state: table(&db, &tally, "state")?,

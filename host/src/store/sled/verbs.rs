@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use tokio::sync::{broadcast, watch};
+use tokio_util::sync::CancellationToken;
 
 use super::SledStore;
 use crate::event::Event;
 use crate::limit::{Fairness, Limit, LimitRule};
 use crate::schedule::{Schedule, ScheduleSpec};
 use crate::store::bulk::{CancelledMany, PurgedMany, TaskFilter};
+use crate::store::flow::{LinkedTask, Relations, TreeNode};
 use crate::store::limits::{Backlog, Limits, Pausable};
 use crate::store::request::{
     Claim, ClaimRequest, Dispatched, Enqueued, EventPage, Finish, Heartbeat, KindCount, MediaQuery, MediaRecord,
@@ -26,6 +28,11 @@ impl Store for SledStore {
         self.write(weight(&tasks), move |core| core.enqueue(tasks, now)).await
     }
 
+    async fn enqueue_linked(&self, tasks: Vec<LinkedTask>, now: Timestamp) -> Result<Vec<Enqueued>, StoreError> {
+        let bytes = tasks.iter().map(|task| weight(std::slice::from_ref(&task.new))).sum();
+        self.write(bytes, move |core| core.enqueue_linked(tasks, now)).await
+    }
+
     async fn known_request(&self, key: &str) -> Result<Option<(TaskId, [u8; 16])>, StoreError> {
         let key = key.to_owned();
         self.read(move |core| core.known_request(&key)).await
@@ -33,6 +40,16 @@ impl Store for SledStore {
 
     async fn claim(&self, request: ClaimRequest, now: Timestamp) -> Result<Claim, StoreError> {
         self.write(0, move |core| core.claim(&request, now)).await
+    }
+
+    async fn claim_or_wait(
+        &self,
+        request: ClaimRequest,
+        known_due: Option<Timestamp>,
+        now: Timestamp,
+        withdrawn: &CancellationToken,
+    ) -> Result<Claim, StoreError> {
+        self.park((request, known_due), now, withdrawn).await
     }
 
     async fn heartbeat(&self, beat: Heartbeat, now: Timestamp) -> Result<bool, StoreError> {
@@ -92,6 +109,14 @@ impl Store for SledStore {
 
     async fn tasks(&self, query: TaskQuery) -> Result<Page<Task>, StoreError> {
         self.read(move |core| core.tasks(&query)).await
+    }
+
+    async fn relations(&self, id: TaskId) -> Result<Relations, StoreError> {
+        self.read(move |core| core.relations(id)).await
+    }
+
+    async fn tree(&self, id: TaskId) -> Result<TreeNode, StoreError> {
+        self.read(move |core| core.tree(id)).await
     }
 
     async fn live_counts(&self) -> Result<Vec<KindCount>, StoreError> {

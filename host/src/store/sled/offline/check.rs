@@ -18,7 +18,7 @@ use super::super::{OpenError, codec};
 use super::rows::{Row, Rows};
 use super::{Offline, on_a_large_stack, read};
 use crate::store::dump::Counts;
-use crate::task::{Status, TaskId, UniqueMode};
+use crate::task::{Status, TaskId, UniqueMode, text};
 
 /// Problems that are told one by one; the rest is counted.
 const MAX_TOLD: usize = 1_000;
@@ -70,6 +70,7 @@ pub fn check(dir: &Path) -> Result<Report, OpenError> {
 pub(super) fn inspect(store: &Offline) -> Result<Report, Halt> {
     let mut report = Report { commit: store.commit.seq, last_event: store.commit.last_event, ..Report::default() };
     tasks(store, &mut report)?;
+    links(&store.trees, &mut report)?;
     state(&store.trees, &mut report)?;
     events(store, &mut report)?;
     limits(&store.trees, &mut report)?;
@@ -124,6 +125,11 @@ fn tasks(store: &Offline, report: &mut Report) -> Result<(), Halt> {
         task(&store.trees, id, &row, report);
         let spec = row.body.as_ref().map(|body| store.trees.body.decode(body));
         let Some(spec) = spec.and_then(|spec| report.take(format_args!("task {id}"), spec)) else { continue };
+        for link in keys::links(id, &spec.new) {
+            if !store.trees.link.contains(&link)? {
+                report.problem(format_args!("task {id} lacks the link {}", text::encode_hex(&link)));
+            }
+        }
         let status = |tree: &Table<Status>, bytes: Option<&Bytes>| tree.decode(bytes?).ok();
         if let Some(status) = status(&store.trees.done, row.done.as_ref()) {
             count(&mut ended, &spec, &status);
@@ -177,6 +183,21 @@ fn task(trees: &Trees, id: TaskId, row: &Row, report: &mut Report) {
     if let Some(checkpoint) = checkpoint {
         report.take(format_args!("the checkpoint of task {id}"), trees.checkpoint.decode(checkpoint));
     }
+}
+
+/// Each link follows from its task. (That each task has its links is looked at with the task.)
+fn links(trees: &Trees, report: &mut Report) -> Result<(), Halt> {
+    for record in trees.link.range(Bound::Unbounded, Bound::Unbounded) {
+        let (key, _) = record?;
+        let body = match keys::linked(&key) {
+            Some(id) => trees.body.get(&keys::task(id)).ok().flatten().map(|spec| (id, spec)),
+            None => None,
+        };
+        if !body.is_some_and(|(id, spec)| keys::links(id, &spec.new).any(|link| link == *key)) {
+            report.problem(format_args!("the link {} leads to no task that has it", text::encode_hex(&key)));
+        }
+    }
+    Ok(())
 }
 
 /// The accounts of the namespaces agree with their entries.

@@ -204,6 +204,9 @@ impl Filling {
             let known = KnownRecord { id: *id, fingerprint: request.fingerprint };
             self.trees.request.put(request.key.as_bytes(), &known)?;
         }
+        for link in keys::links(*id, &spec.new) {
+            self.trees.link.put(&link, &())?;
+        }
         if ended && let Some((key, until)) = kept_key(spec, &status.state) {
             self.trees.held.put(key.as_bytes(), &HeldRecord { id: *id, until })?;
         }
