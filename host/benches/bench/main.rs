@@ -11,6 +11,7 @@ mod guest;
 mod idle;
 mod intake;
 mod latency;
+mod limits;
 mod live;
 mod pipeline;
 mod recovery;
@@ -36,6 +37,7 @@ const BENCHES: &[(&str, Bench)] = &[
     ("pipeline", pipeline::run),
     ("latency", latency::run),
     ("schedules", schedules::run),
+    ("limits", limits::run),
     ("cut", cut::run),
     ("idle", idle::run),
     ("recovery", recovery::run),

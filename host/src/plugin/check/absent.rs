@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use crate::plugin::compile::InProcess;
 use crate::plugin::ports::{
     CheckpointPort, CutRequest, FfmpegError, FfmpegPort, LibraryPort, LogLine, LogPort, Media, OnPercent, PortError,
     Ports, ProbeInfo, StateEntry, StatePort, StateWrite, Swapped,
@@ -21,6 +22,7 @@ pub(in crate::plugin) fn ports() -> Ports {
         ffmpeg: absent.clone(),
         checkpoints: absent.clone(),
         logs: absent,
+        compiler: Arc::new(InProcess),
     }
 }
 
