@@ -126,7 +126,7 @@ impl BareLoop {
 }
 
 fn job(kind: &str) -> Job {
-    let spec = Arc::new(Spec { new: NewTask::new(kind, INPUT), created_at: now() });
+    let spec = Arc::new(Spec { new: NewTask::new(kind, INPUT), created_at: now(), first_event: 1 });
     Job { id: TaskId::generate(), attempt: 1, spec, started_at: now() }
 }
 

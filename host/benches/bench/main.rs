@@ -14,6 +14,7 @@ mod latency;
 mod limits;
 mod live;
 mod pipeline;
+mod recovery;
 mod reload;
 mod report;
 mod responsiveness;
@@ -39,6 +40,7 @@ const BENCHES: &[(&str, Bench)] = &[
     ("limits", limits::run),
     ("cut", cut::run),
     ("idle", idle::run),
+    ("recovery", recovery::run),
     ("spin", responsiveness::run),
     ("reload", reload::run),
     ("scale", scale::run),

@@ -107,8 +107,9 @@ impl ParentsPort for Bare {
 }
 
 impl LogPort for Bare {
-    fn append(&self, task: TaskId, _line: LogLine) {
+    fn append(&self, task: TaskId, _line: LogLine) -> bool {
         (self.on_log)(task);
+        true
     }
 }
 
@@ -232,7 +233,7 @@ impl Ends {
 
 fn ends(change: &Change) -> bool {
     let Change::Task { change, .. } = change else { return false };
-    matches!(change, TaskChange::Succeeded | TaskChange::Failed(_) | TaskChange::Cancelled)
+    matches!(change, TaskChange::Succeeded | TaskChange::Failed(_) | TaskChange::Cancelled { .. })
 }
 
 /// The value below which `share` of the samples lie.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::api::{LogPage, LogReader, PluginDirectory};
+use crate::api::{LogPage, LogReader, LogSlice, PluginDirectory};
 use crate::ffmpeg::{self, Ffmpeg};
 use crate::limiter::{BreakerInfo, Breakers};
 use crate::logs::TaskLogs;
@@ -337,10 +337,17 @@ pub(super) struct Logs(pub(super) Arc<TaskLogs>);
 
 #[async_trait]
 impl LogReader for Logs {
-    async fn read(&self, task: TaskId, offset: u64, max_bytes: usize) -> std::io::Result<LogPage> {
+    async fn read(&self, task: TaskId, slice: LogSlice) -> std::io::Result<LogPage> {
         let logs = Arc::clone(&self.0);
-        let read = tokio::task::spawn_blocking(move || logs.read(task, offset, max_bytes)).await;
+        let LogSlice { offset, max_bytes, attempt } = slice;
+        let read = tokio::task::spawn_blocking(move || logs.read(task, offset, max_bytes, attempt)).await;
         let page = read.map_err(std::io::Error::other)??;
         Ok(LogPage { lines: page.lines, next_offset: page.next_offset, eof: page.eof })
+    }
+
+    async fn remove(&self, tasks: Vec<TaskId>) -> std::io::Result<()> {
+        let logs = Arc::clone(&self.0);
+        let remove = move || tasks.into_iter().try_for_each(|task| logs.remove(task));
+        tokio::task::spawn_blocking(remove).await.map_err(std::io::Error::other)?
     }
 }

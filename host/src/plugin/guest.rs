@@ -107,6 +107,7 @@ impl Code {
             Purpose::Execute { task, attempt } => Some((task, attempt)),
             Purpose::Describe | Purpose::Dispatch => None,
         };
+        let subject = (subject, control.clone());
         let book = Book::new(self.shared.ports.logs.clone(), &self.name, subject, limits.log_bytes);
         let deadline = Instant::now() + Duration::from_millis(wall_ms);
         Call { purpose, control, limits, deadline, book: Arc::new(book) }
@@ -172,6 +173,7 @@ impl Linked {
             Err(Stop::Crashed(failure)) => Outcome::Crashed(failure),
             Err(Stop::Retry(failure)) => Outcome::Retry { failure, after_ms: None },
             Err(Stop::Cancelled) => Outcome::Cancelled,
+            Err(Stop::Killed) => Outcome::Killed,
             Err(Stop::Interrupted) => Outcome::Interrupted,
         }
     }
@@ -191,7 +193,8 @@ impl Linked {
             return Err(violation(format!("the cursor has {cursor_bytes} bytes, the limit is {MAX_CURSOR_BYTES}")));
         }
         let check = |(index, wish)| {
-            contract::new_task(wish, limits.output_bytes).map_err(|reason| violation(format!("task {index}: {reason}")))
+            contract::new_task(wish, limits.output_bytes, now())
+                .map_err(|reason| violation(format!("task {index}: {reason}")))
         };
         let tasks = batch.tasks.into_iter().enumerate().map(check).collect::<Result<_, _>>()?;
         Ok(RawBatch { tasks, cursor: batch.cursor, more: batch.more })
@@ -247,6 +250,7 @@ fn refused(error: wire::TaskError, asked: Directive) -> Outcome {
             failure: contract::failure(request.cause),
             after_ms: request.after.map(|after| after.min(MAX_RETRY_AFTER_MS)),
         },
+        wire::TaskError::Snoozed(after) => Outcome::Snoozed { after_ms: after.min(MAX_RETRY_AFTER_MS) },
         wire::TaskError::Other(failure) => Outcome::Retry { failure: contract::failure(failure), after_ms: None },
         wire::TaskError::Fatal(failure) | wire::TaskError::InvalidInput(failure) => {
             Outcome::Fatal(contract::failure(failure))

@@ -331,8 +331,8 @@ pub struct LogLine {
 
 /// Task logs. Never fails and never blocks for long: it bounds bytes per task and counts what it drops.
 pub trait LogPort: Send + Sync {
-    /// Appends one line to a task's log.
-    fn append(&self, task: TaskId, line: LogLine);
+    /// Appends one line to a task's log; answers whether it was kept.
+    fn append(&self, task: TaskId, line: LogLine) -> bool;
 }
 
 /// Everything that guests and their loader may borrow.

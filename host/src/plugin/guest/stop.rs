@@ -19,8 +19,10 @@ pub(super) enum Stop {
     Crashed(Failure),
     /// A bound was reached.
     Retry(Failure),
-    /// It was cancelled and did not stop by itself.
+    /// It was cancelled before it began.
     Cancelled,
+    /// It was cancelled and did not stop by itself.
+    Killed,
     /// The sandbox stops.
     Interrupted,
 }
@@ -97,7 +99,7 @@ impl Stop {
         match self {
             Self::Retry(failure) => failure.code != CPU_LIMIT,
             Self::Interrupted => true,
-            Self::Crashed(_) | Self::Cancelled => false,
+            Self::Crashed(_) | Self::Cancelled | Self::Killed => false,
         }
     }
 
@@ -105,7 +107,7 @@ impl Stop {
     pub(super) fn into_failure(self) -> Failure {
         match self {
             Self::Crashed(failure) | Self::Retry(failure) => failure,
-            Self::Cancelled => Failure::new("cancelled", "cancelled"),
+            Self::Cancelled | Self::Killed => Failure::new("cancelled", "cancelled"),
             Self::Interrupted => Failure::new("interrupted", "the host is stopping"),
         }
     }

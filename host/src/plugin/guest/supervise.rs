@@ -95,7 +95,7 @@ async fn watched<I: Invoke>(code: Arc<Code>, call: Call, invoke: I) -> Result<Do
         biased;
         end = running => end.unwrap_or_else(|panic| Err(Stop::panicked(&*panic))),
         () = sleep_until(deadline) => Err(Stop::timed_out(&limits)),
-        () = overdue(&control, grace) => Err(Stop::Cancelled),
+        () = overdue(&control, grace) => Err(Stop::Killed),
     }
 }
 

@@ -8,14 +8,15 @@ use crate::task::TaskId;
 struct Lines(Mutex<Vec<LogLine>>);
 
 impl LogPort for Lines {
-    fn append(&self, _task: TaskId, line: LogLine) {
+    fn append(&self, _task: TaskId, line: LogLine) -> bool {
         self.0.lock().unwrap().push(line);
+        true
     }
 }
 
 fn book(limit_bytes: u64) -> (Arc<Lines>, Book) {
     let lines = Arc::new(Lines::default());
-    let book = Book::new(lines.clone(), "p", Some((TaskId::from_u128(1), 1)), limit_bytes);
+    let book = Book::new(lines.clone(), "p", (Some((TaskId::from_u128(1), 1)), Arc::default()), limit_bytes);
     (lines, book)
 }
 
