@@ -3,6 +3,7 @@
 //! Every verb is one commit: it answers after the change is durable (invariant I15), and its
 //! events are published after that (I2). Reads see durable state only.
 
+pub mod batches;
 #[cfg(test)]
 mod conformance;
 pub mod dump;
@@ -17,7 +18,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use tokio::sync::{broadcast, watch};
+use tokio_util::sync::CancellationToken;
 
+pub use self::batches::{Batch, CreatedBatch, NewBatch};
 pub use self::flow::{Brief, LinkedTask, Parent, Relations, TreeNode};
 pub use self::limits::{Backlog, LimitUse, Limits, Pausable, ValueUse};
 pub use self::request::{
@@ -29,7 +32,7 @@ pub use self::schedules::{Backfill, Backfilled, DueQuery, FiredDue};
 use crate::event::Event;
 use crate::limit::{Fairness, Limit, LimitRule};
 use crate::schedule::{Schedule, ScheduleSpec};
-use crate::task::{NewTask, Task, TaskId};
+use crate::task::{BatchId, NewTask, Task, TaskId};
 use crate::time::Timestamp;
 
 /// Why a verb did nothing, by what the caller can do about it.
@@ -80,8 +83,8 @@ fn taken(key: TakenKey, holder: Option<TaskId>) -> String {
 
 /// Durable tasks, schedules, media records, plugin state and events.
 ///
-/// A store is shared by every part of the host. Each verb is atomic; verbs of one caller are
-/// applied in the order of their calls.
+/// A store is shared by every part of the host. Each verb is atomic. A verb is handed over when its
+/// future is first polled; verbs of one process are applied in the order in which they were handed over.
 #[async_trait]
 pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     // --- tasks ---
@@ -101,6 +104,19 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// share of its group ([`Fairness`]), then [`crate::task::urgency`]. Those whose deadline has
     /// passed end instead. What is over a limit is not touched and holds up nobody else.
     async fn claim(&self, request: ClaimRequest, now: Timestamp) -> Result<Claim, StoreError>;
+    /// Like [`Self::claim`], but waits while there is nothing to claim: what becomes claimable is
+    /// claimed in the commit that makes it so, where the store can. Its leases last as long from then on
+    /// as `request` says from `now` on. Due times are left to the caller: a claim that knows of the next
+    /// one (`known_due`) is answered without attempts when there is an earlier one. So is, at once, one
+    /// that is `withdrawn`, unless it was served already: its answer must be waited for. When the future is
+    /// dropped, what it was about to be given is given back by the end of its leases.
+    async fn claim_or_wait(
+        &self,
+        request: ClaimRequest,
+        known_due: Option<Timestamp>,
+        now: Timestamp,
+        withdrawn: &CancellationToken,
+    ) -> Result<Claim, StoreError>;
     /// Extends a lease and keeps the progress. `Ok(true)` when a cancel was requested.
     async fn heartbeat(&self, beat: Heartbeat, now: Timestamp) -> Result<bool, StoreError>;
     /// Ends an attempt: the task's next state, its output and its outbox in one commit.
@@ -138,6 +154,19 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     async fn save_checkpoint(&self, id: TaskId, attempt: u32, data: Vec<u8>) -> Result<(), StoreError>;
     /// The task's checkpoint.
     async fn checkpoint(&self, id: TaskId) -> Result<Option<Vec<u8>>, StoreError>;
+
+    // --- batches ---
+
+    /// Creates a batch with its members, all or none. A batch without members is complete at once. The
+    /// counts of a batch, and the tasks that follow from them, are part of the commit of each end.
+    /// [`StoreError::Taken`] for a member that would not be new.
+    async fn create_batch(&self, batch: NewBatch, now: Timestamp) -> Result<CreatedBatch, StoreError>;
+    /// One batch.
+    async fn batch(&self, id: BatchId) -> Result<Option<Batch>, StoreError>;
+    /// Batches, newest first, those before `before`.
+    async fn batches(&self, before: Option<BatchId>, limit: u32) -> Result<Page<Batch>, StoreError>;
+    /// Asks to stop every member of a batch, like [`Self::request_cancel`].
+    async fn cancel_batch(&self, id: BatchId, now: Timestamp) -> Result<Batch, StoreError>;
 
     // --- limits ---
 
@@ -222,7 +251,8 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     async fn state_put(&self, write: StateWrite, now: Timestamp) -> Result<Swapped, StoreError>;
     /// Deletes; answers whether there was something.
     async fn state_delete(&self, plugin: &str, key: &str, now: Timestamp) -> Result<bool, StoreError>;
-    /// Entries whose key starts with `prefix` and is greater than `after`, in key order.
+    /// Entries whose key starts with `prefix` and is greater than `after`, in key order: at least one, if there is
+    /// one, and no more than fit into a mebibyte.
     async fn state_scan(
         &self,
         plugin: &str,

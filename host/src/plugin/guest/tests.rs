@@ -4,7 +4,9 @@ pub(in crate::plugin) mod bench;
 mod bounds;
 mod dispatching;
 mod hostile;
+mod isolation;
 mod linking;
+mod reuse;
 mod steering;
 
 use bench::{Bench, job};

@@ -6,10 +6,12 @@ use std::io;
 use std::sync::Arc;
 
 use super::agenda::Agenda;
+use super::batches::Batches;
 use super::codec::{CommitRecord, Namespace};
 use super::flow::Flow;
 use super::index::Index;
 use super::keys;
+use super::parked::Parked;
 use super::trees::Trees;
 use crate::event::{Change, Event, TaskChange};
 use crate::store::StoreError;
@@ -50,6 +52,8 @@ pub(super) struct Core {
     pub(super) trees: Trees,
     /// Live tasks by what is asked about them.
     pub(super) index: Index,
+    /// Batches of live members.
+    pub(super) batches: Batches,
     /// Live tasks that come after others.
     pub(super) flow: Flow,
     /// Schedules by when they are due.
@@ -68,6 +72,8 @@ pub(super) struct Core {
     pub(super) swept_after: Option<Vec<u8>>,
     /// Waiting, queued and running tasks at most.
     pub(super) max_live_tasks: u64,
+    /// Claims that wait, those that came first in front.
+    pub(super) parked: Vec<Parked>,
     pending: Vec<Event>,
     wake: bool,
     wake_ticker: bool,
@@ -89,6 +95,7 @@ impl Core {
         Self {
             trees,
             index: Index::new(aging_ms),
+            batches: Batches::default(),
             flow: Flow::default(),
             agenda: Agenda::default(),
             commit,
@@ -98,6 +105,7 @@ impl Core {
             aged_after: None,
             swept_after: None,
             max_live_tasks,
+            parked: Vec::new(),
             pending: Vec::new(),
             wake: false,
             wake_ticker: false,
@@ -125,9 +133,20 @@ impl Core {
         self.wake = true;
     }
 
+    /// Whether the commit in the making may have made a task claimable, and when that was if it is known.
+    pub(super) fn woken(&self) -> Option<Option<Timestamp>> {
+        self.wake.then(|| self.pending.iter().map(|event| event.at).max())
+    }
+
     /// A schedule may have become due.
     pub(super) fn wake_ticker(&mut self) {
         self.wake_ticker = true;
+    }
+
+    /// What follows from the ends of tasks: part of the commit in the making.
+    pub(super) fn follow_up(&mut self) -> Verdict<()> {
+        self.tell_children()?;
+        self.settle_batches()
     }
 
     /// Writes what belongs to the commit as a whole. A flush follows.
