@@ -58,28 +58,31 @@ fn resident_bytes(process: &Process, field: &str) -> f64 {
 }
 
 /// The first start compiles the plugins; the others find them in the cache.
+pub(crate) async fn starts(report: &mut Report, bench: &str, plugins: &[(&str, (Vec<u8>, String))]) {
+    let dir = scratch();
+    let folder = dir.path().join("plugins");
+    std::fs::create_dir(&folder).unwrap();
+    for (name, (component, manifest)) in plugins {
+        std::fs::write(folder.join(format!("{name}.toml")), manifest).unwrap();
+        std::fs::write(folder.join(format!("{name}.wasm")), component).unwrap();
+    }
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let (process, cold) = start(dir.path(), &client).await;
+    drop(process);
+    let mut warm = Vec::new();
+    for _ in 0..STARTS {
+        warm.push(start(dir.path(), &client).await.1);
+    }
+    let (process, _) = start(dir.path(), &client).await;
+    report.add(bench, "start_cold", millis(cold), "ms", None);
+    report.add(bench, "start_warm_p50", millis(quantile(&mut warm, 0.5)), "ms", None);
+    report.add(bench, "start_warm_max", millis(quantile(&mut warm, 1.0)), "ms", None);
+    report.add(bench, "resident", resident_bytes(&process, "VmRSS"), "MiB", None);
+    report.add(bench, "resident_peak", resident_bytes(&process, "VmHWM"), "MiB", None);
+}
+
+/// A host with the plugins that come along.
 pub(crate) fn run(report: &mut Report) {
-    runtime().block_on(async {
-        let dir = scratch();
-        let folder = dir.path().join("plugins");
-        std::fs::create_dir(&folder).unwrap();
-        for name in ["video-cut", "video-clear"] {
-            let (component, manifest) = built(name);
-            std::fs::write(folder.join(format!("{name}.toml")), manifest).unwrap();
-            std::fs::write(folder.join(format!("{name}.wasm")), component).unwrap();
-        }
-        let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        let (process, cold) = start(dir.path(), &client).await;
-        drop(process);
-        let mut warm = Vec::new();
-        for _ in 0..STARTS {
-            warm.push(start(dir.path(), &client).await.1);
-        }
-        let (process, _) = start(dir.path(), &client).await;
-        report.add("idle", "start_cold", millis(cold), "ms", None);
-        report.add("idle", "start_warm_p50", millis(quantile(&mut warm, 0.5)), "ms", None);
-        report.add("idle", "start_warm_max", millis(quantile(&mut warm, 1.0)), "ms", None);
-        report.add("idle", "resident", resident_bytes(&process, "VmRSS"), "MiB", None);
-        report.add("idle", "resident_peak", resident_bytes(&process, "VmHWM"), "MiB", None);
-    });
+    let plugins = ["video-cut", "video-clear"].map(|name| (name, built(name)));
+    runtime().block_on(starts(report, "idle", &plugins));
 }

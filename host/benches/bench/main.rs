@@ -7,6 +7,7 @@
 mod cut;
 mod guest;
 mod idle;
+mod languages;
 mod latency;
 mod live;
 mod pipeline;
@@ -33,6 +34,7 @@ const BENCHES: &[(&str, Bench)] = &[
     ("idle", idle::run),
     ("spin", responsiveness::run),
     ("reload", reload::run),
+    ("languages", languages::run),
 ];
 
 fn main() -> std::io::Result<()> {

@@ -12,6 +12,7 @@ mod events;
 mod flaws;
 mod hostile;
 mod kill_loop;
+mod languages;
 mod lifecycle;
 mod limits;
 mod media;
