@@ -51,7 +51,7 @@ fn each(dir: &Path, visit: &mut dyn FnMut(&Path) -> Result<()>) -> Result<()> {
     paths.sort();
     for path in paths {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if MADE.contains(&name.as_str()) || name.ends_with(".wasm") {
+        if MADE.contains(&name.as_str()) || [".wasm", ".o"].iter().any(|end| name.ends_with(end)) {
             continue;
         }
         if path.is_dir() {
