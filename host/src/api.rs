@@ -8,11 +8,13 @@ pub mod events;
 pub mod gate;
 pub mod guard;
 pub mod health;
+pub mod limits;
 pub mod media;
 pub mod observe;
 pub mod plugins;
 pub mod problem;
 pub mod query;
+pub mod queues;
 pub mod schedules;
 pub mod serve;
 pub mod tasks;
@@ -142,10 +144,13 @@ pub fn router(state: AppState) -> Router {
         .route("/v1/tasks/{id}", get(tasks::read))
         .route("/v1/tasks/{id}/cancel", post(tasks::cancel))
         .route("/v1/tasks/{id}/retry", post(tasks::retry))
+        .route("/v1/tasks/{id}/tree", get(tasks::tree))
         .route("/v1/tasks/{id}/logs", get(tasks::logs::read))
         .route("/v1/events", get(events::follow))
         .route("/v1/plugins", get(plugins::list))
         .merge(schedules::routes())
+        .merge(limits::routes())
+        .merge(queues::routes())
         .route("/v1/media", get(media::list).post(media::upload::create))
         .route("/v1/media/{id}", delete(media::trash).get(media::read))
         .route("/v1/media/{id}/restore", post(media::restore))

@@ -5,6 +5,7 @@
 
 mod document;
 mod key;
+mod limit;
 mod mistake;
 mod schedule;
 mod show;
@@ -19,6 +20,7 @@ use std::path::PathBuf;
 
 pub use self::mistake::{Mistake, Mistakes, Place};
 pub use self::source::{Flags, Loaded, Sources};
+use crate::limit::{Fairness, LimitRule};
 use crate::limiter::BreakerSettings;
 use crate::schedule::{Action, ScheduleSpec};
 
@@ -51,6 +53,10 @@ pub struct Config {
     pub log: Log,
     /// What happens by itself; schedules that are switched off are absent.
     pub schedules: Vec<ScheduleSpec>,
+    /// How much runs, by `[[limit]]`.
+    pub limits: Vec<LimitRule>,
+    /// Whose turn it is, by `[fairness]`.
+    pub fairness: Option<Fairness>,
 }
 
 /// `[server]`
@@ -225,6 +231,8 @@ impl Default for Config {
             ffmpeg: Ffmpeg::default(),
             log: Log { level: Level::Info, format: Format::Auto, task_log_bytes: MIB },
             schedules: vec![builtin_schedule()],
+            limits: Vec::new(),
+            fairness: None,
         }
     }
 }

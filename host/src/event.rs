@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::task::{Digest, Failure, Progress, TaskId};
+use crate::task::{BatchId, Digest, Failure, Progress, TaskId};
 use crate::time::Timestamp;
 
 /// A change that is durable.
@@ -47,13 +47,20 @@ pub enum Change {
         /// The firing was left out because the pass before had not ended.
         overlapped: bool,
     },
+    /// A batch.
+    Batch {
+        /// Which.
+        id: BatchId,
+        /// How.
+        change: BatchChange,
+    },
 }
 
 /// What happened to a task.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TaskChange {
-    /// Created, or put back by hand.
+    /// Created, put back by hand, or released by the end of the last parent.
     Queued {
         /// Not before.
         due_at: Timestamp,
@@ -78,8 +85,27 @@ pub enum TaskChange {
     Succeeded,
     /// Given up.
     Failed(Failure),
-    /// Stopped on request.
+    /// Stopped on request, or because a parent did not succeed.
     Cancelled,
+    /// Created or put back by hand; waits for other tasks.
+    Waiting {
+        /// How many of them live.
+        parents: u32,
+    },
+}
+
+/// What happened to a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BatchChange {
+    /// Created with its members.
+    Created,
+    /// A member did not succeed, for the first time.
+    Failing,
+    /// Every member has succeeded, for the first time.
+    Succeeded,
+    /// Every member has ended, for the first time.
+    Completed,
 }
 
 /// What happened to a file.
@@ -109,6 +135,7 @@ impl Change {
                 TaskChange::Succeeded => "task.succeeded",
                 TaskChange::Failed(_) => "task.failed",
                 TaskChange::Cancelled => "task.cancelled",
+                TaskChange::Waiting { .. } => "task.waiting",
             },
             Self::Media { change, .. } => match change {
                 MediaChange::Added => "media.added",
@@ -118,6 +145,12 @@ impl Change {
             },
             Self::Schedule { overlapped: false, .. } => "schedule.fired",
             Self::Schedule { overlapped: true, .. } => "schedule.overlapped",
+            Self::Batch { change, .. } => match change {
+                BatchChange::Created => "batch.created",
+                BatchChange::Failing => "batch.failing",
+                BatchChange::Succeeded => "batch.succeeded",
+                BatchChange::Completed => "batch.completed",
+            },
         }
     }
 }

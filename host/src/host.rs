@@ -199,6 +199,8 @@ impl Parts {
         let ports = lend::ports(&store, &library, &Arc::new(ffmpeg), &logs);
         let plugins = Self::start_plugins(config, ports).await?;
         store.declare_schedules(config.schedules.clone(), now()).await.context("cannot declare the schedules")?;
+        let limits = store.declare_limits(config.limits.clone(), config.fairness.clone()).await;
+        limits.context("cannot declare the limits")?;
         let breakers = Breakers::new(config.runner.breaker);
         Ok(Self { store, media: library, supervisor, logs, plugins, breakers, boot })
     }

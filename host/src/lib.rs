@@ -21,6 +21,7 @@ pub mod config;
 pub mod event;
 pub mod ffmpeg;
 pub mod host;
+pub mod limit;
 pub mod limiter;
 pub mod logs;
 pub mod media;

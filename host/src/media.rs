@@ -89,7 +89,7 @@ impl From<StoreError> for MediaError {
             StoreError::NotFound => Self::NotFound,
             StoreError::Stale => Self::Conflict("the record has moved on".to_owned()),
             StoreError::Conflict(state) => Self::Conflict(state),
-            error @ StoreError::Taken { .. } => Self::Conflict(error.to_string()),
+            error @ (StoreError::Taken { .. } | StoreError::NoParent { .. }) => Self::Conflict(error.to_string()),
             StoreError::Full(bound) => Self::Full(bound),
             StoreError::Closed => Self::Closed,
         }

@@ -1,4 +1,4 @@
-//! What must not be lost: a trait of intent verbs, and the sled store behind it.
+//! What must not be lost: a trait of intent verbs, and the store behind it, on disk or in memory.
 //!
 //! Every verb is one commit: it answers after the change is durable (invariant I15), and its
 //! events are published after that (I2). Reads see durable state only.
@@ -6,6 +6,9 @@
 #[cfg(test)]
 mod conformance;
 pub mod dump;
+pub mod flow;
+pub mod limits;
+pub mod memory;
 pub mod request;
 pub mod schedules;
 pub mod sled;
@@ -15,13 +18,16 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::sync::{broadcast, watch};
 
+pub use self::flow::{Brief, LinkedTask, Parent, Relations, TreeNode};
+pub use self::limits::{Backlog, LimitUse, Limits, Pausable, ValueUse};
 pub use self::request::{
     Claim, ClaimRequest, Claimed, Dispatched, Enqueued, EventPage, Expected, Finish, GenerationRoom, Heartbeat, Keep,
-    KindCount, MediaQuery, MediaRecord, MediaStatus, NewMedia, Page, RedriveQuery, Redriven, Retention, StateEntry,
-    StateWrite, Swapped, TakenKey, TaskQuery,
+    KindCount, MediaQuery, MediaRecord, MediaStatus, NewMedia, Page, RedriveQuery, Redriven, Related, Retention,
+    StateEntry, StateWrite, Swapped, TakenKey, TaskQuery,
 };
 pub use self::schedules::{Backfill, Backfilled, DueQuery, FiredDue};
 use crate::event::Event;
+use crate::limit::{Fairness, Limit, LimitRule};
 use crate::schedule::{Schedule, ScheduleSpec};
 use crate::task::{NewTask, Task, TaskId};
 use crate::time::Timestamp;
@@ -47,6 +53,14 @@ pub enum StoreError {
         key: TakenKey,
         /// Who has it; `None` for an earlier one of the same call.
         holder: Option<TaskId>,
+    },
+    /// A task that was to be created would come after one that is not there.
+    #[error("there is no task {parent} to come after; ended tasks are forgotten in time")]
+    NoParent {
+        /// Which of the call's tasks, counted from 0.
+        at: usize,
+        /// Which parent.
+        parent: TaskId,
     },
     /// A bound was reached: try again later, with less.
     #[error("{0}")]
@@ -76,10 +90,16 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// whose idempotency key is known is answered with the first one's id. [`StoreError::Taken`] for
     /// one that is refused, [`StoreError::Full`] beyond the bound on live tasks.
     async fn enqueue(&self, tasks: Vec<NewTask>, now: Timestamp) -> Result<Vec<Enqueued>, StoreError>;
+    /// Like [`Self::enqueue`], for tasks that may come after others of the same call. One waits until
+    /// every parent has ended; what then becomes of it is decided in the commit of that end, or in
+    /// commits that follow by themselves when there are many. [`StoreError::NoParent`] for a task
+    /// that comes after one that is not there.
+    async fn enqueue_linked(&self, tasks: Vec<LinkedTask>, now: Timestamp) -> Result<Vec<Enqueued>, StoreError>;
     /// The task that was created with an idempotency key, and that request's fingerprint.
     async fn known_request(&self, key: &str) -> Result<Option<(TaskId, [u8; 16])>, StoreError>;
-    /// Claims due tasks of the named kinds in the order of [`crate::task::urgency`]. Those whose
-    /// deadline has passed end instead.
+    /// Claims due tasks of the named kinds, as far as the limits allow (invariant I6): whose turn it is says the
+    /// share of its group ([`Fairness`]), then [`crate::task::urgency`]. Those whose deadline has
+    /// passed end instead. What is over a limit is not touched and holds up nobody else.
     async fn claim(&self, request: ClaimRequest, now: Timestamp) -> Result<Claim, StoreError>;
     /// Extends a lease and keeps the progress. `Ok(true)` when a cancel was requested.
     async fn heartbeat(&self, beat: Heartbeat, now: Timestamp) -> Result<bool, StoreError>;
@@ -87,7 +107,8 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     async fn finish(&self, finish: Finish, now: Timestamp) -> Result<Task, StoreError>;
     /// Asks to stop a task: queued ones end at once, running ones are asked, ended ones stay.
     async fn request_cancel(&self, id: TaskId, now: Timestamp) -> Result<Task, StoreError>;
-    /// Puts an ended task back into the queue. [`StoreError::Conflict`] while it lives.
+    /// Puts an ended task back: into the queue, or to wait when a parent lives. [`StoreError::Conflict`]
+    /// while it lives, and when a parent did not succeed and its rule says that this ends it.
     async fn redrive(&self, id: TaskId, now: Timestamp) -> Result<Task, StoreError>;
     /// Puts failed tasks back, oldest first, at most a slice at a time. [`StoreError::Full`] when not
     /// even the first fits.
@@ -101,18 +122,44 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     async fn task(&self, id: TaskId) -> Result<Option<Task>, StoreError>;
     /// Tasks, newest first.
     async fn tasks(&self, query: TaskQuery) -> Result<Page<Task>, StoreError>;
+    /// Who is around a task; [`StoreError::NotFound`] without one.
+    async fn relations(&self, id: TaskId) -> Result<Relations, StoreError>;
+    /// What a task created, and so on, within a bound; [`StoreError::NotFound`] without the task.
+    async fn tree(&self, id: TaskId) -> Result<TreeNode, StoreError>;
     /// How many tasks of each kind are queued and running.
     async fn live_counts(&self) -> Result<Vec<KindCount>, StoreError>;
     /// Live tasks that this schedule created.
     async fn outstanding(&self, schedule: &str) -> Result<u32, StoreError>;
-    /// Forgets ended tasks beyond the bounds, oldest first, at most a slice at a time.
-    /// Returns the ids that were forgotten.
+    /// Forgets ended tasks beyond the bounds, oldest first, at most a slice at a time; those that a live
+    /// task comes after are kept. Returns the ids that were forgotten.
     async fn prune(&self, retention: Retention, now: Timestamp) -> Result<Vec<TaskId>, StoreError>;
 
     /// Keeps a running attempt's checkpoint; cleared when the task succeeds. Fenced by the attempt.
     async fn save_checkpoint(&self, id: TaskId, attempt: u32, data: Vec<u8>) -> Result<(), StoreError>;
     /// The task's checkpoint.
     async fn checkpoint(&self, id: TaskId) -> Result<Option<Vec<u8>>, StoreError>;
+
+    // --- limits ---
+
+    /// Makes the limits of the configuration equal to these. Limits of clients stay, except that the
+    /// configuration takes over a name that it declares.
+    async fn declare_limits(&self, rules: Vec<LimitRule>, fairness: Option<Fairness>) -> Result<(), StoreError>;
+    /// Every limit by name, and how far it is used.
+    async fn limits(&self, now: Timestamp) -> Result<Limits, StoreError>;
+    /// Declares a client's limit, which the next claim obeys. Without a `revision` it is a new one;
+    /// [`StoreError::Stale`] when it has another one, [`StoreError::Conflict`] when the configuration
+    /// declares it.
+    async fn put_limit(&self, rule: LimitRule, revision: Option<u64>) -> Result<Limit, StoreError>;
+    /// Forgets a client's limit. Refuses like [`Self::put_limit`].
+    async fn delete_limit(&self, name: &str, revision: u64) -> Result<(), StoreError>;
+    /// Tasks of a queue or a kind begin no more; those that run go on. Pausing a paused one changes nothing.
+    async fn pause(&self, line: Pausable, reason: String, now: Timestamp) -> Result<Backlog, StoreError>;
+    /// They begin again.
+    async fn resume(&self, line: Pausable, now: Timestamp) -> Result<Backlog, StoreError>;
+    /// Queues that have live tasks or are paused, by name.
+    async fn queues(&self, now: Timestamp) -> Result<Vec<Backlog>, StoreError>;
+    /// Kinds that have live tasks or are paused, by name.
+    async fn kinds(&self, now: Timestamp) -> Result<Vec<Backlog>, StoreError>;
 
     // --- schedules ---
 

@@ -3,6 +3,7 @@
 //! Everything here derives its persisted form; a change of a field is a change of the store's
 //! record version (see `store/sled/codec`), and of the export's (`store/dump`). The HTTP form lives in `api`.
 
+pub mod flow;
 mod id;
 mod status;
 pub(crate) mod text;
@@ -13,7 +14,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::id::{BootId, Digest, InvalidTaskId, TaskId};
+pub use self::flow::{MAX_PARENTS, OnParentFailure, PARENT_FAILED};
+pub use self::id::{BatchId, BootId, Digest, InvalidBatchId, InvalidTaskId, TaskId};
 pub use self::status::{Lease, POISON, Stale, Status};
 pub use self::unique::{Fate, Holding, STATE_NAMES, StateSet, UniqueMode, UniqueRule};
 use crate::retry::Backoff;
@@ -46,8 +48,10 @@ pub enum Source {
     Client,
     /// The dispatcher or the enqueue action of this schedule.
     Schedule(String),
-    /// An executor, through its outbox.
+    /// An executor, through its outbox: the task's parent in the tree.
     Task(TaskId),
+    /// A batch, as one of its callbacks.
+    Batch(BatchId),
 }
 
 /// Makes a repeated request harmless: a second one with the same key is answered with the first
@@ -91,6 +95,12 @@ pub struct NewTask {
     pub attributes: Vec<(String, String)>,
     /// Who creates it.
     pub source: Source,
+    /// Tasks that end before this one is queued; each once, at most [`MAX_PARENTS`].
+    pub after: Vec<TaskId>,
+    /// What becomes of it when one of those does not succeed.
+    pub on_parent_failure: OnParentFailure,
+    /// The batch that it is a member of.
+    pub batch: Option<BatchId>,
 }
 
 impl NewTask {
@@ -111,10 +121,13 @@ impl NewTask {
             idempotency: Vec::new(),
             attributes: Vec::new(),
             source: Source::Client,
+            after: Vec::new(),
+            on_parent_failure: OnParentFailure::default(),
+            batch: None,
         }
     }
 
-    /// When a task that is created at `now` is due. Never in the past: it would overtake those that
+    /// When a task that is created or released at `now` is due. Never in the past: it would overtake those that
     /// wait already.
     pub fn first_due(&self, now: Timestamp) -> Timestamp {
         let due_at = self.run_at.map_or(now, |run_at| run_at.max(now));
@@ -209,13 +222,15 @@ pub enum State {
         /// When.
         at: Timestamp,
     },
+    /// Waits for the end of other tasks.
+    Waiting,
 }
 
 impl State {
     /// Whether nothing follows by itself.
     pub fn is_terminal(&self) -> bool {
         match self {
-            Self::Queued { .. } | Self::Running { .. } => false,
+            Self::Waiting | Self::Queued { .. } | Self::Running { .. } => false,
             Self::Succeeded { .. } | Self::Failed { .. } | Self::Cancelled { .. } => true,
         }
     }
@@ -223,6 +238,7 @@ impl State {
     /// The state's stable name.
     pub fn name(&self) -> &'static str {
         match self {
+            Self::Waiting => "waiting",
             Self::Queued { .. } => "queued",
             Self::Running { .. } => "running",
             Self::Succeeded { .. } => "succeeded",

@@ -3,6 +3,8 @@
 //! Each rule is a test; a finding reads `path:line: error: …`. The rules are checked themselves by
 //! the tests at the end.
 
+#[path = "tidy/flaws.rs"]
+mod flaws;
 #[path = "tidy/lexer.rs"]
 mod lexer;
 #[path = "tidy/rules.rs"]
@@ -51,7 +53,7 @@ fn i9_nobody_below_the_loops_reads_a_clock_the_environment_or_a_global() {
         assert!(lints.contains(banned), "clippy.toml:1: error: `{banned}` has to be among the disallowed methods");
     }
     // What is left is our own clock, which belongs to loops and handlers.
-    let timeless = ["retry", "task", "schedule", "event", "store", "limiter", "media", "process", "ffmpeg"];
+    let timeless = ["retry", "task", "schedule", "limit", "event", "store", "limiter", "media", "process", "ffmpeg"];
     let reads_clock = |source: &Source| {
         let name = source.path.strip_prefix("host/src/")?.split(['/', '.']).next()?;
         let is_clock = |at: usize| {
@@ -98,6 +100,12 @@ fn each_invariant_is_named_by_a_test() {
     // Two of them are held here; of this file only the names of tests count.
     tests.extend(read("host/tests/tidy.rs").split_inclusive('\n').filter(|line| line.starts_with("fn i")));
     report(&unnamed_invariants(path, &text, &tests));
+}
+
+#[test]
+fn each_flaw_of_older_systems_has_a_row_and_each_row_a_test() {
+    let tests: String = sources().iter().map(Source::test_text).collect();
+    report(&flaws::check("ARCHITECTURE.md", &read("ARCHITECTURE.md"), &tests));
 }
 
 /// Invariants that are missing in the document, or in the tests.
@@ -258,4 +266,30 @@ fn the_rule_of_invariants_wants_each_listed_and_named() {
     assert_eq!(lines(unnamed_invariants("A.md", &list, &tests.replace("fn i1_", "fn j1_"))), [1]);
     assert_eq!(lines(unnamed_invariants("A.md", &list, &tests.replace("fn i1_", "// I1 \nfn j1_"))), []);
     assert_eq!(lines(unnamed_invariants("A.md", &list.replace("I9*", "I99*"), &tests)).len(), 85);
+}
+
+#[test]
+fn the_rule_of_flaws_wants_a_row_for_each_and_tests_that_carry_the_number() {
+    let mut rows = Vec::new();
+    for (letter, count) in flaws::NUMBERS {
+        let small = letter.to_ascii_lowercase();
+        rows.extend((1..=count).map(|number| format!("| {letter}{number} | x | `{small}{number}_x` |")));
+    }
+    let tests: String = rows.iter().flat_map(|row| ["fn ", row.split('`').nth(1).unwrap(), "() {}\n"]).collect();
+    let lines = |rows: &[String], tests: &str| -> Vec<usize> {
+        flaws::check("A.md", &rows.join("\n"), tests).into_iter().map(|finding| finding.line).collect()
+    };
+    assert_eq!(lines(&rows, &tests), [] as [usize; 0]);
+    assert_eq!(lines(&rows[1..], &tests), [1], "no row");
+    assert_eq!(lines(&rows, &tests.replace("fn v2_x", "fn v22_x")), [2, 1], "no test, and one of no number");
+    let with = |proof: &str| {
+        let mut rows = rows.clone();
+        rows[3] = format!("| V4 | x | {proof} |");
+        lines(&rows, &format!("{tests}fn i1_v4_y() {{}} fn y_v4() {{}}"))
+    };
+    assert_eq!(with("`i1_v4_y`, `v4_x`"), [] as [usize; 0]);
+    assert_eq!(with("none: there are no users"), [] as [usize; 0]);
+    for wrong in ["", "none: ", "`y_v4`", "`v5_x`", "`v4_x`, `gone`"] {
+        assert_eq!(with(wrong), [4], "{wrong}");
+    }
 }

@@ -1,5 +1,6 @@
 //! A JSON body, read with a bound on its size and its time, field by field.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::problem::{FieldError, Problem, echo};
+use crate::spelling::distance;
 
 /// A JSON body may take this long to arrive.
 const BODY_DEADLINE: Duration = Duration::from_secs(30);
@@ -20,6 +22,8 @@ const BODY_DEADLINE: Duration = Duration::from_secs(30);
 const LINGER_BYTES: u64 = 64 << 20;
 /// … and for this long: a connection that is closed while the client writes may lose the answer.
 const LINGER: Duration = Duration::from_secs(2);
+/// Bytes of an unknown field's name that is compared with the known ones.
+const MAX_SLIP_LEN: usize = 32;
 /// Fields of the body's object at most.
 const MAX_FIELDS: usize = 64;
 
@@ -132,8 +136,12 @@ impl<'a> Fields<'a> {
     /// A body as one value.
     pub fn value_of(bytes: &'a [u8]) -> Result<&'a RawValue, Problem> {
         serde_json::from_slice(bytes).map_err(|error| {
-            // Also the line and the column.
-            Problem::bad_request("invalid-json", format!("the body is not JSON: {error}"))
+            let detail = match std::str::from_utf8(bytes) {
+                // Also the line and the column.
+                Ok(_) => format!("the body is not JSON: {error}"),
+                Err(error) => format!("the body is not UTF-8, from byte {} on", error.valid_up_to()),
+            };
+            Problem::bad_request("invalid-json", detail)
         })
     }
 
@@ -145,7 +153,7 @@ impl<'a> Fields<'a> {
             return Err(wrong("must be a JSON object with text keys"));
         };
         if left.len() > MAX_FIELDS {
-            return Err(wrong("has too many fields"));
+            return Err(wrong(&format!("has {} fields; at most {MAX_FIELDS}", left.len())));
         }
         Ok(Self { prefix, left, known: Vec::new(), errors: Vec::new() })
     }
@@ -203,10 +211,33 @@ impl<'a> Fields<'a> {
         None
     }
 
+    /// All fields that are left, by name, each of which must be text and be given once.
+    pub fn texts(&mut self) -> BTreeMap<String, String> {
+        let mut texts = BTreeMap::new();
+        for (name, raw) in std::mem::take(&mut self.left) {
+            match serde_json::from_str::<String>(raw.get()) {
+                Err(_) => self.wrong(&name, format!("{} is not text", echo(raw.get()))),
+                Ok(_) if texts.contains_key(&name) => self.wrong(&name, "is given more than once"),
+                Ok(text) => drop(texts.insert(name, text)),
+            }
+        }
+        texts
+    }
+
     /// Adds an error about field `name`.
     pub fn wrong(&mut self, name: &str, message: impl Into<String>) {
         let pointer = format!("{}/{}", self.prefix, echo(name).replace('~', "~0").replace('/', "~1"));
         self.errors.push(FieldError::pointer(pointer, message));
+    }
+
+    /// The known field whose name differs from `name` by a slip.
+    fn nearest(&self, name: &str) -> Option<&'static str> {
+        // A longer name is no slip, and costs its length to compare.
+        if name.len() > MAX_SLIP_LEN {
+            return None;
+        }
+        let distances = self.known.iter().map(|known| (distance(name, known), *known));
+        distances.filter(|(slips, known)| *slips <= 2 && *slips < known.len()).min().map(|(_, known)| known)
     }
 
     /// Adds errors that were found deeper.
@@ -218,7 +249,8 @@ impl<'a> Fields<'a> {
     pub fn finish(mut self) -> Vec<FieldError> {
         let known = self.known.join(", ");
         for (name, _) in std::mem::take(&mut self.left) {
-            self.wrong(&name, format!("unknown field; known: {known}"));
+            let near = self.nearest(&name).map_or_else(String::new, |near| format!(" did you mean {near:?}?"));
+            self.wrong(&name, format!("unknown field;{near} known: {known}"));
         }
         self.errors
     }
@@ -257,7 +289,7 @@ mod tests {
 
     #[test]
     fn every_mistake_of_an_object_is_named_with_its_pointer() {
-        let text = br#"{"a": 1, "a": 2, "b": "x", "c/d~": 0, "n": null, "big": 12}"#;
+        let text = br#"{"a": 1, "a": 2, "b": "x", "c/d~": 0, "n": null, "big": 12, "bit": 1}"#;
         let mut fields = Fields::of_body(text).unwrap();
         fields.raw("a");
         assert_eq!(fields.parse::<u32>("b", "a number"), None);
@@ -269,7 +301,8 @@ mod tests {
             r#"[{"pointer":"/a","message":"is given more than once"},{"pointer":"/b","message":"\"x\" is not a number"},"#
                 .to_owned()
                 + r#"{"pointer":"/big","message":"12 is not a whole number from 0 to 9"},"#
-                + r#"{"pointer":"/c~1d~0","message":"unknown field; known: a, b, n, big"}]"#
+                + r#"{"pointer":"/c~1d~0","message":"unknown field; known: a, b, n, big"},"#
+                + r#"{"pointer":"/bit","message":"unknown field; did you mean \"big\"? known: a, b, n, big"}]"#
         );
     }
 }

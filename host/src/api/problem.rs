@@ -195,6 +195,23 @@ impl Problem {
         self
     }
 
+    fn wire(&self) -> Wire<'_> {
+        Wire {
+            r#type: format!("urn:taskhost:problem:{}", self.code),
+            title: self.title,
+            status: self.status.as_u16(),
+            detail: &self.detail,
+            code: self.code,
+            errors: &self.extra.errors,
+            kinds: self.extra.kinds.as_deref(),
+        }
+    }
+
+    /// Its text, where there is no response to put it into.
+    pub fn document(&self) -> String {
+        serde_json::to_string(&self.wire()).unwrap_or_default()
+    }
+
     /// Its stable code.
     pub fn code(&self) -> &'static str {
         self.code
@@ -208,16 +225,7 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let wire = Wire {
-            r#type: format!("urn:taskhost:problem:{}", self.code),
-            title: self.title,
-            status: self.status.as_u16(),
-            detail: &self.detail,
-            code: self.code,
-            errors: &self.extra.errors,
-            kinds: self.extra.kinds.as_deref(),
-        };
-        let mut response = (self.status, Json(wire)).into_response();
+        let mut response = (self.status, Json(self.wire())).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -247,6 +255,10 @@ impl From<StoreError> for Problem {
                     TakenKey::Idempotency => ("idempotency-mismatch", "The key belongs to another request"),
                 };
                 Self::new(StatusCode::CONFLICT, code, title, error.to_string())
+            }
+            error @ StoreError::NoParent { .. } => {
+                let title = "There is no such task to come after";
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "unknown-parent", title, error.to_string())
             }
             StoreError::Full(why) => Self::unavailable("full", why, 5),
             StoreError::Closed => Self::unavailable("stopping", "the host is stopping", 5),

@@ -90,6 +90,7 @@ async fn create(State(state): Shared, request: Request) -> Result<Response, Prob
         StoreError::NotFound
         | StoreError::Stale
         | StoreError::Taken { .. }
+        | StoreError::NoParent { .. }
         | StoreError::Full(_)
         | StoreError::Closed => error.into(),
     })?;
@@ -240,6 +241,10 @@ fn of_schedule(error: StoreError, name: &str) -> Problem {
     match error {
         StoreError::NotFound => Problem::not_found("schedule-not-found", format!("there is no schedule {name:?}")),
         StoreError::Stale => stale(name),
-        StoreError::Conflict(_) | StoreError::Taken { .. } | StoreError::Full(_) | StoreError::Closed => error.into(),
+        StoreError::Conflict(_)
+        | StoreError::Taken { .. }
+        | StoreError::NoParent { .. }
+        | StoreError::Full(_)
+        | StoreError::Closed => error.into(),
     }
 }

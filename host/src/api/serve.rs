@@ -1,6 +1,7 @@
 //! Accepts connections and serves a router on them, with bounds on how many there are and on how
 //! long each may keep the host waiting.
 
+mod explain;
 mod stall;
 
 use std::io;
@@ -21,6 +22,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::explain::Explained;
 use self::stall::StallGuard;
 
 /// Streams at the same time on one HTTP/2 connection.
@@ -135,6 +137,7 @@ impl Server {
         // Without it small answers wait for the client's acknowledgement; an error only costs speed.
         let _ = stream.set_nodelay(true);
         let stream = StallGuard::new(stream, Duration::from_millis(self.settings.stall_timeout_ms));
+        let stream = Explained::new(stream);
         let heard = CancellationToken::new();
         let service = {
             let (inner, heard) = (TowerToHyperService::new(self.router.clone()), heard.clone());

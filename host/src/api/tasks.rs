@@ -1,10 +1,12 @@
 //! Tasks: create, list, read, cancel, retry.
 
+pub mod after;
 pub mod batch;
 pub mod create;
 mod idempotency;
 pub mod logs;
 pub mod redrive;
+mod tree;
 mod unique;
 pub mod wait;
 pub mod wire;
@@ -17,12 +19,14 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse as _, Response};
 use serde::Serialize;
 
+use self::after::Draft;
+use self::tree::TreeWire;
 use self::wire::TaskWire;
 use super::body::{Fields, read_json};
 use super::problem::{Problem, echo};
 use super::query::{self, Parameters, TaskPath};
 use super::{AppState, Shared};
-use crate::store::{Store, StoreError, TakenKey, TaskQuery};
+use crate::store::{Related, Relations, Store, StoreError, TakenKey, TaskQuery};
 use crate::task::{self, STATE_NAMES, Spec, State as TaskState, Status, Task, TaskId};
 use crate::time::now;
 
@@ -40,13 +44,14 @@ pub async fn create(State(state): Shared, request: Request) -> Result<Response, 
         return answer(&state, StatusCode::OK, &find(&*state.store, id).await?);
     }
     let now = now();
-    let new = create::parse(&bytes, header.as_deref(), state.settings.max_input_bytes, now)?;
+    let Draft { new, links } = create::parse(&bytes, header.as_deref(), state.settings.max_input_bytes, now)?;
     state.plugins.check_input(&new.kind, &new.input)?;
     let spec = Arc::new(Spec { new: new.clone(), created_at: now });
-    let enqueued = state.store.enqueue(vec![new], now).await?;
+    let enqueued = state.store.enqueue(vec![new], now).await.map_err(|error| links.blame(error, ""))?;
     let Some(enqueued) = enqueued.first() else { return Err(Problem::internal("the store answered no id")) };
-    if enqueued.duplicate {
-        return answer(&state, StatusCode::OK, &find(&*state.store, enqueued.id).await?);
+    if enqueued.duplicate || !spec.new.after.is_empty() {
+        let status = if enqueued.duplicate { StatusCode::OK } else { StatusCode::CREATED };
+        return answer(&state, status, &find(&*state.store, enqueued.id).await?);
     }
     // What was committed, without a second look: the answer is the task as it was created.
     let status = Status::queued(spec.new.first_due(now));
@@ -112,6 +117,7 @@ fn parse_list(uri: &Uri) -> Result<TaskQuery, Problem> {
     if let Some(wrong) = queue.as_deref().filter(|queue| !task::is_valid_queue(queue)) {
         parameters.wrong("queue", format!("{:?} is not a queue: lower-case letters, digits, -, _ and .", echo(wrong)));
     }
+    let related = related(&mut parameters);
     let limit = parameters.limit();
     let cursor = parameters.text("cursor");
     let before = cursor.as_deref().and_then(|text| query::position('t', text)).and_then(|id| id.parse().ok());
@@ -119,7 +125,20 @@ fn parse_list(uri: &Uri) -> Result<TaskQuery, Problem> {
         parameters.wrong("cursor", "is not a cursor of this list: use next_cursor as it was given");
     }
     parameters.finish()?;
-    Ok(TaskQuery { states, kind, queue, before, limit })
+    Ok(TaskQuery { states, kind, queue, related, before, limit })
+}
+
+/// At most one of `parent`, `after` and `batch`.
+fn related(parameters: &mut Parameters) -> Option<Related> {
+    let parent = parameters.parse("parent", "the id of a task").map(Related::CreatedBy);
+    let after = parameters.parse("after", "the id of a task").map(Related::After);
+    let batch = parameters.parse("batch", "the id of a batch").map(Related::MemberOf);
+    let mut given = [parent, after, batch].into_iter().flatten();
+    let related = given.next();
+    if given.next().is_some() {
+        parameters.wrong("parent", "cannot be joined with after or batch: give one of them");
+    }
+    related
 }
 
 /// Tasks up to the query's limit or the byte bound, and the last one's id when there are more.
@@ -151,7 +170,8 @@ async fn read_page(store: &dyn Store, mut query: TaskQuery) -> Result<(Vec<Task>
 fn weight(task: &Task) -> usize {
     let output = match &task.status.state {
         TaskState::Succeeded { output, .. } => output.len(),
-        TaskState::Queued { .. }
+        TaskState::Waiting
+        | TaskState::Queued { .. }
         | TaskState::Running { .. }
         | TaskState::Failed { .. }
         | TaskState::Cancelled { .. } => 0,
@@ -163,16 +183,27 @@ fn weight(task: &Task) -> usize {
 /// at the latest.
 pub async fn read(State(state): Shared, TaskPath(id): TaskPath, headers: HeaderMap) -> Result<Response, Problem> {
     let Some(seconds) = wait::preferred(&headers) else {
-        return Ok(Json(shown(&state, &find(&*state.store, id).await?)).into_response());
+        let task = find(&*state.store, id).await?;
+        return Ok(Json(shown(&state, &task).around(&relations(&state, id).await?)).into_response());
     };
     let task = wait::until_ended(&state, id, seconds).await?;
-    let mut response = Json(shown(&state, &task)).into_response();
+    let mut response = Json(shown(&state, &task).around(&relations(&state, id).await?)).into_response();
     let applied = HeaderValue::try_from(format!("wait={seconds}")).map_err(Problem::internal)?;
     response.headers_mut().insert("preference-applied", applied);
     Ok(response)
 }
 
-/// `POST /v1/tasks/{id}/cancel`: a queued task ends at once, a running one is asked, an ended one stays.
+async fn relations(state: &AppState, id: TaskId) -> Result<Relations, Problem> {
+    state.store.relations(id).await.map_err(|error| of_task(error, id))
+}
+
+/// `GET /v1/tasks/{id}/tree`: what the task has created, and what that has created.
+pub async fn tree(State(state): Shared, TaskPath(id): TaskPath) -> Result<Response, Problem> {
+    let root = state.store.tree(id).await.map_err(|error| of_task(error, id))?;
+    Ok(Json(TreeWire::from(&root)).into_response())
+}
+
+/// `POST /v1/tasks/{id}/cancel`: one that waits ends at once, a running one is asked, an ended one stays.
 pub async fn cancel(State(state): Shared, TaskPath(id): TaskPath) -> Result<Response, Problem> {
     let task = state.store.request_cancel(id, now()).await.map_err(|error| of_task(error, id))?;
     Ok(Json(shown(&state, &task)).into_response())
@@ -197,6 +228,7 @@ fn of_task(error: StoreError, id: TaskId) -> Problem {
         StoreError::Stale
         | StoreError::Conflict(_)
         | StoreError::Taken { .. }
+        | StoreError::NoParent { .. }
         | StoreError::Full(_)
         | StoreError::Closed => error.into(),
     }

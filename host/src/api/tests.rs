@@ -1,7 +1,9 @@
 //! The routes, called as a client calls them.
 
 mod events;
+mod flow;
 pub(in crate::api) mod harness;
+mod limits;
 mod media;
 mod options;
 mod problems;

@@ -168,7 +168,7 @@ impl<'a> Reader<'a> {
 
     /// What is wrong with the schedule as a whole, each at its field.
     fn report(&mut self, wrong: Vec<Wrong>) {
-        for Wrong { field, message } in wrong {
+        for Wrong { field, message, .. } in wrong {
             let key = field.split('.').next().unwrap_or(field);
             let place = self.table.get(key).map(|value| self.document.place(&value.span()));
             let place = place.unwrap_or_else(|| self.place.clone());

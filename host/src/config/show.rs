@@ -6,6 +6,7 @@ use super::key::{KEYS, quote};
 use super::mistake::Place;
 use super::source::Loaded;
 use super::unit::show_millis;
+use crate::limit::{LimitRule, Rate};
 use crate::schedule::{Action, CatchUp, Overlap, ScheduleSpec, Trigger};
 
 /// Column of the origins, so that they stand below each other.
@@ -37,8 +38,40 @@ impl fmt::Display for Loaded {
                 writeln!(f, "name = {}\nenabled = false", quote(name))?;
             }
         }
+        for rule in &self.config.limits {
+            let origin = self.limits.get(&rule.name).unwrap_or(&Place::Default);
+            writeln!(f, "\n{:<ORIGIN_COLUMN$} # {origin}", "[[limit]]")?;
+            show_limit(f, rule)?;
+        }
+        if let Some(fairness) = &self.config.fairness {
+            let origin = self.origins.get("fairness").unwrap_or(&Place::Default);
+            writeln!(f, "\n{:<ORIGIN_COLUMN$} # {origin}", "[fairness]")?;
+            writeln!(f, "key = {}", quote(&fairness.key.to_string()))?;
+            let weights = fairness.weights.iter().map(|(group, weight)| format!("{} = {weight}", quote(group)));
+            writeln!(f, "weights = {{ {} }}", weights.collect::<Vec<_>>().join(", "))?;
+        }
         Ok(())
     }
+}
+
+fn show_limit(f: &mut fmt::Formatter<'_>, rule: &LimitRule) -> fmt::Result {
+    writeln!(f, "name = {}", quote(&rule.name))?;
+    for (field, names) in [("queues", &rule.queues), ("kinds", &rule.kinds)] {
+        if !names.is_empty() {
+            let names: Vec<_> = names.iter().map(|name| quote(name)).collect();
+            writeln!(f, "{field} = [{}]", names.join(", "))?;
+        }
+    }
+    if let Some(key) = &rule.key {
+        writeln!(f, "key = {}", quote(&key.to_string()))?;
+    }
+    if let Some(concurrency) = rule.concurrency {
+        writeln!(f, "concurrency = {concurrency}")?;
+    }
+    if let Some(Rate { tasks, per_ms, burst }) = rule.rate {
+        writeln!(f, "rate = {{ tasks = {tasks}, per = {}, burst = {burst} }}", quote(&show_millis(per_ms)))?;
+    }
+    Ok(())
 }
 
 fn show_schedule(f: &mut fmt::Formatter<'_>, schedule: &ScheduleSpec) -> fmt::Result {

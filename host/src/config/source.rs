@@ -68,6 +68,8 @@ pub struct Loaded {
     pub(super) origins: BTreeMap<&'static str, Place>,
     /// Where the schedules of the file are declared, also those that are switched off.
     pub(super) schedules: BTreeMap<String, Place>,
+    /// Where the limits are declared.
+    pub(super) limits: BTreeMap<String, Place>,
 }
 
 /// A configuration that is being made.
@@ -75,6 +77,7 @@ pub(super) struct Draft {
     pub(super) config: Config,
     pub(super) origins: BTreeMap<&'static str, Place>,
     pub(super) schedules: Declarations,
+    pub(super) limits: BTreeMap<String, Place>,
     pub(super) mistakes: Vec<Mistake>,
 }
 
@@ -85,6 +88,7 @@ impl Config {
             config: Self::default(),
             origins: BTreeMap::new(),
             schedules: Declarations::default(),
+            limits: BTreeMap::new(),
             mistakes: Vec::new(),
         };
         let file = draft.read_file(sources);
@@ -103,7 +107,7 @@ impl Config {
             return Err(Mistakes(draft.mistakes));
         }
         let schedules = draft.schedules.places();
-        Ok(Loaded { config: draft.config, file, origins: draft.origins, schedules })
+        Ok(Loaded { config: draft.config, file, origins: draft.origins, schedules, limits: draft.limits })
     }
 }
 
@@ -209,6 +213,9 @@ fn variable(key: &Key) -> String {
 fn unknown_variable(name: &str) -> String {
     if name.starts_with("TASKHOST_SCHEDULE") {
         return "schedules can be declared in a file only".to_owned();
+    }
+    if name.starts_with("TASKHOST_LIMIT") || name.starts_with("TASKHOST_FAIRNESS") {
+        return "limits and fairness can be declared in a file only".to_owned();
     }
     let names: Vec<_> = KEYS.iter().map(variable).collect();
     // One underscore between section and key is the usual slip.

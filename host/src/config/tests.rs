@@ -132,6 +132,39 @@ taskhost.toml:18:8: `cron` of a schedule: cannot be joined with `every`: give on
 }
 
 #[test]
+fn limits_and_shares_are_read_and_shown_and_every_mistake_is_told() {
+    let file = "[[limit]]\nname = 'tenant'\nqueues = ['b', 'a']\nkinds = ['video.cut']\nkey = 'attributes.tenant'\n\
+                concurrency = 2\nrate = { tasks = 100, per = '1m', burst = 7 }\n\
+                [[limit]]\nname = 'all'\nconcurrency = 64\n\
+                [fairness]\nkey = '/customer/id'\nweights = { acme = 5, 'b c' = 2 }\n";
+    let first = Case::new(file).load();
+    let names: Vec<_> = first.config.limits.iter().map(|rule| rule.name.as_str()).collect();
+    assert_eq!((names, first.config.fairness.as_ref().unwrap().weights["acme"]), (vec!["tenant", "all"], 5));
+    assert_eq!(Case::new(&first.to_string()).load().config, first.config);
+    let wrong = "[[limit]]\nname = 'a'\nkind = ['k']\n\
+                 [[limit]]\nname = 'b'\nkey = 'tenant'\nconcurrency = 0\n\
+                 [[limit]]\nname = 'c'\nrate = { tasks = 1 }\n\
+                 [[limit]]\nname = 'd'\nrate = { tasks = 1, per = '1 m' }\n\
+                 [[limit]]\nconcurrency = 1\n\
+                 [[limit]]\nname = 'e'\nconcurrency = 1\n[[limit]]\nname = 'e'\nconcurrency = 1\n\
+                 [fairness]\nweights = { a = 0 }\n";
+    let expected = "\
+taskhost.toml:1:1: a limit says nothing: how many at the same time (`concurrency`), or how many within a time (`rate`)
+taskhost.toml:3:1: unknown key `kind` in `[[limit]]`; did you mean `kinds`?
+taskhost.toml:6:7: `key` of a limit: a key is `attributes.NAME` or a JSON Pointer into the input, such as `/customer/id`
+taskhost.toml:7:15: `concurrency` of a limit: 0 is not a whole number from 1 to 1000000
+taskhost.toml:10:8: `rate.per` of a limit: is missing
+taskhost.toml:13:8: `rate` of a limit: `per`: `1 m`: a duration is a whole number with ms, s, m, h or d, such as `30s`, or an integer of milliseconds
+taskhost.toml:14:1: `name` is missing
+taskhost.toml:19:1: a limit called `e` is declared before
+taskhost.toml:22:2: `key` is missing: `attributes.NAME`, or a JSON Pointer into the input";
+    assert_eq!(Case::new(wrong).mistakes(), expected);
+    for text in ["limit = 1", "[limit]", "limit = [1]", "fairness = 1", "[[fairness]]"] {
+        assert!(Case::new(text).mistakes().starts_with("taskhost.toml:1:"), "{text}");
+    }
+}
+
+#[test]
 fn a_file_that_was_named_must_exist_and_a_default_one_need_not() {
     let mut case = Case::new("[log]\nlevel = 'warn'");
     let present = case.sources.file.take().unwrap();
@@ -180,6 +213,18 @@ TASKHOST_SCHEDULE__NAME: schedules can be declared in a file only
 TASKHOST_SERVER_LISTEN: there is no such setting; variables are called TASKHOST_SECTION__KEY; did you mean `TASKHOST_SERVER__LISTEN`?
 TASKHOST_STORE__ACCEPT_DATA_LOSS: `store.accept_data_loss`: expected true or false, found `yes`";
     assert_eq!(case.mistakes(), expected);
+}
+
+#[test]
+fn l14_limits_and_intervals_of_nothing_are_refused() {
+    let file = "[runner]\nconcurrency = 0\nlease = 0\n[server]\nmax_streams = 0\nmax_requests = -1\n\
+                [[schedule]]\nname = 'a'\nevery = '0s'\nenqueue = 'k'\n";
+    let mistakes = Case::new(file).mistakes();
+    let lines: Vec<_> = mistakes.lines().map(|line| line.split(": ").nth(1).unwrap_or_default()).collect();
+    let keys = ["runner.concurrency", "runner.lease", "server.max_streams", "server.max_requests", "every"];
+    assert_eq!(lines.len(), keys.len(), "{mistakes}");
+    assert!(lines.iter().zip(keys).all(|(line, key)| line.contains(key)), "{mistakes}");
+    assert!(mistakes.contains("0 is out of range: 1 to 4096"), "{mistakes}");
 }
 
 #[test]

@@ -143,7 +143,7 @@ async fn every_accepted_container_is_cut() {
 }
 
 #[tokio::test]
-async fn hostile_files_are_bad_input_and_nothing_is_opened() {
+async fn l18_hostile_files_are_bad_input_and_nothing_is_opened() {
     let bench = Bench::new(Settings::default()).await;
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
@@ -204,7 +204,7 @@ async fn ranges_that_do_not_fit_are_refused() {
 }
 
 #[tokio::test]
-async fn the_size_of_the_output_is_bounded() {
+async fn l18_the_size_of_the_output_is_bounded() {
     let bench = Bench::new(Settings { max_output_bytes: 100_000, ..Settings::default() }).await;
     video(&bench.path("in.mp4"), "10", &H264);
     for accuracy in [Accuracy::Keyframe, Accuracy::Exact] {

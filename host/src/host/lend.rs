@@ -37,7 +37,7 @@ fn refused(error: StoreError) -> PortError {
         StoreError::NotFound => PortError::NotFound,
         StoreError::Conflict(why) => PortError::Conflict(why),
         StoreError::Stale => PortError::Conflict("the attempt is no longer the current one".to_owned()),
-        error @ (StoreError::Taken { .. } | StoreError::Full(_) | StoreError::Closed) => {
+        error @ (StoreError::Taken { .. } | StoreError::NoParent { .. } | StoreError::Full(_) | StoreError::Closed) => {
             PortError::Unavailable(error.to_string())
         }
     }

@@ -69,7 +69,7 @@ fn lines_are_written_and_read_in_slices() {
 }
 
 #[test]
-fn a_full_log_counts_what_it_drops_also_after_a_restart() {
+fn c4_a_full_log_counts_what_it_drops_also_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let task = TaskId::generate();
     let cap = 4096;

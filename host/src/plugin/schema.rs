@@ -13,6 +13,8 @@ use super::InputError;
 const MAX_SCHEMA_BYTES: usize = 64 * 1024;
 /// Bytes of one compiled pattern at most.
 const MAX_PATTERN_BYTES: usize = 256 * 1024;
+/// Levels of arrays and objects: what the parser follows.
+const MAX_DEPTH: usize = 127;
 /// Violations that are told.
 const MAX_VIOLATIONS: usize = 16;
 /// Bytes of one violation's text or pointer.
@@ -51,7 +53,11 @@ impl Schema {
     /// Whether `input` is JSON that the schema of `kind` accepts.
     pub(super) fn check(&self, kind: &str, input: &str) -> Result<(), InputError> {
         let Some(validator) = &self.validator else {
-            return serde_json::from_str::<IgnoredAny>(input).map(|_| ()).map_err(not_json);
+            return if may_be_deep(input) {
+                serde_json::from_str::<Value>(input).map(|_| ()).map_err(not_json)
+            } else {
+                serde_json::from_str::<IgnoredAny>(input).map(|_| ()).map_err(not_json)
+            };
         };
         let value: Value = serde_json::from_str(input).map_err(not_json)?;
         if validator.is_valid(&value) {
@@ -66,9 +72,18 @@ impl Schema {
     }
 }
 
+/// Whether it could be nested more deeply than a parser follows. Guests and clients parse it, too.
+fn may_be_deep(input: &str) -> bool {
+    input.bytes().filter(|byte| matches!(byte, b'[' | b'{')).count() > MAX_DEPTH
+}
+
 #[expect(clippy::needless_pass_by_value, reason = "the shape of map_err")]
 fn not_json(error: serde_json::Error) -> InputError {
-    InputError::NotJson(error.to_string())
+    let said = error.to_string();
+    if said.starts_with("recursion limit exceeded") {
+        return InputError::NotJson(format!("is nested more than {MAX_DEPTH} levels deep"));
+    }
+    InputError::NotJson(said)
 }
 
 /// The place in the input and what is wrong there. The value itself stays out: it may be large or secret.
@@ -87,7 +102,7 @@ fn truncate(mut text: String) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{InputError, MAX_VIOLATIONS, Schema};
+    use super::{InputError, MAX_DEPTH, MAX_VIOLATIONS, Schema};
 
     const CUT: &str = r#"{
         "type": "object",
@@ -138,6 +153,20 @@ mod tests {
         schema.check("any", "[1, {}]").unwrap();
         for bad in ["", "{", "nope", "1 2", &"[".repeat(100_000)] {
             assert!(matches!(schema.check("any", bad), Err(InputError::NotJson(_))));
+        }
+    }
+
+    #[test]
+    fn input_is_followed_to_a_bounded_depth_with_and_without_a_schema() {
+        let deep = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        for schema in [None, Some("{}")] {
+            let schema = Schema::compile(schema).unwrap();
+            schema.check("any", &deep(MAX_DEPTH)).unwrap();
+            schema.check("any", &format!("[{}{{}}]", "{},".repeat(1_000))).unwrap();
+            for depth in [MAX_DEPTH + 1, 100_000] {
+                let Err(InputError::NotJson(why)) = schema.check("any", &deep(depth)) else { panic!("{depth}") };
+                assert_eq!(why, "is nested more than 127 levels deep");
+            }
         }
     }
 

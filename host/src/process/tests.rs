@@ -81,7 +81,7 @@ async fn limits_hold() {
 }
 
 #[tokio::test]
-async fn terminate_returns_when_the_whole_group_is_gone() {
+async fn c6_terminate_returns_when_the_whole_group_is_gone() {
     let supervisor = Supervisor::new().unwrap();
     // Both the shell and its child ignore the polite signal.
     let script = "trap '' TERM; sh -c 'trap \"\" TERM; while :; do sleep 1; done' & echo $!; wait; wait";
@@ -113,7 +113,7 @@ async fn dropping_the_handle_ends_the_group_and_stop_waits_for_it() {
 }
 
 #[tokio::test]
-async fn what_the_leader_leaves_behind_is_killed() {
+async fn c6_what_the_leader_leaves_behind_is_killed() {
     let supervisor = Supervisor::new().unwrap();
     let (process, grandchild) = started(&supervisor, "sleep 1000 & echo $!").await;
     let exit = process.wait().await.unwrap();
@@ -140,7 +140,7 @@ async fn lines_arrive_while_the_child_runs() {
     assert_eq!(*lines.lock().unwrap(), ["one", "two"]);
 }
 
-/// What [`a_killed_host_takes_its_children_with_it`] kills; ends with its input.
+/// What [`c16_a_killed_host_takes_its_children_with_it`] kills; ends with its input.
 #[tokio::test]
 #[ignore = "a helper that another test starts"]
 async fn host_to_be_killed() {
@@ -155,7 +155,7 @@ async fn host_to_be_killed() {
 }
 
 #[tokio::test]
-async fn a_killed_host_takes_its_children_with_it() {
+async fn c16_a_killed_host_takes_its_children_with_it() {
     if !Path::new("/usr/bin/setpriv").exists() {
         return;
     }

@@ -46,7 +46,12 @@ impl Attempt {
                     tracing::info!(task = %id, attempt, "the result of a stale attempt was refused");
                     return Trial::Unclear;
                 }
-                Err(error @ (StoreError::Full(_) | StoreError::Conflict(_) | StoreError::Taken { .. })) => {
+                Err(
+                    error @ (StoreError::Full(_)
+                    | StoreError::Conflict(_)
+                    | StoreError::Taken { .. }
+                    | StoreError::NoParent { .. }),
+                ) => {
                     tries += 1;
                     if tries == FINISH_TRIES {
                         tracing::warn!(task = %id, attempt, %error, "a result does not fit; its task is tried again");

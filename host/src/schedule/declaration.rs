@@ -26,6 +26,8 @@ pub struct Wrong {
     pub field: &'static str,
     /// What, and what would be right.
     pub message: String,
+    /// Each field is right by itself, but there is no time at which it would fire.
+    pub never_fires: bool,
 }
 
 /// The fields of a schedule besides its name and its action, as far as they are given.
@@ -93,7 +95,8 @@ impl Declaration {
         if let Err(message) = spec.check_fires_after(start.unwrap_or(Timestamp::from_millis(TRIAL_MS)))
             && !matches!(spec.trigger, Trigger::Instants(_))
         {
-            wrong.push(Wrong { field: if self.cron.is_some() { "cron" } else { "every" }, message });
+            let field = if self.cron.is_some() { "cron" } else { "every" };
+            wrong.push(Wrong { field, message, never_fires: true });
         }
         if wrong.is_empty() { Ok(spec) } else { Err(wrong) }
     }
@@ -106,7 +109,7 @@ struct Check<'a> {
 
 impl Check<'_> {
     fn wrong(&mut self, field: &'static str, message: impl Into<String>) {
-        self.wrong.push(Wrong { field, message: message.into() });
+        self.wrong.push(Wrong { field, message: message.into(), never_fires: false });
     }
 
     fn number(&mut self, field: &'static str, value: Option<u64>, min: u64, max: u64) -> Option<u64> {
@@ -161,7 +164,7 @@ impl Check<'_> {
     fn interval(&mut self) -> Option<Trigger> {
         let every_ms = self.number("every", self.given.every_ms, MIN_INTERVAL_MS, MAX_INTERVAL_MS)?;
         let phase_ms = self.given.phase_ms.unwrap_or(0);
-        if phase_ms >= every_ms {
+        if phase_ms > 0 && phase_ms >= every_ms {
             self.wrong("phase", format!("{phase_ms} ms is not less than the interval, {every_ms} ms"));
         }
         Some(Trigger::Interval { every_ms, phase_ms })

@@ -2,7 +2,10 @@
 
 pub(crate) mod claims;
 pub(crate) mod events;
+mod flow;
 pub(crate) mod keys;
+pub(crate) mod limited;
+pub(crate) mod limits;
 pub(crate) mod media;
 pub(crate) mod model;
 pub(crate) mod plain;
@@ -100,7 +103,7 @@ pub(crate) async fn state_of(store: &dyn Store, id: TaskId) -> &'static str {
 macro_rules! conformance_tests {
     ($harness:expr) => {
         $crate::store::conformance::conformance_tests! { $harness;
-            claims::i3_a_stale_attempt_changes_nothing,
+            claims::i3_l1_l4_c2_a_stale_attempt_changes_nothing,
             claims::i4_an_expired_lease_requeues_and_a_heartbeat_keeps_it,
             claims::i4_i5_attempts_of_an_older_start_are_taken_back_as_crashes,
             claims::i5_the_third_crash_parks_a_task,
@@ -120,6 +123,14 @@ macro_rules! conformance_tests {
             keys::the_last_one_is_kept_while_its_holder_runs,
             keys::v14_a_repeated_request_is_answered_with_its_task,
             keys::v14_two_racing_requests_make_one_task,
+            limits::i6_a_key_over_its_limit_waits_and_holds_up_nobody,
+            limits::i6_a_restart_counts_what_runs_and_every_end_gives_back,
+            limits::a_rate_lets_tasks_begin_when_its_tokens_come_and_survives_a_restart,
+            limits::a_limit_is_changed_while_tasks_wait_and_run,
+            limits::i8_limits_are_bounded,
+            limits::a_paused_queue_or_kind_begins_nothing_until_it_is_resumed,
+            limits::groups_are_served_by_their_weights_before_priority,
+            limits::what_waits_behind_two_limits_is_let_go_by_the_last,
             media::media_is_trashed_restored_and_purged,
             media::i15_media_survives_a_restart,
             media::purgeable_media_is_found_among_live_ones,

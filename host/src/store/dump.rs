@@ -22,9 +22,11 @@ use sha2::{Digest as _, Sha256};
 
 pub(super) use self::read::Reader;
 pub use self::read::{ReadError, Wrong};
+use super::limits::Pausable;
 use super::request::{MediaRecord, StateEntry};
 use crate::event::Event;
-use crate::schedule::Schedule;
+use crate::limit::{Fairness, Limit, TokenBucket};
+use crate::schedule::{Pause, Schedule};
 use crate::task::{Spec, Status, TaskId, text};
 
 /// What an export calls itself.
@@ -66,6 +68,22 @@ pub(super) struct NamespaceLine {
     pub(super) bytes: u64,
 }
 
+/// A queue or a kind that is paused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct PauseLine {
+    pub(super) of: Pausable,
+    pub(super) pause: Pause,
+}
+
+/// What is left of a limit's rate.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct TokensLine {
+    pub(super) limit: String,
+    /// The value of its key.
+    pub(super) value: String,
+    pub(super) tokens: TokenBucket,
+}
+
 /// An entry of a plugin's state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct StateLine {
@@ -91,6 +109,12 @@ pub struct Counts {
     pub namespaces: u64,
     /// Entries of plugins' states.
     pub state: u64,
+    /// Limits, and whether the host is shared.
+    pub limits: u64,
+    /// Rates of which something is used up.
+    pub tokens: u64,
+    /// Queues and kinds that are paused.
+    pub pauses: u64,
     /// Schedules.
     pub schedules: u64,
     /// Media records.
@@ -107,6 +131,9 @@ impl Counts {
             Line::Header(_) | Line::End(_) => return,
             Line::Namespace(_) => &mut self.namespaces,
             Line::State(_) => &mut self.state,
+            Line::Fairness(_) | Line::Limit(_) => &mut self.limits,
+            Line::Tokens(_) => &mut self.tokens,
+            Line::Pause(_) => &mut self.pauses,
             Line::Schedule(_) => &mut self.schedules,
             Line::Media(_) => &mut self.media,
             Line::Task(_) => &mut self.tasks,
@@ -117,11 +144,11 @@ impl Counts {
 
 impl std::fmt::Display for Counts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { namespaces, state, schedules, media, tasks, events } = self;
+        let Self { namespaces, state, limits, tokens, pauses, schedules, media, tasks, events } = self;
         write!(
             f,
             "{tasks} tasks, {events} events, {schedules} schedules, {media} media records, \
-             {state} entries of plugin state in {namespaces} namespaces"
+             {state} entries of plugin state in {namespaces} namespaces, {limits} limits, {tokens} rates in use, {pauses} pauses"
         )
     }
 }
@@ -143,6 +170,10 @@ pub(super) enum Line {
     Header(Header),
     Namespace(NamespaceLine),
     State(StateLine),
+    Fairness(Fairness),
+    Limit(Limit),
+    Tokens(TokensLine),
+    Pause(PauseLine),
     Schedule(Box<Schedule>),
     Media(MediaRecord),
     Task(Box<TaskLine>),

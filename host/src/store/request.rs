@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::event::Event;
-use crate::task::{BootId, Digest, NewTask, Outcome, Progress, Spec, Status, TaskId};
+use crate::task::{BatchId, BootId, Digest, NewTask, Outcome, Progress, Spec, Status, TaskId};
 use crate::time::Timestamp;
 
 /// The answer to one [`NewTask`].
@@ -114,16 +114,38 @@ pub struct Dispatched {
 /// Selects tasks; filters are joined by "and".
 #[derive(Clone, Debug, Default)]
 pub struct TaskQuery {
-    /// State names (`queued`, `running`, `succeeded`, `failed`, `cancelled`); empty means all.
+    /// State names ([`crate::task::STATE_NAMES`]); empty means all.
     pub states: Vec<String>,
     /// Only this kind.
     pub kind: Option<String>,
     /// Only this queue.
     pub queue: Option<String>,
+    /// Only those that are around something.
+    pub related: Option<Related>,
     /// Only tasks older than this id.
     pub before: Option<TaskId>,
     /// Answers at most.
     pub limit: u32,
+}
+
+impl TaskQuery {
+    /// Whether a task is among those that are asked for, as far as it says itself.
+    pub(super) fn selects(&self, spec: &Spec, status: &Status) -> bool {
+        (self.states.is_empty() || self.states.iter().any(|name| name == status.state.name()))
+            && self.kind.as_ref().is_none_or(|kind| *kind == spec.new.kind)
+            && self.queue.as_ref().is_none_or(|queue| *queue == spec.new.queue)
+    }
+}
+
+/// What tasks are around.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Related {
+    /// Those that this task created.
+    CreatedBy(TaskId),
+    /// Those that come after this task.
+    After(TaskId),
+    /// The members of this batch.
+    MemberOf(BatchId),
 }
 
 /// A slice of a longer list.
@@ -140,7 +162,7 @@ pub struct Page<T> {
 pub struct KindCount {
     /// The kind.
     pub kind: String,
-    /// Waiting, due or not.
+    /// Due or not, without those that wait for other tasks.
     pub queued: u64,
     /// Under a lease.
     pub running: u64,

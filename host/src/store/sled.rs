@@ -1,24 +1,29 @@
-//! The store on sled 1.0.0-alpha.124.
+//! The store on sled 1.0.0-alpha.124, or on memory (`base`).
 //!
 //! One thread owns the database (`thread`); the verbs reach it through a bounded queue. What must
-//! be known about sled stands at the top of `trees`.
+//! be known about sled stands at the top of `base`.
 
 mod agenda;
 mod apart;
+mod base;
 mod codec;
 mod core;
 mod create;
 mod events;
 mod fault;
 mod firing;
+mod flow;
 mod history;
 mod index;
+mod interrupted;
 mod keys;
+mod limits;
 mod lock;
 mod mark;
 mod media;
 pub mod offline;
 mod open;
+mod relations;
 mod schedules;
 mod state;
 mod tasks;
@@ -41,6 +46,7 @@ use tokio::sync::{broadcast, oneshot, watch};
 use self::core::{Core, Halt, Verdict};
 use self::thread::{Call, GroupBounds, Job, Outlets};
 use super::StoreError;
+use super::memory::Memory;
 use crate::event::Event;
 use crate::task::BootId;
 use crate::time::Timestamp;
@@ -52,11 +58,20 @@ const STACK_BYTES: usize = 16 << 20;
 /// What a verb weighs in a group at least, in bytes.
 const JOB_BYTES: usize = 256;
 
+/// What keeps the records of a store.
+#[derive(Clone, Debug)]
+pub enum Home {
+    /// A directory; created if need be. One process uses it at a time.
+    Directory(PathBuf),
+    /// Memory, which one store uses at a time.
+    Memory(Memory),
+}
+
 /// How to open a store.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The directory; created if need be. One process uses it at a time.
-    pub dir: PathBuf,
+    /// What keeps the records.
+    pub home: Home,
     /// This start of the host. Attempts of other starts are taken back when the store opens.
     pub boot: BootId,
     /// Memory for pages of the database that were read, in bytes.
@@ -64,7 +79,7 @@ pub struct Settings {
     /// Records that are added on balance until the database is reopened, in bytes: what is written
     /// stays in memory until then. A reopening holds the verbs up, for a tenth of a second or so.
     pub max_growth_bytes: i64,
-    /// Queued and running tasks at most.
+    /// Waiting, queued and running tasks at most.
     pub max_live_tasks: u64,
     /// A waiting task gains a level of priority every so many milliseconds; never with 0.
     pub aging_ms: u64,
@@ -81,8 +96,17 @@ pub struct Settings {
 impl Settings {
     /// The directory `dir` for the host start `boot`, with every default.
     pub fn new(dir: impl Into<PathBuf>, boot: BootId) -> Self {
+        Self::at(Home::Directory(dir.into()), boot)
+    }
+
+    /// The same in memory.
+    pub fn in_memory(memory: Memory, boot: BootId) -> Self {
+        Self::at(Home::Memory(memory), boot)
+    }
+
+    fn at(home: Home, boot: BootId) -> Self {
         Self {
-            dir: dir.into(),
+            home,
             boot,
             cache_bytes: 64 << 20,
             max_growth_bytes: 128 << 20,

@@ -1,4 +1,4 @@
-//! What tasks, generations and starts of the host are called.
+//! What tasks, batches, generations and starts of the host are called.
 
 use std::fmt;
 use std::str::FromStr;
@@ -52,6 +52,47 @@ impl FromStr for TaskId {
     }
 }
 
+/// Identifies a batch. A UUID version 7, as that of a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BatchId(u128);
+
+impl BatchId {
+    /// A new id; ids made by one process are strictly increasing.
+    pub fn generate() -> Self {
+        Self(Uuid::now_v7().as_u128())
+    }
+
+    /// The id as a number whose order is the order of creation.
+    pub fn as_u128(self) -> u128 {
+        self.0
+    }
+
+    /// The inverse of [`Self::as_u128`].
+    pub fn from_u128(value: u128) -> Self {
+        Self(value)
+    }
+}
+
+impl fmt::Display for BatchId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Uuid::from_u128(self.0).as_hyphenated().fmt(f)
+    }
+}
+
+/// Text that is not a batch id.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("a batch id is a UUID such as 01912d4c-7b1e-7cc3-a3a4-5d1e8f6b7a90")]
+pub struct InvalidBatchId;
+
+impl FromStr for BatchId {
+    type Err = InvalidBatchId;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let TaskId(id) = text.parse().map_err(|_| InvalidBatchId)?;
+        Ok(Self(id))
+    }
+}
+
 /// SHA-256 of a component file: the identity of a plugin's generation.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest(pub [u8; 32]);
@@ -101,5 +142,6 @@ macro_rules! named_in_text {
 }
 
 named_in_text!(TaskId as u128, |text| text.parse().ok());
+named_in_text!(BatchId as u128, |text| text.parse().ok());
 named_in_text!(Digest as [u8; 32], |text| text::decode_hex(text)?.try_into().ok().map(Digest));
 named_in_text!(BootId as u64, |text| text::decode_hex(text)?.try_into().ok().map(|b| BootId(u64::from_be_bytes(b))));

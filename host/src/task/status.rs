@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AttemptEnd, AttemptRecord, BootId, Digest, Failure, HISTORY_LEN, MAX_CRASHES, NewTask, Outcome, Progress, Spec,
-    State, TaskId,
+    AttemptEnd, AttemptRecord, BootId, Digest, Failure, HISTORY_LEN, MAX_CRASHES, NewTask, OnParentFailure, Outcome,
+    PARENT_FAILED, Progress, Spec, State, TaskId,
 };
 use crate::time::Timestamp;
 
@@ -60,6 +60,46 @@ impl Status {
         }
     }
 
+    /// A task just created that waits for its parents.
+    pub fn waiting() -> Self {
+        Self { state: State::Waiting, ..Self::queued(Timestamp::default()) }
+    }
+
+    /// Queued to waiting: a parent lives.
+    pub fn wait(&mut self) {
+        if matches!(self.state, State::Queued { .. }) {
+            self.state = State::Waiting;
+        }
+    }
+
+    /// Waiting to queued: every parent has ended. `false` when it does not wait.
+    pub fn release(&mut self, due_at: Timestamp) -> bool {
+        let waits = matches!(self.state, State::Waiting);
+        if waits {
+            self.state = State::Queued { due_at };
+        }
+        waits
+    }
+
+    /// A task that waits ends because `parent` has not succeeded. `false` when it does not wait, or
+    /// when its rule says that it runs all the same.
+    pub fn lose_parent(&mut self, parent: TaskId, rule: OnParentFailure, now: Timestamp) -> bool {
+        if !matches!(self.state, State::Waiting) {
+            return false;
+        }
+        self.state = match rule {
+            OnParentFailure::Run => return false,
+            OnParentFailure::Cancel => State::Cancelled { at: now },
+            OnParentFailure::Fail => {
+                let message = format!("task {parent}, which this one comes after, has not succeeded");
+                let details = serde_json::json!({ "parent": parent.to_string() }).to_string();
+                let failure = Failure { code: PARENT_FAILED.to_owned(), message, details: Some(details) };
+                State::Failed { at: now, failure }
+            }
+        };
+        true
+    }
+
     /// Queued to running: raises the attempt number.
     pub fn claim(&mut self, lease: Lease, now: Timestamp) -> Result<u32, Stale> {
         let State::Queued { due_at } = self.state else { return Err(Stale) };
@@ -87,12 +127,12 @@ impl Status {
         Ok(())
     }
 
-    /// Somebody asks to stop the task: a queued one ends now, a running one is asked.
+    /// Somebody asks to stop the task: one that waits ends now, a running one is asked.
     ///
     /// Returns whether anything changed; a task that has ended is left alone.
     pub fn request_cancel(&mut self, now: Timestamp) -> bool {
         match self.state {
-            State::Queued { .. } => {
+            State::Waiting | State::Queued { .. } => {
                 self.cancel_requested = true;
                 self.state = State::Cancelled { at: now };
                 true
@@ -105,7 +145,7 @@ impl Status {
     /// The first attempt has not begun by `deadline`: the task fails. `false` when it has begun, or
     /// when there is time.
     pub fn expire(&mut self, deadline: Timestamp, now: Timestamp) -> bool {
-        if !matches!(self.state, State::Queued { .. }) || self.attempt > 0 || deadline > now {
+        if !matches!(self.state, State::Waiting | State::Queued { .. }) || self.attempt > 0 || deadline > now {
             return false;
         }
         let failure = Failure::new("expired", format!("no attempt had begun by the deadline, {deadline}"));
@@ -116,7 +156,7 @@ impl Status {
     /// A waiting task becomes another request: a fresh budget, due at `due_at`; the attempt number
     /// keeps rising.
     pub fn replace(&mut self, due_at: Timestamp) -> bool {
-        if !matches!(self.state, State::Queued { .. }) {
+        if !matches!(self.state, State::Waiting | State::Queued { .. }) {
             return false;
         }
         self.state = State::Queued { due_at };

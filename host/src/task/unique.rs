@@ -9,11 +9,11 @@ use super::State;
 pub struct StateSet(u8);
 
 /// The names of all states, in the order of a task's life.
-pub const STATE_NAMES: [&str; 5] = ["queued", "running", "succeeded", "failed", "cancelled"];
+pub const STATE_NAMES: [&str; 6] = ["waiting", "queued", "running", "succeeded", "failed", "cancelled"];
 
 impl StateSet {
-    /// Queued and running.
-    pub const LIVE: Self = Self(0b11);
+    /// Waiting, queued and running.
+    pub const LIVE: Self = Self(0b111);
 
     /// The set of the states with these names; `None` when one is unknown.
     pub fn of<'a>(names: impl IntoIterator<Item = &'a str>) -> Option<Self> {
@@ -62,10 +62,21 @@ pub enum UniqueMode {
     KeepLast,
 }
 
+impl UniqueMode {
+    /// Whether a task with it may take the place of one that waits. Such a task comes after no other
+    /// one: it could end up waiting for itself.
+    pub fn replaces(self) -> bool {
+        match self {
+            Self::Replace | Self::Debounce(_) | Self::KeepLast => true,
+            Self::Existing | Self::Reject | Self::Throttle(_) => false,
+        }
+    }
+}
+
 /// How a key is held. Means nothing without a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UniqueRule {
-    /// States in which the task holds its key; always the queued one.
+    /// States in which the task holds its key; always the waiting and the queued one.
     pub states: StateSet,
     /// What becomes of others.
     pub mode: UniqueMode,
@@ -109,7 +120,7 @@ pub enum Fate {
 impl UniqueRule {
     /// Whether a task in `state` holds its key.
     pub fn holds(self, state: &State) -> bool {
-        self.states.contains(state.name())
+        matches!(state, State::Waiting) || self.states.contains(state.name())
     }
 
     /// What becomes of a task with this rule when its key is held.
@@ -134,7 +145,7 @@ mod tests {
         assert_eq!(set.names().collect::<Vec<_>>(), ["queued", "succeeded"]);
         assert!(!set.contains("running") && !set.contains("nothing"));
         assert_eq!(StateSet::of(["queued", "done"]), None);
-        assert_eq!(StateSet::of(["running", "queued", "running"]), Some(StateSet::LIVE));
+        assert_eq!(StateSet::of(["running", "queued", "waiting", "running"]), Some(StateSet::LIVE));
     }
 
     #[test]

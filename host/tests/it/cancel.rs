@@ -59,7 +59,7 @@ async fn cancelling_what_has_ended_changes_nothing() {
 }
 
 #[tokio::test]
-async fn cancelling_what_there_is_not_is_not_found() {
+async fn c7_cancelling_what_there_is_not_is_not_found() {
     let host = Home::new().built("echo").start().await;
     for id in ["01912d4c-7b1e-7cc3-a3a4-5d1e8f6b7a90", "nonsense", "..%2f..%2fetc"] {
         let (status, problem) = host.cancel(id).await;

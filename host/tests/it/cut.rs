@@ -47,7 +47,7 @@ async fn a_keyframe_cut_starts_at_or_before_and_copies_the_streams() {
 }
 
 #[tokio::test]
-async fn progress_rises_on_the_way() {
+async fn l16_progress_rises_on_the_way() {
     let host = cutter().await;
     let media = host.upload("heavy.mp4", video::heavy()).await;
     let mut events = host.events().await;
@@ -62,7 +62,7 @@ async fn progress_rises_on_the_way() {
 }
 
 #[tokio::test]
-async fn cancelling_a_cut_ends_ffmpeg_and_leaves_nothing() {
+async fn c6_c7_cancelling_a_cut_ends_ffmpeg_and_leaves_nothing() {
     let host = cutter().await;
     let media = host.upload("heavy.mp4", video::heavy()).await;
     let before = host.files("media").len();
@@ -86,7 +86,7 @@ async fn cancelling_a_cut_ends_ffmpeg_and_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn i14_a_cut_that_a_shutdown_interrupts_is_done_after_the_restart() {
+async fn i14_c16_a_cut_that_a_shutdown_interrupts_is_done_after_the_restart() {
     let home = Home::new().built("video-cut").configure(|config| config.runner.shutdown_grace_ms = 0);
     let host = home.start().await;
     let media = host.upload("heavy.mp4", video::heavy()).await;
@@ -94,7 +94,10 @@ async fn i14_a_cut_that_a_shutdown_interrupts_is_done_after_the_restart() {
     let input = json!({ "media": media["id"], "start": 0, "end": 5, "accuracy": "exact" });
     let id = host.enqueue("video.cut", &input).await;
     events.task(&id, "task.started").await;
-    let host = host.restart().await;
+    let data = host.data();
+    let home = host.stop().await;
+    assert_eq!(holding(&data), [] as [String; 0], "a host that has stopped leaves no process behind");
+    let host = home.start().await;
     let task = host.wait_task(&id).await;
     assert_eq!(task["state"], "succeeded", "{task:#}");
     assert_eq!((&task["failures"], &task["crashes"]), (&json!(0), &json!(0)), "{task:#}");

@@ -41,7 +41,7 @@ fn ids(events: &[Event]) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn i2_events_of_a_task_come_once_and_in_the_order_of_their_commits() {
+async fn i2_l8_events_of_a_task_come_once_and_in_the_order_of_their_commits() {
     let host = echo_host().await;
     let mut events = host.events().await;
     let tasks = traffic(&host, 20).await;
@@ -56,7 +56,7 @@ async fn i2_events_of_a_task_come_once_and_in_the_order_of_their_commits() {
 }
 
 #[tokio::test]
-async fn i2_a_client_that_comes_back_misses_nothing_and_sees_nothing_twice() {
+async fn i2_c12_a_client_that_comes_back_misses_nothing_and_sees_nothing_twice() {
     let host = echo_host().await;
     let mut whole = host.events().await;
     let first = traffic(&host, 10).await;

@@ -1,12 +1,60 @@
 //! What went wrong in older systems of this sort, over the whole host; the names say which.
 
+mod crontab;
+mod queue;
+mod scheduler;
+mod server;
+
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use taskhost::schedule::{Action, ScheduleSpec};
+use tokio::time::timeout;
 
+use crate::support::events::PATIENCE;
+use crate::support::folder::fixture;
 use crate::support::{Home, TestHost, answer, attempts, list};
 
+fn echo_home(concurrency: u32) -> Home {
+    Home::new().built("echo").configure(|config| config.runner.concurrency = concurrency)
+}
+
 async fn echo_host(concurrency: u32) -> TestHost {
-    Home::new().built("echo").configure(|config| config.runner.concurrency = concurrency).start().await
+    echo_home(concurrency).start().await
+}
+
+fn enqueue(kind: &str, input: &str) -> Action {
+    Action::Enqueue { kind: kind.to_owned(), input: input.to_owned() }
+}
+
+fn dispatch(plugin: &str, batch: u32, capacity: u32) -> Action {
+    Action::Dispatch { plugin: plugin.to_owned(), batch, capacity }
+}
+
+/// A home with one schedule of the dispatcher `count`, which emits tasks with rising numbers.
+fn count_home(schedule: ScheduleSpec) -> Home {
+    let home = Home::new().fixture("ok");
+    home.plugins().put("count", &fixture("count"), Some("[grant]\nqueue = { kinds = [\"ok\"] }\n"));
+    home.configure(|config| config.schedules = vec![schedule])
+}
+
+/// A schedule, as soon as `wanted` accepts it. What its counters count has no event of its own.
+async fn schedule_until(host: &TestHost, name: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+    let mut pace = tokio::time::interval(std::time::Duration::from_millis(10));
+    let found = async {
+        loop {
+            pace.tick().await;
+            let schedule = host.get(&format!("/v1/schedules/{name}")).await;
+            if wanted(&schedule) {
+                return schedule;
+            }
+        }
+    };
+    timeout(PATIENCE, found).await.unwrap_or_else(|_| panic!("{name} did not become what was awaited"))
+}
+
+/// Milliseconds since the epoch of an RFC 3339 text.
+fn instant(text: &Value) -> i64 {
+    text.as_str().unwrap().parse::<jiff::Timestamp>().unwrap().as_millisecond()
 }
 
 /// A task that fails, is tried again at once, and is given up after `max_attempts`.

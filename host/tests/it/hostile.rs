@@ -68,7 +68,7 @@ async fn a_guest_that_lies_about_its_output_has_broken_its_contract() {
 }
 
 #[tokio::test]
-async fn i8_a_flood_of_log_lines_is_cut_off_and_counted() {
+async fn i8_c4_a_flood_of_log_lines_is_cut_off_and_counted() {
     let host = Home::new().built("echo").fixture("flood").start().await;
     let task = host.run("flood", &json!({})).await;
     assert!(task["state"] == "succeeded" || task["state"] == "failed", "{task:#}");
@@ -103,7 +103,7 @@ async fn i5_a_task_that_always_crashes_is_parked_as_poison() {
 }
 
 #[tokio::test]
-async fn twenty_spinning_guests_leave_the_api_and_other_tasks_alone() {
+async fn l20_twenty_spinning_guests_leave_the_api_and_other_tasks_alone() {
     let host = Home::new().built("echo").fixture("spin").start().await;
     let mut events = host.events_of("?kind=spin", None).await;
     let mut spinning = Vec::new();

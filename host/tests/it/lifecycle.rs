@@ -86,7 +86,7 @@ async fn a_fatal_failure_is_not_tried_again() {
 }
 
 #[tokio::test]
-async fn input_that_does_not_match_the_schema_is_refused_with_a_json_pointer() {
+async fn v15_input_that_does_not_match_the_schema_is_refused_with_a_json_pointer() {
     let host = Home::new().built("video-cut").start().await;
     let input = json!({ "media": "x", "start": 0, "end": 1, "accuracy": "roughly" });
     let (status, problem) = host.post("/v1/tasks", &json!({ "kind": "video.cut", "input": input })).await;
@@ -108,7 +108,7 @@ async fn an_unknown_kind_is_refused_with_the_kinds_that_there_are() {
 }
 
 #[tokio::test]
-async fn bodies_that_are_empty_huge_or_not_json_are_refused_each_in_its_own_words() {
+async fn l19_bodies_that_are_empty_huge_or_not_json_are_refused_each_in_its_own_words() {
     let host = echo_host().await;
     let huge = format!(r#"{{"kind":"echo","input":"{}"}}"#, "x".repeat(4 << 20));
     let cases = [("", 400), ("{", 400), ("\"text\"", 400), ("{\"kind\":\"echo\",\"extra\":1}", 422), (&huge, 413)];
@@ -161,7 +161,7 @@ async fn a_unique_key_names_one_live_task() {
 }
 
 #[tokio::test]
-async fn higher_priorities_run_first() {
+async fn l16_higher_priorities_run_first() {
     let host = Home::new().built("echo").configure(|config| config.runner.concurrency = 1).start().await;
     let mut events = host.events().await;
     let blocker = host.enqueue("echo", &json!({ "sleep_ms": 60_000 })).await;

@@ -105,7 +105,7 @@ async fn event_clients_beyond_the_limit_are_refused_and_their_permits_come_back(
 }
 
 #[tokio::test]
-async fn i6_never_more_attempts_run_than_there_are_permits() {
+async fn i6_c14_never_more_attempts_run_than_there_are_permits() {
     let host = Home::new().built("echo").configure(|config| config.runner.concurrency = 3).start().await;
     let mut events = host.events().await;
     let mut ids = Vec::new();

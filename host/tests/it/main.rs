@@ -6,6 +6,7 @@
 
 mod support;
 
+mod bad_input;
 mod cancel;
 mod cut;
 mod events;
@@ -25,3 +26,4 @@ mod schedules;
 mod shutdown;
 mod space;
 mod store_tools;
+mod task_limits;

@@ -63,7 +63,7 @@ async fn l18_a_playlist_named_mp4_cannot_reach_files() {
 }
 
 #[tokio::test]
-async fn l18_a_playlist_named_mp4_cannot_reach_the_network() {
+async fn s12_l18_a_playlist_named_mp4_cannot_reach_the_network() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let host = Home::new().built("video-cut").start().await;
@@ -76,7 +76,7 @@ async fn l18_a_playlist_named_mp4_cannot_reach_the_network() {
 }
 
 #[tokio::test]
-async fn ids_that_are_paths_are_not_found_or_refused() {
+async fn s14_l19_ids_that_are_paths_are_not_found_or_refused() {
     let host = Home::new().built("video-cut").start().await;
     let long = "a".repeat(10_000);
     let ids = ["..%2F..%2Fetc%2Fpasswd", "%2e%2e", "%2e%2e%2f%2e%2e%2fx", "a%00b", "%ff", "..%5C..%5Cx", "%20", &long];
@@ -98,7 +98,7 @@ async fn ids_that_are_paths_are_not_found_or_refused() {
 }
 
 #[tokio::test]
-async fn raw_paths_with_dots_do_not_leave_the_library() {
+async fn l19_raw_paths_with_dots_do_not_leave_the_library() {
     let host = Home::new().start().await;
     let address = host.base().trim_start_matches("http://").to_owned();
     for path in [
@@ -135,7 +135,7 @@ async fn a_task_with_a_path_as_its_media_fails_and_says_so() {
 }
 
 #[tokio::test]
-async fn i8_an_upload_beyond_the_limit_is_refused_declared_or_not() {
+async fn i8_s7_an_upload_beyond_the_limit_is_refused_declared_or_not() {
     let host = Home::new().configure(|config| config.media.max_upload_bytes = 100_000).start().await;
     let declared = host.request(Method::POST, "/v1/media?name=a.bin").body(vec![7_u8; 100_001]);
     // A host that refuses before it has read everything may reset the connection that still sends.

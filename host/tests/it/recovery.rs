@@ -18,7 +18,7 @@ async fn events(host: &Served) -> Events {
 }
 
 #[tokio::test]
-async fn i4_leases_of_a_killed_host_are_requeued_at_once() {
+async fn i4_l10_leases_of_a_killed_host_are_requeued_at_once() {
     let place = Place::with(&[]).built("echo");
     let host = place.start().await;
     let mut stream = events(&host).await;
@@ -69,7 +69,7 @@ async fn i5_a_task_that_runs_whenever_the_host_dies_is_parked_as_poison() {
 }
 
 #[tokio::test]
-async fn a_second_host_on_the_same_directory_is_refused_and_told_by_whom() {
+async fn c13_a_second_host_on_the_same_directory_is_refused_and_told_by_whom() {
     let place = Place::with(&[]);
     let host = place.start().await;
     let (success, said) = place.spawn().ended().await;
@@ -82,7 +82,7 @@ async fn a_second_host_on_the_same_directory_is_refused_and_told_by_whom() {
 }
 
 #[tokio::test]
-async fn i14_sigterm_ends_the_host_with_success() {
+async fn i14_v16_l21_c16_sigterm_ends_the_host_with_success() {
     let place = Place::with(&[]).built("echo");
     let host = place.start().await;
     let mut stream = events(&host).await;

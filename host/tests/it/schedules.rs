@@ -50,7 +50,7 @@ async fn i12_an_interval_fires_once_for_each_nominal_time() {
 }
 
 #[tokio::test]
-async fn i12_a_restart_fires_no_nominal_time_again() {
+async fn i12_c1_a_restart_fires_no_nominal_time_again() {
     let mut host = host_with(every("beat", 500, enqueue("ok", "{}"))).await;
     for _ in 0..3 {
         let mut events = host.events().await;
@@ -117,7 +117,7 @@ async fn a_schedule_whose_plugin_is_missing_says_so() {
 }
 
 #[tokio::test]
-async fn a_dispatcher_that_breaks_its_contract_creates_nothing_and_is_named() {
+async fn v7_a_dispatcher_that_emits_more_than_asked_for_creates_nothing_and_is_named() {
     let home = Home::new().fixture("ok").fixture("dispatch-too-many");
     let schedule = every("greedy", 200, dispatch("dispatch-too-many", 3, 4));
     let host = home.configure(|config| config.schedules = vec![schedule]).start().await;

@@ -9,7 +9,7 @@ async fn echo_host(grace_ms: u64) -> TestHost {
 }
 
 #[tokio::test]
-async fn i14_an_interrupted_attempt_is_not_counted_and_succeeds_after_the_restart() {
+async fn i14_l21_an_interrupted_attempt_is_not_counted_and_succeeds_after_the_restart() {
     let host = echo_host(200).await;
     let mut events = host.events().await;
     let id = host.create(&json!({ "kind": "echo", "input": { "sleep_ms": 1_500 }, "max_attempts": 1 })).await;
@@ -55,7 +55,7 @@ async fn a_short_attempt_may_end_within_the_grace() {
 }
 
 #[tokio::test]
-async fn event_streams_and_long_polls_end_with_the_host() {
+async fn l21_event_streams_and_long_polls_end_with_the_host() {
     let host = echo_host(1_000).await;
     let mut events = host.events().await;
     let id = host.create(&json!({ "kind": "echo", "input": {}, "delay_ms": 3_600_000 })).await;

@@ -4,7 +4,7 @@ use super::source::Source;
 
 /// What each module of the host may use besides itself. A missing row is an error, too.
 ///
-/// `time, retry <- task <- schedule <- event <- store <- {media, runner, ticker, api} <- host <- cli`
+/// `time, retry <- task <- schedule <- {limit, event} <- store <- {media, runner, ticker, api} <- host <- cli`
 pub(crate) const EDGES: &[(&str, &[&str])] = &[
     ("time", &[]),
     ("retry", &[]),
@@ -13,8 +13,9 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
     ("spelling", &[]),
     ("task", &["time", "retry"]),
     ("schedule", &["time", "retry", "task", "spelling"]),
+    ("limit", &["time", "task", "schedule"]),
     ("event", &["time", "retry", "task", "schedule"]),
-    ("store", &["time", "retry", "task", "schedule", "event"]),
+    ("store", &["time", "retry", "task", "schedule", "limit", "event"]),
     // Guests reach the rest of the host only through the ports that the plugin runtime owns.
     ("plugin", &["time", "retry", "task"]),
     ("logs", &["time", "task", "plugin"]),
@@ -23,8 +24,14 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
     ("runner", &["time", "retry", "task", "schedule", "event", "store", "plugin", "limiter"]),
     ("ticker", &["time", "retry", "task", "schedule", "event", "store", "plugin", "limiter", "logs"]),
     // The API and the runner meet in the store only.
-    ("api", &["time", "retry", "task", "schedule", "event", "store", "plugin", "limiter", "media", "logs"]),
-    ("config", &["time", "retry", "task", "schedule", "limiter", "spelling"]),
+    (
+        "api",
+        &[
+            "time", "retry", "task", "schedule", "limit", "event", "store", "plugin", "limiter", "media", "logs",
+            "spelling",
+        ],
+    ),
+    ("config", &["time", "retry", "task", "schedule", "limit", "limiter", "spelling"]),
     (
         "host",
         &[

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::EventId;
 use crate::api::tasks::wire::{FailureWire, ProgressWire, Rfc3339, Text};
 use crate::event::{Change, Event, TaskChange};
-use crate::task::{Digest, TaskId};
+use crate::task::{BatchId, Digest, TaskId};
 
 /// What only some events have.
 #[derive(Debug, Default, Serialize)]
@@ -35,6 +35,10 @@ struct EventWire<'a> {
     schedule: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     nominal: Option<Rfc3339>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    batch: Option<Text<BatchId>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parents: Option<u32>,
 }
 
 impl<'a> From<&'a Event> for EventWire<'a> {
@@ -50,6 +54,7 @@ impl<'a> From<&'a Event> for EventWire<'a> {
             Change::Schedule { name, nominal, overlapped: _ } => {
                 (wire.schedule, wire.nominal) = (Some(name.as_str()), Some(Rfc3339(*nominal)));
             }
+            Change::Batch { id, change: _ } => wire.batch = Some(Text(*id)),
         }
         wire
     }
@@ -59,6 +64,7 @@ impl<'a> EventWire<'a> {
     fn describe(&mut self, change: &'a TaskChange) {
         match change {
             TaskChange::Queued { due_at } => self.due_at = Some(Rfc3339(*due_at)),
+            TaskChange::Waiting { parents } => self.parents = Some(*parents),
             TaskChange::Started { digest } => self.digest = Some(Text(*digest)),
             TaskChange::Progress(progress) => self.progress = Some(progress.into()),
             TaskChange::Retrying { due_at, failure } => {

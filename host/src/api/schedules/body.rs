@@ -131,12 +131,18 @@ fn finish(mut fields: Fields<'_>, name: &str, action: Option<Action>) -> Result<
     let declaration = declaration(&mut fields);
     let mut errors = fields.finish();
     let checked = action.filter(|_| errors.is_empty()).map(|action| declaration.check(name, action));
+    let mut code = "invalid-schedule";
     match checked {
         Some(Ok(spec)) => return Ok(spec),
-        Some(Err(wrong)) => errors.extend(wrong.into_iter().map(placed)),
+        Some(Err(wrong)) => {
+            if wrong.iter().all(|wrong| wrong.never_fires) {
+                code = "never-fires";
+            }
+            errors.extend(wrong.into_iter().map(placed));
+        }
         None => {}
     }
-    Err(Problem::invalid("invalid-schedule", errors))
+    Err(Problem::invalid(code, errors))
 }
 
 fn declaration(fields: &mut Fields<'_>) -> Declaration {

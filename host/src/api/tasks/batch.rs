@@ -1,4 +1,4 @@
-//! `POST /v1/tasks/batch`: many tasks in one commit, all or none.
+//! `POST /v1/tasks/batch`: many tasks in one commit, all or none. They may come after each other.
 
 use std::sync::Arc;
 
@@ -10,6 +10,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use super::after::{Resolved, resolve};
 use super::create::{Place, of_value};
 use super::idempotency;
 use super::wire::Text;
@@ -17,7 +18,7 @@ use crate::api::body::{Fields, read_json};
 use crate::api::problem::{FieldError, Problem};
 use crate::api::{AppState, Shared};
 use crate::store::{Enqueued, StoreError};
-use crate::task::{Idempotency, NewTask, TaskId};
+use crate::task::{Idempotency, TaskId};
 use crate::time::{Timestamp, now};
 
 /// Tasks of one batch.
@@ -54,8 +55,10 @@ pub async fn create(State(state): Shared, request: Request) -> Result<Response, 
         // Checking thousands of inputs takes its time: not on a thread that others wait for.
         let checked = Arc::clone(&state);
         let parsed = tokio::task::spawn_blocking(move || parse(&checked, &bytes, key.as_deref(), now)).await;
-        let tasks = parsed.map_err(Problem::internal)??;
-        state.store.enqueue(tasks, now).await.map_err(taken)?
+        let mut resolved = parsed.map_err(Problem::internal)??;
+        let tasks = std::mem::take(&mut resolved.tasks);
+        let enqueued = state.store.enqueue_linked(tasks, now).await.map_err(|error| resolved.blame(error))?;
+        resolved.in_order(enqueued)
     };
     let status = if enqueued.iter().all(|one| one.duplicate) { StatusCode::OK } else { StatusCode::CREATED };
     let created = |one: &Enqueued| CreatedWire { id: Text(one.id), duplicate: one.duplicate };
@@ -95,15 +98,15 @@ fn elements(bytes: &Bytes) -> Result<Vec<&RawValue>, Problem> {
     if errors.is_empty() { Ok(elements.unwrap_or_default()) } else { Err(Problem::invalid("invalid-batch", errors)) }
 }
 
-fn parse(state: &AppState, bytes: &Bytes, key: Option<&str>, now: Timestamp) -> Result<Vec<NewTask>, Problem> {
-    let mut tasks = Vec::new();
+fn parse(state: &AppState, bytes: &Bytes, key: Option<&str>, now: Timestamp) -> Result<Resolved, Problem> {
+    let mut drafts = Vec::new();
     let mut errors = Vec::new();
     for (at, raw) in elements(bytes)?.into_iter().enumerate() {
         let prefix = format!("/tasks/{at}");
         let place = Place { prefix: &prefix, max_input_bytes: state.settings.max_input_bytes, now };
         match of_value(raw, &place, key.map(|key| idempotency::of_batch(key, at)).as_deref()) {
-            Ok(new) => match state.plugins.check_input(&new.kind, &new.input) {
-                Ok(()) => tasks.push(new),
+            Ok(draft) => match state.plugins.check_input(&draft.new.kind, &draft.new.input) {
+                Ok(()) => drafts.push(draft),
                 Err(error) => errors.extend(Problem::of_input(error, &prefix).into_errors()),
             },
             Err(found) => errors.extend(found),
@@ -113,7 +116,10 @@ fn parse(state: &AppState, bytes: &Bytes, key: Option<&str>, now: Timestamp) -> 
         }
     }
     if errors.is_empty() {
-        return Ok(tasks);
+        match resolve(drafts) {
+            Ok(resolved) => return Ok(resolved),
+            Err(found) => errors = found,
+        }
     }
     errors.truncate(MAX_ERRORS);
     Err(Problem::invalid("invalid-batch", errors))

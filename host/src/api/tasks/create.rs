@@ -1,9 +1,8 @@
 //! One task of a request: every mistake is reported at once, each with its JSON Pointer.
 
-use std::collections::BTreeMap;
-
 use serde_json::value::RawValue;
 
+use super::after::{self, Draft};
 use super::{idempotency, unique};
 use crate::api::body::Fields;
 use crate::api::problem::{FieldError, Problem, echo};
@@ -38,7 +37,7 @@ pub struct Place<'a> {
 }
 
 /// The task that a body asks for. The kind and its schema are checked by the caller.
-pub fn parse(bytes: &[u8], key: Option<&str>, max_input_bytes: usize, now: Timestamp) -> Result<NewTask, Problem> {
+pub fn parse(bytes: &[u8], key: Option<&str>, max_input_bytes: usize, now: Timestamp) -> Result<Draft, Problem> {
     let place = Place { prefix: "", max_input_bytes, now };
     let raw = Fields::value_of(bytes)?;
     let mut fields = Fields::of_value(raw, "").map_err(|error| Problem::invalid("invalid-body", vec![error]))?;
@@ -46,28 +45,29 @@ pub fn parse(bytes: &[u8], key: Option<&str>, max_input_bytes: usize, now: Times
     if input_len > max_input_bytes {
         return Err(Problem::too_large("input-too-large", too_long(&place, input_len)));
     }
-    let new = read(&mut fields, raw, &place, key);
+    let draft = read(&mut fields, raw, &place, key);
+    after::require_alone(&mut fields, &draft.links);
     let errors = fields.finish();
-    if errors.is_empty() { Ok(new) } else { Err(Problem::invalid("invalid-task", errors)) }
+    if errors.is_empty() { Ok(draft) } else { Err(Problem::invalid("invalid-task", errors)) }
 }
 
 /// The task that a value of a body asks for.
-pub fn of_value(raw: &RawValue, place: &Place<'_>, key: Option<&str>) -> Result<NewTask, Vec<FieldError>> {
+pub fn of_value(raw: &RawValue, place: &Place<'_>, key: Option<&str>) -> Result<Draft, Vec<FieldError>> {
     let mut fields = Fields::of_value(raw, place.prefix).map_err(|error| vec![error])?;
     let input_len = fields.peek("input").map_or(0, |raw| raw.get().len());
-    let new = read(&mut fields, raw, place, key);
+    let draft = read(&mut fields, raw, place, key);
     if input_len > place.max_input_bytes {
         fields.wrong("input", format!("has {input_len} bytes; an input has at most {}", place.max_input_bytes));
     }
     let errors = fields.finish();
-    if errors.is_empty() { Ok(new) } else { Err(errors) }
+    if errors.is_empty() { Ok(draft) } else { Err(errors) }
 }
 
 fn too_long(place: &Place<'_>, len: usize) -> String {
     format!("{}/input: has {len} bytes; an input has at most {}", place.prefix, place.max_input_bytes)
 }
 
-fn read(fields: &mut Fields<'_>, raw: &RawValue, place: &Place<'_>, key: Option<&str>) -> NewTask {
+fn read(fields: &mut Fields<'_>, raw: &RawValue, place: &Place<'_>, key: Option<&str>) -> Draft {
     let kind = kind(fields);
     let input = fields.raw("input").map_or("{}", RawValue::get);
     let mut new = NewTask::new(kind, input);
@@ -81,12 +81,13 @@ fn read(fields: &mut Fields<'_>, raw: &RawValue, place: &Place<'_>, key: Option<
     new.run_at = run_at(fields, place.now);
     new.deadline = deadline(fields, new.run_at, place.now);
     new.queue = queue(fields);
-    new.attributes = attributes(fields);
+    new.attributes = attributes(fields, place.prefix);
     new.backoff = backoff(fields, place.prefix);
     unique::read(fields, place.prefix, &mut new);
+    let links = after::read(fields, &mut new);
     let key = idempotency::of_task(fields, key);
     new.idempotency = key.map(|key| idempotency::request(key, raw)).into_iter().collect();
-    new
+    Draft { new, links }
 }
 
 fn kind(fields: &mut Fields<'_>) -> String {
@@ -155,22 +156,29 @@ fn queue(fields: &mut Fields<'_>) -> String {
     queue.unwrap_or_else(|| task::DEFAULT_QUEUE.to_owned())
 }
 
-fn attributes(fields: &mut Fields<'_>) -> Vec<(String, String)> {
-    let given = fields.parse("attributes", "an object of texts");
-    let given: BTreeMap<String, String> = given.unwrap_or_default();
-    if given.len() > MAX_ATTRIBUTES {
-        fields.wrong("attributes", format!("has {} entries; at most {MAX_ATTRIBUTES} are kept", given.len()));
+fn attributes(fields: &mut Fields<'_>, prefix: &str) -> Vec<(String, String)> {
+    let Some(raw) = fields.raw("attributes").filter(|raw| raw.get() != "null") else { return Vec::new() };
+    let mut inner = match Fields::of_value(raw, format!("{prefix}/attributes")) {
+        Ok(inner) => inner,
+        Err(error) => {
+            fields.append(vec![error]);
+            return Vec::new();
+        }
+    };
+    let entries = inner.texts();
+    if entries.len() > MAX_ATTRIBUTES {
+        fields.wrong("attributes", format!("has {} entries; at most {MAX_ATTRIBUTES} are kept", entries.len()));
     }
-    for (key, value) in &given {
+    for (key, value) in &entries {
         if key.is_empty() || key.len() > MAX_ATTRIBUTE_KEY_LEN {
             let message = format!("the key {:?} has {} bytes; 1 to {MAX_ATTRIBUTE_KEY_LEN}", echo(key), key.len());
             fields.wrong("attributes", message);
         } else if value.len() > MAX_ATTRIBUTE_VALUE_LEN {
-            let message = format!("{:?} has {} bytes; at most {MAX_ATTRIBUTE_VALUE_LEN}", echo(key), value.len());
-            fields.wrong("attributes", message);
+            inner.wrong(key, format!("has {} bytes; at most {MAX_ATTRIBUTE_VALUE_LEN}", value.len()));
         }
     }
-    given.into_iter().collect()
+    fields.append(inner.finish());
+    entries.into_iter().collect()
 }
 
 fn backoff(fields: &mut Fields<'_>, prefix: &str) -> Backoff {
@@ -218,8 +226,11 @@ mod tests {
     #[test]
     fn the_input_passes_unchanged_and_everything_else_has_a_default() {
         let text = br#"{"kind": "echo", "input": {"a" :  1.0e2, "a": [ ] }}"#;
-        assert_eq!(parse(text, None, 100, now()).unwrap(), NewTask::new("echo", r#"{"a" :  1.0e2, "a": [ ] }"#));
-        assert_eq!(parse(br#"{"kind":"echo","priority":null}"#, None, 2, now()).unwrap(), NewTask::new("echo", "{}"));
+        assert_eq!(parse(text, None, 100, now()).unwrap().new, NewTask::new("echo", r#"{"a" :  1.0e2, "a": [ ] }"#));
+        assert_eq!(
+            parse(br#"{"kind":"echo","priority":null}"#, None, 2, now()).unwrap().new,
+            NewTask::new("echo", "{}")
+        );
     }
 
     #[test]
@@ -239,8 +250,8 @@ mod tests {
             deadline: Some(Timestamp::from_millis(1_009_843_200_000)),
             ..NewTask::new("video.cut", "[1]")
         };
-        assert_eq!(parse(text, None, 100, now()).unwrap(), expected);
-        let delayed = parse(br#"{"kind":"echo","delay_ms":5}"#, None, 100, Timestamp::from_millis(1)).unwrap();
+        assert_eq!(parse(text, None, 100, now()).unwrap().new, expected);
+        let delayed = parse(br#"{"kind":"echo","delay_ms":5}"#, None, 100, Timestamp::from_millis(1)).unwrap().new;
         assert_eq!(delayed.run_at, Some(Timestamp::from_millis(6)));
     }
 

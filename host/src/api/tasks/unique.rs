@@ -45,12 +45,15 @@ fn check_len(fields: &mut Fields<'_>, name: &str, key: &str) {
 }
 
 fn key(fields: &mut Fields<'_>, new: &NewTask) -> Option<String> {
+    let given = |name: &str| fields.peek(name).is_some_and(|raw| raw.get() != "null");
+    let is_given = given("key") || given("paths");
     let key: Option<String> = fields.parse("key", "text");
     let paths: Option<Vec<String>> = fields.parse("paths", "an array of JSON Pointers");
     match (&key, &paths) {
         (Some(key), None) => check_len(fields, "key", key),
         (None, Some(paths)) => return key_of_paths(fields, paths, new),
         (Some(_), Some(_)) => fields.wrong("paths", "cannot be joined with key: give one of them"),
+        (None, None) if is_given => {}
         (None, None) => fields.wrong("key", "is missing; give a key, or paths into the input"),
     }
     key
@@ -68,7 +71,10 @@ fn key_of_paths(fields: &mut Fields<'_>, paths: &[String], new: &NewTask) -> Opt
     hash.update(&new.kind);
     for (at, path) in paths.iter().enumerate() {
         let Some(value) = input.pointer(path) else {
-            let message = format!("{:?} does not exist in the input", echo(path));
+            let is_pointer = path.is_empty() || path.starts_with('/');
+            let wrong =
+                if is_pointer { "does not exist in the input" } else { "is not a JSON Pointer, such as /media" };
+            let message = format!("{:?} {wrong}", echo(path));
             fields.append(vec![FieldError::pointer(format!("{}/paths/{at}", fields.prefix()), message)]);
             continue;
         };

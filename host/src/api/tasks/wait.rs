@@ -62,9 +62,10 @@ fn may_end(event: &Event, task: TaskId) -> bool {
             | TaskChange::Started { .. }
             | TaskChange::Progress(_)
             | TaskChange::CancelRequested
-            | TaskChange::Retrying { .. } => false,
+            | TaskChange::Retrying { .. }
+            | TaskChange::Waiting { .. } => false,
         },
-        Change::Task { .. } | Change::Media { .. } | Change::Schedule { .. } => false,
+        Change::Task { .. } | Change::Media { .. } | Change::Schedule { .. } | Change::Batch { .. } => false,
     }
 }
 

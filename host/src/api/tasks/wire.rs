@@ -5,10 +5,13 @@ use std::collections::BTreeMap;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
+use super::after::rule_name;
 use super::create::backoff_names;
+use super::tree::RelationsWire;
 use super::unique::mode_name;
 use crate::api::PluginDirectory;
 use crate::retry::Backoff;
+use crate::store::Relations;
 use crate::task::{AttemptEnd, AttemptRecord, Failure, Progress, Source, State, Task, UniqueRule};
 use crate::time::Timestamp;
 
@@ -100,6 +103,7 @@ enum SourceWire<'a> {
     Client,
     Schedule { schedule: &'a str },
     Task { task: Text<crate::task::TaskId> },
+    Batch { batch: Text<crate::task::BatchId> },
 }
 
 impl<'a> From<&'a Source> for SourceWire<'a> {
@@ -108,6 +112,7 @@ impl<'a> From<&'a Source> for SourceWire<'a> {
             Source::Client => Self::Client,
             Source::Schedule(name) => Self::Schedule { schedule: name },
             Source::Task(id) => Self::Task { task: Text(*id) },
+            Source::Batch(id) => Self::Batch { batch: Text(*id) },
         }
     }
 }
@@ -202,6 +207,7 @@ struct StateWire<'a> {
 impl<'a> From<&'a State> for StateWire<'a> {
     fn from(state: &'a State) -> Self {
         match state {
+            State::Waiting => Self::default(),
             State::Queued { due_at } => Self { due_at: Some(Rfc3339(*due_at)), ..Self::default() },
             State::Running { boot: _, lease_until, started_at, digest } => Self {
                 started_at: Some(Rfc3339(*started_at)),
@@ -254,7 +260,15 @@ pub struct TaskWire<'a> {
     idempotency_key: Option<&'a str>,
     attributes: BTreeMap<&'a str, &'a str>,
     source: SourceWire<'a>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    after: Vec<Text<crate::task::TaskId>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    on_parent_failure: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    batch: Option<Text<crate::task::BatchId>>,
     attempts: Vec<AttemptWire<'a>>,
+    #[serde(flatten)]
+    around: Option<RelationsWire>,
 }
 
 impl<'a> TaskWire<'a> {
@@ -287,7 +301,16 @@ impl<'a> TaskWire<'a> {
             idempotency_key: new.idempotency.last().and_then(|request| request.key.lines().next()),
             attributes: new.attributes.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect(),
             source: (&new.source).into(),
+            after: new.after.iter().copied().map(Text).collect(),
+            on_parent_failure: (!new.after.is_empty()).then(|| rule_name(new.on_parent_failure)),
+            batch: new.batch.map(Text),
+            around: None,
             attempts: status.history.iter().map(Into::into).collect(),
         }
+    }
+    /// The same, with who is around it.
+    #[must_use]
+    pub fn around(self, relations: &Relations) -> Self {
+        Self { around: Some(relations.into()), ..self }
     }
 }

@@ -117,7 +117,7 @@ async fn i2_a_client_that_resumes_sees_every_event_once() {
 }
 
 #[tokio::test]
-async fn a_client_that_cannot_go_on_is_told_to_read_again() {
+async fn l15_a_client_that_cannot_go_on_is_told_to_read_again() {
     let api = Api::new().await;
     for _ in 0..5 {
         api.enqueue(r#"{"kind":"echo"}"#).await;
@@ -135,6 +135,31 @@ async fn a_client_that_cannot_go_on_is_told_to_read_again() {
         let id = api.enqueue(r#"{"kind":"echo"}"#).await;
         assert_eq!(stream.next().await.data["task"], json!(id.to_string()), "and follows from there");
     }
+}
+
+#[tokio::test]
+async fn l15_a_client_that_takes_its_time_misses_nothing_or_is_told() {
+    // More than the host keeps for those who listen, while these two do not.
+    const COMMITS: u64 = 1_030;
+    let api = Api::new().await;
+    let (mut slow, mut slower) =
+        (Stream::open(&api, "/v1/events", None).await, Stream::open(&api, "/v1/events", None).await);
+    assert_eq!((slow.next().await.name.as_str(), slower.next().await.name.as_str()), ("hello", "hello"));
+    for _ in 0..COMMITS {
+        api.store.enqueue(vec![crate::task::NewTask::new("echo", "{}")], now()).await.unwrap();
+    }
+    for seq in 1..=COMMITS {
+        let event = slow.next().await;
+        assert_eq!((event.name.as_str(), &event.data["seq"]), ("task.queued", &json!(seq)));
+    }
+    // What the slower one missed is no longer kept either: it is told, and reads on from there.
+    while !api.store.events(0, 1).await.unwrap().gap {
+        api.store.prune(Retention::uniform(Keep::ALL, 10), now()).await.unwrap();
+    }
+    let reset = slower.next().await;
+    assert_eq!((reset.name.as_str(), &reset.data), ("reset", &json!({"reason": "lagged"})));
+    let id = api.enqueue(r#"{"kind":"echo"}"#).await;
+    assert_eq!(slower.next().await.data["task"], json!(id.to_string()));
 }
 
 #[tokio::test]

@@ -181,7 +181,7 @@ async fn a_unique_key_of_paths_is_what_is_there() {
         api.post_json("/v1/tasks", format!(r#"{{"kind":"echo","input":{input},"unique":{unique}}}"#)).await
     };
     let first = create(r#"{"media":"m","at":{"a":1,"b":2},"x":1}"#, "reject").await;
-    assert_eq!(first.json()["unique"], json!({"mode": "reject", "states": ["queued", "running"]}));
+    assert_eq!(first.json()["unique"], json!({"mode": "reject", "states": ["waiting", "queued", "running"]}));
     let second = create(r#"{"media":"m","at":{"b":2,"a":1},"x":2}"#, "reject").await;
     is_problem(&second, 409, "unique-held", &[]);
     assert!(second.text().contains(first.json()["id"].as_str().unwrap()), "the holder is named: {second:?}");

@@ -133,7 +133,7 @@ async fn queries_that_are_not_acceptable() {
     let api = Api::new().await;
     api.get("/v1/tasks?state=done").await.is_problem(
         422,
-        r#"{"type":"urn:taskhost:problem:invalid-query","title":"The request is not acceptable","status":422,"detail":"state: \"done\" is not one of queued, running, succeeded, failed, cancelled","code":"invalid-query","errors":[{"parameter":"state","message":"\"done\" is not one of queued, running, succeeded, failed, cancelled"}]}"#,
+        r#"{"type":"urn:taskhost:problem:invalid-query","title":"The request is not acceptable","status":422,"detail":"state: \"done\" is not one of waiting, queued, running, succeeded, failed, cancelled","code":"invalid-query","errors":[{"parameter":"state","message":"\"done\" is not one of waiting, queued, running, succeeded, failed, cancelled"}]}"#,
     );
     api.get("/v1/media?cursor=t1_00").await.is_problem(
         422,
@@ -201,7 +201,7 @@ async fn s3_a_handler_that_panics_is_answered_and_gives_its_permit_back() {
 }
 
 #[tokio::test]
-async fn requests_from_elsewhere_are_refused() {
+async fn s8_c10_requests_from_elsewhere_are_refused() {
     let api = Api::new().await;
     let from = async |name: &str, value: &str, method: Method| {
         let request = Request::builder().method(method).uri("/v1/tasks").header(name, value);

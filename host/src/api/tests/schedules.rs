@@ -123,7 +123,7 @@ async fn c8_every_bad_value_is_refused_with_its_place() {
 }
 
 #[tokio::test]
-async fn a_change_needs_the_etag_of_what_was_seen() {
+async fn c11_a_change_needs_the_etag_of_what_was_seen() {
     let api = Api::new().await;
     create(&api, DAILY).await;
     let uri = "/v1/schedules/daily";
@@ -181,7 +181,7 @@ async fn what_the_configuration_declares_is_read_only() {
 }
 
 #[tokio::test]
-async fn a_schedule_is_paused_fired_by_hand_resumed_and_made_up_for() {
+async fn c14_a_schedule_is_paused_fired_by_hand_resumed_and_made_up_for() {
     let api = Api::new().await;
     create(&api, r#"{"name":"s","every_ms":3600000,"action":{"type":"enqueue","kind":"echo"}}"#).await;
     let fire = async || api.store.fire_due(DueQuery { busy: Vec::new(), limit: 10 }, now()).await.unwrap();

@@ -74,7 +74,7 @@ async fn schedules_are_shown() {
 }
 
 #[tokio::test]
-async fn answers_carry_what_keeps_browsers_honest() {
+async fn s13_c10_answers_carry_what_keeps_browsers_honest() {
     let api = Api::new().await;
     for uri in ["/v1/tasks", "/nowhere", "/healthz"] {
         let answer = api.get(uri).await;

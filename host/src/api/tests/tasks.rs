@@ -23,7 +23,7 @@ async fn a_task_is_created_read_and_its_input_passes_unchanged() {
         "id": id, "kind": "echo", "state": "queued", "input": {"b": 1.0, "a": []}, "due_at": at, "attempt": 0,
         "failures": 0, "crashes": 0, "max_attempts": 5, "queue": "default", "priority": 4, "cancel_requested": false, "created_at": at,
         "backoff": {"kind": "exponential", "jitter": "equal", "base_ms": 1_000, "cap_ms": 3_600_000},
-        "unique_key": "k", "unique": {"mode": "existing", "states": ["queued", "running"]}, "attributes": {"x": "y"},
+        "unique_key": "k", "unique": {"mode": "existing", "states": ["waiting", "queued", "running"]}, "attributes": {"x": "y"},
         "source": {"type": "client"}, "attempts": [],
     });
     assert_eq!(read.json(), expected);

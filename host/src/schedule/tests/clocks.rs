@@ -106,7 +106,7 @@ fn odd_changes_are_handled() {
 }
 
 #[test]
-fn what_never_comes_is_found_out_soon() {
+fn c9_what_never_comes_is_found_out_soon() {
     let berlin = TimeZone::get("Europe/Berlin").unwrap();
     let from = "2026-01-01T00:00:00Z".parse::<Timestamp>().unwrap();
     let next = |expression: &str, dst| next_after(&Cron::parse(expression).unwrap(), &berlin, dst, from);

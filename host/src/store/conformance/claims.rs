@@ -7,7 +7,7 @@ use crate::store::StoreError;
 use crate::store::request::{ClaimRequest, GenerationRoom, Heartbeat};
 use crate::task::{AttemptEnd, BootId, Digest, Failure, NewTask, Outcome, Progress, State};
 
-pub(crate) async fn i3_a_stale_attempt_changes_nothing(harness: &impl Harness) {
+pub(crate) async fn i3_l1_l4_c2_a_stale_attempt_changes_nothing(harness: &impl Harness) {
     let store = harness.open(1, MANY, at(0));
     let id = add(&*store, new_task(), 0).await;
     let old = claim_one(&*store, 0).await;
@@ -119,7 +119,11 @@ pub(crate) async fn claims_go_by_priority_then_due_time_within_the_rooms(harness
     assert_eq!(claimed, [b_high, a_early, b_low]);
     let ran_by = |state: &State| match state {
         State::Running { digest, lease_until, started_at, .. } => Some((digest.0[0], *lease_until, *started_at)),
-        State::Queued { .. } | State::Succeeded { .. } | State::Failed { .. } | State::Cancelled { .. } => None,
+        State::Waiting
+        | State::Queued { .. }
+        | State::Succeeded { .. }
+        | State::Failed { .. }
+        | State::Cancelled { .. } => None,
     };
     let ran: Vec<_> = claim.claimed.iter().filter_map(|one| ran_by(&one.status.state)).collect();
     assert_eq!(ran, [(2, at(999), at(50)), (1, at(999), at(50)), (2, at(999), at(50))]);

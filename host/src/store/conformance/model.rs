@@ -8,8 +8,8 @@ use super::plan::{KINDS, Step, progress};
 use super::{Harness, LEASE_MS, at, digest};
 use crate::event::{Change, TaskChange};
 use crate::store::request::{ClaimRequest, Finish, GenerationRoom, Heartbeat, Keep, KindCount, Retention, TaskQuery};
-use crate::store::{Store, StoreError};
-use crate::task::{BootId, Failure, NewTask, Outcome, Spec, State, Task, TaskId};
+use crate::store::{LinkedTask, Related, Store, StoreError};
+use crate::task::{BootId, Failure, NewTask, Outcome, Source, State, Task, TaskId};
 
 /// The store under test beside the model.
 struct Run<'a, H: Harness> {
@@ -46,7 +46,11 @@ impl<H: Harness> Run<'_, H> {
     async fn step(&mut self, step: &Step) {
         let now = at(self.now);
         match step {
-            Step::Enqueue(drafts) => self.enqueue(drafts.iter().map(|draft| draft.at(self.now)).collect()).await,
+            Step::Enqueue(drafts) => {
+                let known: Vec<_> = self.model.tasks.keys().copied().collect();
+                let linked = drafts.iter().enumerate().map(|(at, draft)| draft.linked(self.now, at, &known));
+                self.enqueue(linked.collect()).await;
+            }
             Step::Claim { kinds, room, limit } => self.claim(kinds, *room, *limit).await,
             Step::Beat { task, stale, lease_ms, done } => {
                 let id = self.pick(*task);
@@ -79,8 +83,9 @@ impl<H: Harness> Run<'_, H> {
             Step::Expire => {
                 let next = self.store.expire_overdue(now).await.unwrap();
                 self.model.expire(now);
-                let waits =
-                    |task: &&Task| task.status.attempt == 0 && matches!(task.status.state, State::Queued { .. });
+                let waits = |task: &&Task| {
+                    task.status.attempt == 0 && matches!(task.status.state, State::Waiting | State::Queued { .. })
+                };
                 assert_eq!(next, self.model.live().filter(waits).filter_map(|task| task.spec.new.deadline).min());
             }
             Step::Prune { max_tasks, max_age_ms } => {
@@ -93,11 +98,16 @@ impl<H: Harness> Run<'_, H> {
             Step::Wait { millis } => self.now += millis,
             Step::Reopen => self.reopen().await,
         }
+        self.model.settle();
     }
 
-    async fn enqueue(&mut self, tasks: Vec<NewTask>) {
+    async fn enqueue(&mut self, tasks: Vec<LinkedTask>) {
         let now = at(self.now);
-        let answer = self.store.enqueue(tasks.clone(), now).await;
+        let answer = if tasks.iter().any(|task| !task.earlier.is_empty()) {
+            self.store.enqueue_linked(tasks.clone(), now).await
+        } else {
+            self.store.enqueue(tasks.iter().map(|task| task.new.clone()).collect(), now).await
+        };
         let new: Vec<_> = answer.iter().flatten().filter(|one| !one.duplicate).map(|one| one.id).collect();
         let mut ids = new.into_iter();
         let known = self.model.clone();
@@ -139,8 +149,11 @@ impl<H: Harness> Run<'_, H> {
         }
     }
 
-    async fn finish(&mut self, id: TaskId, attempt: u32, outcome: Outcome) {
+    async fn finish(&mut self, id: TaskId, attempt: u32, mut outcome: Outcome) {
         let now = at(self.now);
+        if let Outcome::Succeeded { outbox, .. } = &mut outcome {
+            outbox.iter_mut().for_each(|new| new.source = Source::Task(id));
+        }
         let last = self.model.events.len() as u64;
         let answer = self.store.finish(Finish { id, attempt, outcome: outcome.clone(), jitter: 0.5 }, now).await;
         let known = self.model.clone();
@@ -149,13 +162,15 @@ impl<H: Harness> Run<'_, H> {
             let told = self.store.events(last + 1, 100).await.unwrap().events;
             let mut new = told.into_iter().filter_map(|event| match event.change {
                 Change::Task { id, change: TaskChange::Queued { .. }, .. } => Some(id),
-                Change::Task { .. } | Change::Media { .. } | Change::Schedule { .. } => None,
+                Change::Task { .. } | Change::Media { .. } | Change::Schedule { .. } | Change::Batch { .. } => None,
             });
-            let added = self.model.enqueue(outbox, now, || new.next().unwrap_or_else(TaskId::generate));
+            let outbox: Vec<_> =
+                outbox.iter().map(|new| LinkedTask { new: new.clone(), earlier: Vec::new() }).collect();
+            let added = self.model.enqueue(&outbox, now, || new.next().unwrap_or_else(TaskId::generate));
             expected = added.map(drop);
         }
         match expected {
-            Ok(()) => assert_eq!(answer.ok().as_ref(), self.model.tasks.get(&id)),
+            Ok(()) => assert_eq!(answer.unwrap(), self.model.tasks[&id]),
             Err(expected) => {
                 let name = |error: &StoreError| std::mem::discriminant(error);
                 assert_eq!(name(&answer.unwrap_err()), name(&expected));
@@ -175,7 +190,7 @@ impl<H: Harness> Run<'_, H> {
             let ended = task.status.state.is_terminal();
             self.model.emit(id, now, if ended { TaskChange::Cancelled } else { TaskChange::CancelRequested });
             if ended {
-                self.model.checkpoints.remove(&id);
+                self.model.ended(id);
             }
         }
         assert_eq!(answer.ok().as_ref(), self.model.tasks.get(&id));
@@ -194,13 +209,10 @@ impl<H: Harness> Run<'_, H> {
             assert!(matches!(answer, Err(StoreError::Conflict(_))));
         } else if full {
             assert!(matches!(answer, Err(StoreError::Full(_))));
+        } else if !self.model.may_be_put_back(id) {
+            assert!(matches!(answer, Err(StoreError::Conflict(_))));
         } else {
-            let task = self.model.tasks.get_mut(&id).unwrap();
-            task.status.redrive(now);
-            let new = NewTask { deadline: None, ..task.spec.new.clone() };
-            self.model.keys.extend(new.unique_key.clone().map(|key| (key, id)));
-            task.spec = Arc::new(Spec { new, created_at: task.spec.created_at });
-            self.model.emit(id, now, TaskChange::Queued { due_at: now });
+            self.model.redrive(id, now);
             assert_eq!(answer.ok().as_ref(), self.model.tasks.get(&id));
         }
     }
@@ -233,13 +245,32 @@ impl<H: Harness> Run<'_, H> {
         for id in model.tasks.keys() {
             assert_eq!(store.task(*id).await.unwrap().as_ref(), model.tasks.get(id));
             assert_eq!(store.checkpoint(*id).await.unwrap().as_ref(), model.checkpoints.get(id));
+            self.compare_around(*id).await;
         }
         let mut counts: BTreeMap<&str, KindCount> = BTreeMap::new();
-        for task in model.live() {
+        for task in model.live().filter(|task| task.status.state != State::Waiting) {
             let kind = task.spec.new.kind.as_str();
             let count = counts.entry(kind).or_insert(KindCount { kind: kind.to_owned(), queued: 0, running: 0 });
             if matches!(task.status.state, State::Running { .. }) { count.running += 1 } else { count.queued += 1 }
         }
         assert_eq!(store.live_counts().await.unwrap(), counts.into_values().collect::<Vec<_>>());
+    }
+
+    /// Who is around a task.
+    async fn compare_around(&self, id: TaskId) {
+        assert_eq!(self.store.relations(id).await.unwrap(), self.model.relations(id));
+        let tree = self.store.tree(id).await.unwrap();
+        for (related, expected) in [
+            (Related::CreatedBy(id), &(|new: &NewTask| new.source == Source::Task(id)) as &dyn Fn(&NewTask) -> bool),
+            (Related::After(id), &|new: &NewTask| new.after.contains(&id)),
+        ] {
+            let query = TaskQuery { related: Some(related), limit: 1_000, ..TaskQuery::default() };
+            let found: Vec<_> = self.store.tasks(query).await.unwrap().items.iter().map(|task| task.id).collect();
+            let tasks = self.model.tasks.values().rev().filter(|task| expected(&task.spec.new));
+            assert_eq!(found, tasks.map(|task| task.id).collect::<Vec<_>>());
+            if matches!(related, Related::CreatedBy(_)) {
+                assert!(tree.children.iter().rev().map(|child| child.id).eq(found));
+            }
+        }
     }
 }

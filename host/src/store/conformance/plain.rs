@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::flow::Flow;
 use crate::event::{Change, Event, TaskChange};
-use crate::store::StoreError;
 use crate::store::request::{ClaimRequest, Enqueued, TakenKey};
+use crate::store::{LinkedTask, StoreError};
 use crate::task::urgency::urgency;
-use crate::task::{AttemptEnd, Failure, Lease, NewTask, Outcome, Spec, State, Status, Task, TaskId, UniqueMode};
+use crate::task::{AttemptEnd, Failure, Lease, Outcome, Spec, State, Status, Task, TaskId, UniqueMode};
 use crate::time::Timestamp;
 
-/// Queued and running tasks at most: few, so that plans reach the bound.
+/// Waiting, queued and running tasks at most: few, so that plans reach the bound.
 pub(crate) const MAX_LIVE: u64 = 12;
 
 /// What stores do by default.
@@ -25,6 +26,7 @@ pub(crate) struct Model {
     /// Who holds each unique key; entries of ended tasks are stale.
     pub(crate) keys: BTreeMap<String, TaskId>,
     pub(crate) requests: BTreeMap<String, (TaskId, [u8; 16])>,
+    pub(super) flow: Flow,
 }
 
 impl Model {
@@ -50,13 +52,17 @@ impl Model {
     /// Creates the tasks in a copy of the truth, so that all or none is plain to see.
     pub(crate) fn enqueue(
         &mut self,
-        tasks: &[NewTask],
+        tasks: &[LinkedTask],
         now: Timestamp,
         mut next: impl FnMut() -> TaskId,
     ) -> Result<Vec<Enqueued>, StoreError> {
-        let mut added = Vec::new();
+        let mut added: Vec<Enqueued> = Vec::new();
         let mut is_full = false;
-        for (at, new) in tasks.iter().enumerate() {
+        let known = self.tasks.clone();
+        for (at, LinkedTask { new, earlier }) in tasks.iter().enumerate() {
+            if let Some(parent) = new.after.iter().find(|parent| !known.contains_key(parent)) {
+                return Err(StoreError::NoParent { at, parent: *parent });
+            }
             let taken = |key, holder| Err(StoreError::Taken { at, key, holder: Some(holder) });
             let request = new.idempotency.last();
             if let Some((request, (id, fingerprint))) = request.and_then(|it| Some((it, self.requests.get(&it.key)?))) {
@@ -68,7 +74,8 @@ impl Model {
             }
             let due_at = new.run_at.map_or(now, |run_at| run_at.max(now));
             let holder = self.holder(new.unique_key.as_ref());
-            let replaced = holder.filter(|id| matches!(self.tasks[id].status.state, State::Queued { .. }));
+            let replaced =
+                holder.filter(|id| matches!(self.tasks[id].status.state, State::Waiting | State::Queued { .. }));
             let id = match (holder, new.unique.mode, replaced) {
                 (Some(id), UniqueMode::Existing, _) => {
                     added.push(Enqueued { id, duplicate: true });
@@ -79,19 +86,25 @@ impl Model {
                 _ => next(),
             };
             let (mut status, mut created_at, mut new) = (Status::queued(due_at), now, new.clone());
+            for parent in earlier.iter().map(|at| added[*at].id) {
+                if !new.after.contains(&parent) {
+                    new.after.push(parent);
+                }
+            }
             if let Some(old) = self.tasks.get(&id) {
                 status = old.status.clone();
                 assert!(status.replace(due_at));
                 created_at = old.spec.created_at;
                 new.idempotency = old.spec.new.idempotency.iter().cloned().chain(new.idempotency).collect();
                 self.checkpoints.remove(&id);
+                self.flow.forget(id);
             } else {
                 is_full |= self.live().count() as u64 >= MAX_LIVE;
             }
             self.keys.extend(new.unique_key.clone().map(|key| (key, id)));
             self.requests.extend(new.idempotency.last().map(|it| (it.key.clone(), (id, it.fingerprint))));
             self.tasks.insert(id, Task { id, spec: Arc::new(Spec { new, created_at }), status });
-            self.emit(id, now, TaskChange::Queued { due_at });
+            self.enter(id, now);
             added.push(Enqueued { id, duplicate: replaced.is_some() });
         }
         if is_full { Err(StoreError::Full(String::new())) } else { Ok(added) }
@@ -106,6 +119,7 @@ impl Model {
             if status.expire(deadline, now) {
                 let State::Failed { failure, .. } = status.state.clone() else { panic!("expired") };
                 self.emit(id, now, TaskChange::Failed(failure));
+                self.ended(id);
             }
         }
     }
@@ -128,7 +142,8 @@ impl Model {
             State::Queued { due_at } if room.kinds.contains(&task.spec.new.kind) => {
                 Some((urgency(task.spec.new.priority, due_at, AGING_MS), due_at, task.id))
             }
-            State::Queued { .. }
+            State::Waiting
+            | State::Queued { .. }
             | State::Running { .. }
             | State::Succeeded { .. }
             | State::Failed { .. }
@@ -168,15 +183,16 @@ impl Model {
                 };
                 TaskChange::Retrying { due_at: *due_at, failure }
             }
-            State::Running { .. } => panic!("runs after the end of its attempt"),
+            State::Waiting | State::Running { .. } => panic!("goes on after the end of its attempt"),
             State::Succeeded { .. } => TaskChange::Succeeded,
             State::Failed { failure, .. } => TaskChange::Failed(failure.clone()),
             State::Cancelled { .. } => TaskChange::Cancelled,
         };
-        if task.status.state.is_terminal() {
-            self.checkpoints.remove(&id);
-        }
+        let ended = task.status.state.is_terminal();
         self.emit(id, now, change);
+        if ended {
+            self.ended(id);
+        }
         Ok(())
     }
 
@@ -184,7 +200,11 @@ impl Model {
     pub(crate) fn leases(&self) -> Vec<(Timestamp, TaskId)> {
         let lease = |task: &Task| match task.status.state {
             State::Running { lease_until, .. } => Some((lease_until, task.id)),
-            State::Queued { .. } | State::Succeeded { .. } | State::Failed { .. } | State::Cancelled { .. } => None,
+            State::Waiting
+            | State::Queued { .. }
+            | State::Succeeded { .. }
+            | State::Failed { .. }
+            | State::Cancelled { .. } => None,
         };
         let mut leases: Vec<_> = self.live().filter_map(lease).collect();
         leases.sort_unstable();
@@ -201,15 +221,16 @@ impl Model {
             State::Succeeded { at, .. } | State::Failed { at, .. } | State::Cancelled { at } => {
                 Some((task.status.state.name(), task.id, at))
             }
-            State::Queued { .. } | State::Running { .. } => None,
+            State::Waiting | State::Queued { .. } | State::Running { .. } => None,
         };
         let mut by_state: BTreeMap<&str, Vec<(TaskId, Timestamp)>> = BTreeMap::new();
         for (name, id, at) in self.tasks.values().filter_map(ended) {
             by_state.entry(name).or_default().push((id, at));
         }
         let mut gone = Vec::new();
-        for ended in by_state.into_values() {
+        for mut ended in by_state.into_values() {
             let excess = ended.len().saturating_sub(usize::try_from(max_tasks).unwrap());
+            ended.retain(|(id, _)| !self.is_needed(*id));
             let is_gone = |(at, (_, ended_at)): &(usize, (TaskId, Timestamp))| {
                 *at < excess || now.millis_since(*ended_at) > max_age_ms
             };

@@ -4,7 +4,8 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 
 use super::new_task;
-use crate::task::{Failure, Idempotency, NewTask, Outcome, Progress, UniqueMode, UniqueRule};
+use crate::store::LinkedTask;
+use crate::task::{Failure, Idempotency, NewTask, OnParentFailure, Outcome, Progress, TaskId, UniqueMode, UniqueRule};
 
 /// Kinds that occur.
 pub(crate) const KINDS: [&str; 3] = ["a", "b", "c"];
@@ -35,7 +36,21 @@ pub(crate) struct Draft {
     delay_ms: Option<u64>,
     max_attempts: u32,
     extra: Extra,
+    links: Links,
 }
+
+/// Which tasks it comes after.
+#[derive(Clone, Debug, Default)]
+struct Links {
+    /// Of those known so far.
+    known: Vec<Index>,
+    /// Of the earlier ones of the call.
+    earlier: Vec<Index>,
+    rule: usize,
+}
+
+/// Rules that occur.
+const RULES: [OnParentFailure; 3] = [OnParentFailure::Fail, OnParentFailure::Run, OnParentFailure::Cancel];
 
 /// What only some tasks have.
 #[derive(Clone, Debug)]
@@ -65,6 +80,25 @@ impl Draft {
             idempotency: self.extra.request.map(request).into_iter().collect(),
             ..new_task()
         }
+    }
+
+    /// The task as the call's task number `at`, when these tasks are known.
+    pub(crate) fn linked(&self, now: u64, at: usize, known: &[TaskId]) -> LinkedTask {
+        let mut new = self.at(now);
+        if new.unique.mode.replaces() {
+            return LinkedTask { new, earlier: Vec::new() };
+        }
+        new.on_parent_failure = RULES[self.links.rule];
+        // Without any there is one that nobody knows.
+        let unknown = [TaskId::from_u128(1)];
+        let known = if known.is_empty() { &unknown } else { known };
+        for parent in self.links.known.iter().map(|index| *index.get(known)) {
+            if !new.after.contains(&parent) {
+                new.after.push(parent);
+            }
+        }
+        let earlier = if at == 0 { &[][..] } else { &self.links.earlier };
+        LinkedTask { new, earlier: earlier.iter().map(|index| index.index(at)).collect() }
     }
 }
 
@@ -124,14 +158,23 @@ fn drafts(max: usize) -> impl Strategy<Value = Vec<Draft>> {
         deadline_ms: is_limited.then_some(deadline),
         request: is_requested.then_some(request),
     });
-    let draft = (0..KINDS.len(), 0..4_u8, prop::option::of(0..3_u8), prop::option::of(0..80_u64), 1..4_u32, extra);
-    let draft = draft.prop_map(|(kind, priority, key, delay_ms, max_attempts, extra)| Draft {
+    let some = |weight| prop::option::weighted(weight, prop::collection::vec(any::<Index>(), 1..3));
+    let links = (some(0.3), some(0.2), 0..RULES.len());
+    let links = links.prop_map(|(known, earlier, rule)| Links {
+        known: known.unwrap_or_default(),
+        earlier: earlier.unwrap_or_default(),
+        rule,
+    });
+    let key = prop::option::of(0..3_u8);
+    let draft = (0..KINDS.len(), 0..4_u8, key, prop::option::of(0..80_u64), 1..4_u32, extra, links);
+    let draft = draft.prop_map(|(kind, priority, key, delay_ms, max_attempts, extra, links)| Draft {
         kind,
         priority,
         key,
         delay_ms,
         max_attempts,
         extra,
+        links,
     });
     prop::collection::vec(draft, 0..=max)
 }

@@ -1,8 +1,12 @@
 //! The form of the lines, and what is told about wrong ones.
 
-use super::{Counts, End, Header, Line, NamespaceLine, ReadError, Reader, TaskLine, Writer, Wrong};
+use super::{
+    Counts, End, Header, Line, NamespaceLine, PauseLine, ReadError, Reader, TaskLine, TokensLine, Writer, Wrong,
+};
 use crate::event::{Change, Event, MediaChange, TaskChange};
-use crate::schedule::{Action, Origin, Schedule, ScheduleSpec};
+use crate::limit::{Fairness, KeyPath, Limit, LimitRule, Rate, TokenBucket};
+use crate::schedule::{Action, Origin, Pause, Schedule, ScheduleSpec};
+use crate::store::limits::Pausable;
 use crate::store::request::{MediaRecord, MediaStatus, StateEntry};
 use crate::task::{AttemptEnd, AttemptRecord, BootId, Digest, Failure, NewTask, Spec, State, Status, TaskId};
 use crate::time::Timestamp;
@@ -32,6 +36,16 @@ fn lines() -> Vec<Line> {
     let entry = StateEntry { value: vec![1, 0xFF], version: 3, expires_at: None };
     let change = Change::Task { id: a_task(), kind: "echo".to_owned(), attempt: 0, change: TaskChange::Succeeded };
     let media_change = Change::Media { id: "i".to_owned(), change: MediaChange::Trashed };
+    let rate = Rate { tasks: 1, per_ms: 60_000, burst: 2 };
+    let rule = LimitRule {
+        name: "l".to_owned(),
+        queues: vec!["q".to_owned()],
+        kinds: Vec::new(),
+        key: Some(KeyPath::Attribute("tenant".to_owned())),
+        concurrency: Some(4),
+        rate: Some(rate),
+    };
+    let pause = Pause { since: at(4), reason: "r".to_owned() };
     vec![
         Line::Namespace(NamespaceLine { plugin: "p".to_owned(), version: 3, bytes: 4 }),
         Line::State(super::StateLine { plugin: "p".to_owned(), key: "k".to_owned(), entry }),
@@ -40,6 +54,14 @@ fn lines() -> Vec<Line> {
         Line::Task(Box::new(task)),
         Line::Event(Event { seq: 1, at: at(5), change }),
         Line::Event(Event { seq: 2, at: at(5), change: media_change }),
+        Line::Fairness(Fairness { key: KeyPath::Input("/a".to_owned()), weights: [("x".to_owned(), 2)].into() }),
+        Line::Limit(Limit { rule, origin: Origin::Client, revision: 3 }),
+        Line::Tokens(TokensLine {
+            limit: "l".to_owned(),
+            value: "acme".to_owned(),
+            tokens: TokenBucket::full(rate, at(6)),
+        }),
+        Line::Pause(PauseLine { of: Pausable::Queue("q".to_owned()), pause }),
     ]
 }
 
@@ -79,15 +101,19 @@ fn the_form_of_the_lines_is_stable() {
         r#"{"state":{"plugin":"p","key":"k","entry":{"value":"01ff","version":3,"expires_at":null}}}"#.to_owned(),
         r#"{"schedule":{"spec":{"name":"s","trigger":{"interval":{"every_ms":100,"phase_ms":0}},"action":{"enqueue":{"kind":"echo","input":"{}"}},"overlap":"allow","catch_up":"latest","jitter_ms":0,"start":null,"end":null,"max_fires":null,"pause_on_failure":null},"origin":"config","revision":1,"next_at":100,"last_fired_at":null,"fired":0,"by_hand":0,"backfilled":0,"overlapped":0,"missed":0,"skipped":0,"waiting":[],"paused":null,"failures":0,"cursor":"07","last_error":null}}"#.to_owned(),
         format!(r#"{{"media":{{"id":"i","name":"n","content_type":"video/mp4","size":9,"task":"{task}","created_at":1,"status":{{"trashed":{{"at":2,"purge_after":3}}}}}}}}"#),
-        format!(r#"{{"task":{{"id":"{task}","spec":{{"new":{{"kind":"echo","input":"{{\"a\":1}}","priority":4,"max_attempts":5,"timeout_ms":null,"backoff":{{"base_ms":1000,"cap_ms":3600000,"growth":"exponential","jitter":"equal"}},"run_at":null,"deadline":null,"queue":"default","unique_key":null,"unique":{{"states":3,"mode":"existing"}},"idempotency":[],"attributes":[],"source":"client"}},"created_at":7}},"status":{{"state":{{"running":{{"boot":"0000000000000003","lease_until":9,"started_at":8,"digest":"{two}"}}}},"attempt":2,"failures":1,"crashes":0,"cancel_requested":false,"progress":null,"history":[{{"number":1,"digest":"{one}","started_at":1,"ended_at":2,"end":{{"failed":{{"code":"busy","message":"m","details":null}}}}}}]}},"checkpoint":"ab"}}}}"#),
+        format!(r#"{{"task":{{"id":"{task}","spec":{{"new":{{"kind":"echo","input":"{{\"a\":1}}","priority":4,"max_attempts":5,"timeout_ms":null,"backoff":{{"base_ms":1000,"cap_ms":3600000,"growth":"exponential","jitter":"equal"}},"run_at":null,"deadline":null,"queue":"default","unique_key":null,"unique":{{"states":7,"mode":"existing"}},"idempotency":[],"attributes":[],"source":"client","after":[],"on_parent_failure":"fail","batch":null}},"created_at":7}},"status":{{"state":{{"running":{{"boot":"0000000000000003","lease_until":9,"started_at":8,"digest":"{two}"}}}},"attempt":2,"failures":1,"crashes":0,"cancel_requested":false,"progress":null,"history":[{{"number":1,"digest":"{one}","started_at":1,"ended_at":2,"end":{{"failed":{{"code":"busy","message":"m","details":null}}}}}}]}},"checkpoint":"ab"}}}}"#),
         format!(r#"{{"event":{{"seq":1,"at":5,"change":{{"task":{{"id":"{task}","kind":"echo","attempt":0,"change":"succeeded"}}}}}}}}"#),
         r#"{"event":{"seq":2,"at":5,"change":{"media":{"id":"i","change":"trashed"}}}}"#.to_owned(),
+        r#"{"fairness":{"key":{"input":"/a"},"weights":{"x":2}}}"#.to_owned(),
+        r#"{"limit":{"rule":{"name":"l","queues":["q"],"kinds":[],"key":{"attribute":"tenant"},"concurrency":4,"rate":{"tasks":1,"per_ms":60000,"burst":2}},"origin":"client","revision":3}}"#.to_owned(),
+        r#"{"tokens":{"limit":"l","value":"acme","tokens":{"level":120000,"parts":60000,"at":6}}}"#.to_owned(),
+        r#"{"pause":{"of":{"queue":"q"},"pause":{"since":4,"reason":"r"}}}"#.to_owned(),
     ];
     for (body, expected) in bodies.iter().zip(&expected) {
         assert_eq!(body, expected, "the form changed: it needs a new version");
     }
     assert_eq!(bodies.len(), expected.len() + 1);
-    assert!(bodies[8].starts_with(r#"{"end":{"lines":8,"counts":{"namespaces":1,"#), "{}", bodies[8]);
+    assert!(bodies[12].starts_with(r#"{"end":{"lines":12,"counts":{"namespaces":1,"#), "{}", bodies[12]);
 }
 
 #[test]
@@ -126,7 +152,7 @@ fn lost_added_and_exchanged_lines_are_told() {
     let error = wrong(&exchanged);
     assert!(matches!(&error.wrong, Wrong::OtherLines(why) if why.contains("digest")), "{error}");
     let error = wrong(&[&lines[..], &["x"]].concat());
-    assert_eq!(error.to_string(), "line 10: something follows the end of the export");
+    assert_eq!(error.to_string(), "line 14: something follows the end of the export");
     let error = wrong(&[&lines[..1], &lines[..]].concat());
     assert_eq!(error.to_string(), "line 2: there is a second header here");
 }

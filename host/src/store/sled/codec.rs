@@ -100,13 +100,14 @@ mod tests {
     use serde::de::DeserializeOwned;
 
     use super::{Account, CommitRecord, EventRecord, Format, HeldRecord, KnownRecord, Namespace, decode, encode};
-    use crate::event::{Change, MediaChange, TaskChange};
+    use crate::event::{BatchChange, Change, MediaChange, TaskChange};
+    use crate::limit::{Fairness, KeyPath, Limit, LimitRule, Rate, TokenBucket};
     use crate::retry::Backoff;
     use crate::schedule::{Action, CatchUp, Dst, Origin, Overlap, Pause, Schedule, ScheduleSpec, Trigger, Waiting};
     use crate::store::request::{MediaRecord, MediaStatus, StateEntry};
     use crate::task::{
-        AttemptEnd, AttemptRecord, BootId, Digest, Failure, Idempotency, NewTask, Progress, Source, Spec, State,
-        Status, TaskId, UniqueMode, UniqueRule,
+        AttemptEnd, AttemptRecord, BatchId, BootId, Digest, Failure, Idempotency, NewTask, OnParentFailure, Progress,
+        Source, Spec, State, Status, TaskId, UniqueMode, UniqueRule,
     };
     use crate::time::Timestamp;
 
@@ -147,10 +148,13 @@ mod tests {
             idempotency: vec![Idempotency { key: "i".to_owned(), fingerprint: [5; 16] }],
             attributes: vec![("a".to_owned(), "b".to_owned())],
             source: Source::Schedule("nightly".to_owned()),
+            after: vec![TaskId::from_u128(300)],
+            on_parent_failure: OnParentFailure::Cancel,
+            batch: Some(BatchId::from_u128(7)),
         };
         golden(
             &Spec { new, created_at: at(1_234) },
-            "0109766964656f2e637574027b7d040501e807e80780dddb010101000109017101016b03030301016905050505050505050505050505050505010161016201076e696768746c79d209",
+            "0109766964656f2e637574027b7d040501e807e80780dddb010101000109017101016b07030301016905050505050505050505050505050505010161016201076e696768746c7901ac02020107d209",
         );
         golden(&Status::queued(at(1_700_000_000_000)), "010080d095ffbc31000000000000");
         let failure = || Failure { code: "busy".to_owned(), message: "m".to_owned(), details: None };
@@ -179,6 +183,7 @@ mod tests {
             "0103050462757379016d00000000000001010101010101010101010101010101010101010101010101010101010101010101010204",
         );
         golden(&Status { state: State::Cancelled { at: at(5) }, ..Status::queued(at(0)) }, "010405000000000000");
+        golden(&Status::waiting(), "0105000000000000");
     }
 
     #[test]
@@ -223,16 +228,31 @@ mod tests {
             &held,
             "0101730106406461696c7903555443000001016b027b7d020203030001040001050106000101070000000000000001080101090172000000",
         );
+        let rate = Rate { tasks: 1, per_ms: 2, burst: 3 };
+        let rule = LimitRule {
+            name: "l".to_owned(),
+            queues: vec!["q".to_owned()],
+            kinds: Vec::new(),
+            key: Some(KeyPath::Input("/a".to_owned())),
+            concurrency: Some(4),
+            rate: Some(rate),
+        };
+        golden(&Limit { rule, origin: Origin::Client, revision: 5 }, "01016c010171000101022f610104010102030105");
+        golden(&TokenBucket::full(rate, at(7)), "01060207");
+        let key = KeyPath::Attribute("t".to_owned());
+        golden(&Fairness { key, weights: [("x".to_owned(), 2)].into() }, "0100017401017802");
         let task = |change| (at(1), Change::Task { id: a_task(), kind: "a".to_owned(), attempt: 1, change });
         let events: EventRecord = vec![
             task(TaskChange::Started { digest: Digest([1; 32]) }),
             task(TaskChange::Cancelled),
+            task(TaskChange::Waiting { parents: 2 }),
+            (at(1), Change::Batch { id: BatchId::from_u128(7), change: BatchChange::Completed }),
             (at(1), Change::Media { id: "m".to_owned(), change: MediaChange::Purged }),
             (at(1), Change::Schedule { name: "s".to_owned(), nominal: at(1), overlapped: true }),
         ];
         golden(
             &events,
-            "0104010090f5adfbe8a397d2a387f3f3b18fd3969103016101010101010101010101010101010101010101010101010101010101010101010101010090f5adfbe8a397d2a387f3f3b18fd3969103016101070101016d03010201730101",
+            "0106010090f5adfbe8a397d2a387f3f3b18fd3969103016101010101010101010101010101010101010101010101010101010101010101010101010090f5adfbe8a397d2a387f3f3b18fd396910301610107010090f5adfbe8a397d2a387f3f3b18fd39691030161010802010307030101016d03010201730101",
         );
     }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::agenda::Agenda;
 use super::codec::{CommitRecord, Namespace};
+use super::flow::Flow;
 use super::index::Index;
 use super::keys;
 use super::trees::Trees;
@@ -49,6 +50,8 @@ pub(super) struct Core {
     pub(super) trees: Trees,
     /// Live tasks by what is asked about them.
     pub(super) index: Index,
+    /// Live tasks that come after others.
+    pub(super) flow: Flow,
     /// Schedules by when they are due.
     pub(super) agenda: Agenda,
     /// The latest commit, and the one in the making.
@@ -63,7 +66,7 @@ pub(super) struct Core {
     pub(super) aged_after: Option<TaskId>,
     /// Where the next sweep of expired state goes on.
     pub(super) swept_after: Option<Vec<u8>>,
-    /// Queued and running tasks at most.
+    /// Waiting, queued and running tasks at most.
     pub(super) max_live_tasks: u64,
     pending: Vec<Event>,
     wake: bool,
@@ -86,6 +89,7 @@ impl Core {
         Self {
             trees,
             index: Index::new(aging_ms),
+            flow: Flow::default(),
             agenda: Agenda::default(),
             commit,
             trashed: BTreeMap::new(),

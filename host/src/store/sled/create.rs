@@ -8,7 +8,6 @@ use super::codec::{HeldRecord, KnownRecord};
 use super::core::{Core, Halt, Verdict};
 use super::index::answers_until;
 use super::keys;
-use crate::event::TaskChange;
 use crate::store::StoreError;
 use crate::store::request::{Enqueued, TakenKey};
 use crate::task::{Fate, Holding, MAX_IDEMPOTENCY_KEYS, NewTask, Spec, State, Status, TaskId, UniqueMode};
@@ -30,10 +29,17 @@ impl Core {
     }
 
     /// Whether these tasks can be created, all of them, once `leaving` has ended.
-    pub(super) fn check_room(&self, tasks: &[NewTask], leaving: Option<TaskId>, now: Timestamp) -> Verdict<()> {
+    pub(super) fn check_room<'a>(
+        &self,
+        tasks: impl IntoIterator<Item = &'a NewTask>,
+        leaving: Option<TaskId>,
+        now: Timestamp,
+    ) -> Verdict<()> {
         let mut looked = Looked::default();
-        let mut wanted = 0;
-        for (at, new) in tasks.iter().enumerate() {
+        let (mut wanted, mut edges) = (0, 0);
+        for (at, new) in tasks.into_iter().enumerate() {
+            self.check_parents(at, new)?;
+            edges += new.after.len();
             if self.is_known(at, new, &mut looked)? {
                 continue;
             }
@@ -67,7 +73,7 @@ impl Core {
             let text = format!("the queue is full: {wanted} tasks do not fit below {}", self.max_live_tasks);
             return Err(StoreError::Full(text).into());
         }
-        Ok(())
+        self.check_edges(edges)
     }
 
     /// Whether an earlier request, perhaps of the same call, has made this task already.
@@ -127,8 +133,9 @@ impl Core {
         let id = TaskId::generate();
         let due_at = new.first_due(now);
         let spec = Arc::new(Spec { new, created_at: now });
-        let status = Status::queued(due_at);
-        self.write_queued(id, &spec, &status, now)?;
+        let mut status = Status::queued(due_at);
+        self.hold_back(&spec, &mut status)?;
+        self.write(id, &spec, &status, now)?;
         Ok(Enqueued { id, duplicate: false })
     }
 
@@ -147,26 +154,32 @@ impl Core {
             self.trees.request.remove(forgotten.key.as_bytes())?;
         }
         new.idempotency = requests;
+        // It stays a member of its batch, which waits for it.
+        new.batch = old.new.batch;
         let spec = Arc::new(Spec { new, created_at: old.created_at });
         self.trees.checkpoint.remove(&keys::task(id))?;
+        for link in keys::links(id, &old.new) {
+            self.trees.link.remove(&link)?;
+        }
         self.index.leave(id, &old, &before);
-        self.write_queued(id, &spec, &status, now)?;
+        self.leave_flow(id, &old);
+        self.write(id, &spec, &status, now)?;
         Ok(id)
     }
 
-    fn write_queued(&mut self, id: TaskId, spec: &Arc<Spec>, status: &Status, now: Timestamp) -> Verdict<()> {
+    /// Writes a task that is new, or that has become another one.
+    fn write(&mut self, id: TaskId, spec: &Arc<Spec>, status: &Status, now: Timestamp) -> Verdict<()> {
         self.trees.body.put(&keys::task(id), spec)?;
         self.trees.live.put(&keys::task(id), status)?;
         if let Some(request) = spec.new.idempotency.last() {
             let known = KnownRecord { id, fingerprint: request.fingerprint };
             self.trees.request.put(request.key.as_bytes(), &known)?;
         }
-        self.index.enter(id, spec, status);
-        if let State::Queued { due_at } = status.state {
-            self.emit_task(now, id, (spec, status.attempt), TaskChange::Queued { due_at });
+        for link in keys::links(id, &spec.new) {
+            self.trees.link.put(&link, &())?;
         }
-        self.wake();
-        Ok(())
+        self.index.enter(id, spec, status);
+        self.enter_flow(id, spec, status, now)
     }
 
     /// A task that comes back to the queue while another one holds its unique key ends instead.

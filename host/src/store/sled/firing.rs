@@ -121,7 +121,7 @@ impl Core {
         let failed = match state {
             State::Succeeded { .. } => Some(false),
             State::Failed { .. } => Some(true),
-            State::Queued { .. } | State::Running { .. } | State::Cancelled { .. } => None,
+            State::Waiting | State::Queued { .. } | State::Running { .. } | State::Cancelled { .. } => None,
         };
         if let Some(failed) = failed.filter(|_| interest.counts)
             && let Some(mut schedule) = self.find_schedule(name)?

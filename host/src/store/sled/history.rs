@@ -38,7 +38,7 @@ impl Ended {
             State::Succeeded { at, .. } => Some((Self::Succeeded, *at)),
             State::Failed { at, .. } => Some((Self::Failed, *at)),
             State::Cancelled { at } => Some((Self::Cancelled, *at)),
-            State::Queued { .. } | State::Running { .. } => None,
+            State::Waiting | State::Queued { .. } | State::Running { .. } => None,
         }
     }
 
@@ -60,7 +60,7 @@ pub(super) fn weight(spec: &Spec, status: &Status) -> u64 {
     let end = match &status.state {
         State::Succeeded { output, .. } => output.len(),
         State::Failed { failure: why, .. } => failure(why),
-        State::Queued { .. } | State::Running { .. } | State::Cancelled { .. } => 0,
+        State::Waiting | State::Queued { .. } | State::Running { .. } | State::Cancelled { .. } => 0,
     };
     let attempt = |end: &AttemptEnd| match end {
         AttemptEnd::Failed(why) | AttemptEnd::Crashed(why) => ATTEMPT_BYTES + failure(why),
@@ -68,7 +68,8 @@ pub(super) fn weight(spec: &Spec, status: &Status) -> u64 {
     };
     let attempts: usize = status.history.iter().map(|record| attempt(&record.end)).sum();
     let labels: usize = spec.new.attributes.iter().map(|(key, value)| key.len() + value.len()).sum();
-    (RECORD_BYTES + spec.new.kind.len() + spec.new.input.len() + labels + end + attempts) as u64
+    let parents = spec.new.after.len() * size_of::<TaskId>();
+    (RECORD_BYTES + spec.new.kind.len() + spec.new.input.len() + labels + parents + end + attempts) as u64
 }
 
 /// Counts a task in if it has ended.
@@ -113,6 +114,7 @@ impl Core {
         self.forget_all(&aged)?;
         gone.extend(aged);
         self.prune_events(retention.max_events)?;
+        self.keep_tokens(now)?;
         self.sweep_state(now)?;
         Ok(gone)
     }
@@ -139,7 +141,8 @@ impl Core {
             let Some(id) = keys::task_of(&key) else { continue };
             let status = self.trees.done.decode(&value)?;
             searched = Some(id);
-            if Ended::of(&status.state).is_some_and(|(found, _)| found == ended) {
+            let is_wanted = Ended::of(&status.state).is_some_and(|(found, _)| found == ended);
+            if is_wanted && !self.flow.is_needed(id) {
                 tasks = tasks.saturating_sub(1);
                 bytes = bytes.saturating_sub(weight(&self.trees.spec(id)?, &status));
                 ids.push(id);
@@ -166,7 +169,7 @@ impl Core {
             examined += 1;
             let Some((ended, ended_at)) = Ended::of(&status.state) else { continue };
             if now.millis_since(ended_at) > ended.keep(retention).max_age_ms {
-                ids.extend(latest);
+                ids.extend(latest.filter(|id| !self.flow.is_needed(*id)));
             }
         }
         self.aged_after = latest.filter(|_| examined == limit);
@@ -182,6 +185,9 @@ impl Core {
         self.give_up_key(id, &spec)?;
         for request in &spec.new.idempotency {
             self.trees.request.remove(request.key.as_bytes())?;
+        }
+        for link in keys::links(id, &spec.new) {
+            self.trees.link.remove(&link)?;
         }
         Ok(())
     }

@@ -4,13 +4,18 @@
 //! claimed. A running one is here in full. Rebuilt when the store opens.
 
 mod lanes;
+mod limits;
+mod slab;
+mod tally;
 
-use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use self::lanes::Kind;
-pub(super) use self::lanes::Waiting;
+use self::lanes::Lanes;
+pub(super) use self::lanes::{Charged, Waiting};
+pub(super) use self::limits::Count;
+use self::tally::Tallies;
+pub(super) use self::tally::Tally;
 use crate::store::request::{GenerationRoom, KindCount};
 use crate::task::{Digest, Source, Spec, State, Status, TaskId, UniqueMode};
 use crate::time::Timestamp;
@@ -22,6 +27,8 @@ pub(super) struct Run {
     /// How it stands; its lease may be newer than the durable one, which nobody needs: a lease
     /// does not outlive the host's start.
     pub(super) status: Status,
+    /// What it occupies of the limits, see [`Lanes`].
+    pub(super) buckets: Box<[u32]>,
 }
 
 /// A queued task that was chosen.
@@ -30,6 +37,8 @@ pub(super) struct Pick {
     pub(super) task: Waiting,
     /// The generation that will run it.
     pub(super) digest: Digest,
+    /// For [`Run::buckets`].
+    pub(super) buckets: Box<[u32]>,
 }
 
 /// The live task that holds a unique key.
@@ -49,11 +58,12 @@ struct Follower {
 /// See the module.
 #[derive(Default)]
 pub(super) struct Index {
-    aging_ms: u64,
-    kinds: HashMap<String, Kind>,
+    lanes: Lanes,
+    kinds: Tallies,
+    queues: Tallies,
     running: HashMap<TaskId, Run>,
     leases: BTreeSet<(Timestamp, TaskId)>,
-    /// Of queued tasks that have not begun yet.
+    /// Of waiting and queued tasks that have not begun yet.
     deadlines: BTreeSet<(Timestamp, TaskId)>,
     unique: HashMap<String, Holder>,
     /// Followers by whom they follow.
@@ -67,10 +77,10 @@ pub(super) struct Index {
 impl Index {
     /// An empty one, where a waiting task gains a level of priority every `aging_ms` milliseconds.
     pub(super) fn new(aging_ms: u64) -> Self {
-        Self { aging_ms, ..Self::default() }
+        Self { lanes: Lanes::new(aging_ms), ..Self::default() }
     }
 
-    /// Queued and running tasks.
+    /// Waiting, queued and running tasks.
     pub(super) fn live(&self) -> u64 {
         self.live
     }
@@ -107,24 +117,23 @@ impl Index {
 
     /// Live tasks by kind.
     pub(super) fn counts(&self) -> Vec<KindCount> {
-        let count = |(name, kind): (&String, &Kind)| KindCount {
-            kind: name.clone(),
-            queued: kind.queued,
-            running: kind.running,
-        };
-        let mut counts: Vec<_> = self.kinds.iter().map(count).collect();
-        counts.sort_by(|a, b| a.kind.cmp(&b.kind));
-        counts
+        let count = |(kind, tally): (String, Tally)| KindCount { kind, queued: tally.queued, running: tally.running };
+        self.kinds.all().into_iter().map(count).collect()
     }
 
-    /// A task becomes live, queued or (when the store opens) running. It takes its unique key, or
+    fn count(&mut self, spec: &Spec, change: impl Fn(&mut Tally)) {
+        self.kinds.count(&spec.new.kind, &change);
+        self.queues.count(&spec.new.queue, &change);
+    }
+
+    /// A task becomes live: queued, waiting for others or (when the store opens) running. It takes its unique key, or
     /// follows the one that has it.
     pub(super) fn enter(&mut self, id: TaskId, spec: &Arc<Spec>, status: &Status) {
         self.live += 1;
         if let Source::Schedule(name) = &spec.new.source {
             self.outstanding.entry(name.clone()).or_default().insert(id);
         }
-        if !matches!(status.state, State::Queued { .. }) {
+        if !matches!(status.state, State::Waiting | State::Queued { .. }) {
             self.hold(id, spec, &status.state);
         } else if let Some(key) = &spec.new.unique_key {
             let follows = spec.new.unique.mode == UniqueMode::KeepLast;
@@ -153,9 +162,7 @@ impl Index {
         }
         if let Some(Follower { id, spec, status }) = self.followers.remove(&id) {
             self.followed.remove(&id);
-            if let Some(kind) = self.kinds.get_mut(&spec.new.kind) {
-                kind.queued -= 1;
-            }
+            self.count(&spec, |tally| tally.queued -= 1);
             self.hold(id, &spec, &status.state);
             self.place(id, &spec, &status);
         }
@@ -177,18 +184,13 @@ impl Index {
     }
 
     fn follow(&mut self, holder: TaskId, follower: Follower) {
-        self.kind(&follower.spec).queued += 1;
+        self.count(&follower.spec, |tally| tally.queued += 1);
         self.note_deadline(follower.id, &follower.spec, &follower.status);
         self.followed.insert(follower.id, holder);
         self.followers.insert(holder, follower);
     }
 
-    fn kind(&mut self, spec: &Spec) -> &mut Kind {
-        let aging_ms = self.aging_ms;
-        self.kinds.entry(spec.new.kind.clone()).or_insert_with(|| Kind::new(aging_ms))
-    }
-
-    /// A running task goes back to the queue.
+    /// A running task goes back to the queue, or one that waited for others enters it.
     pub(super) fn requeue(&mut self, id: TaskId, spec: &Arc<Spec>, (before, after): (&Status, &Status)) {
         self.displace(id, spec, before);
         self.hold(id, spec, &after.state);
@@ -196,7 +198,12 @@ impl Index {
     }
 
     /// A picked task runs.
-    pub(super) fn start(&mut self, id: TaskId, run: Run) {
+    pub(super) fn begin(&mut self, id: TaskId, run: Run) {
+        self.count(&run.spec, |tally| tally.queued -= 1);
+        self.start(id, run);
+    }
+
+    fn start(&mut self, id: TaskId, run: Run) {
         self.deadlines.remove(&(run.spec.new.deadline.unwrap_or_default(), id));
         if !run.spec.new.unique.holds(&run.status.state) {
             self.release(id, &run.spec);
@@ -204,7 +211,7 @@ impl Index {
         if let State::Running { lease_until, .. } = run.status.state {
             self.leases.insert((lease_until, id));
         }
-        self.kind(&run.spec).running += 1;
+        self.count(&run.spec, |tally| tally.running += 1);
         self.running.insert(id, run);
     }
 
@@ -233,55 +240,28 @@ impl Index {
         self.leases.iter().take_while(|(until, _)| *until <= now).take(limit).map(|(_, id)| *id).collect()
     }
 
-    /// Takes due tasks out of the queue, for [`Self::start`]. Answers also when the next task is
-    /// due of a generation that has room left.
+    /// Takes due tasks out of the queue, for [`Self::begin`], as the limits allow. Answers also when the
+    /// next one may be due of a generation that has room left.
     pub(super) fn pick(
         &mut self,
         generations: &[GenerationRoom],
         limit: usize,
         now: Timestamp,
     ) -> (Vec<Pick>, Option<Timestamp>) {
-        let mut rooms: Vec<u32> = generations.iter().map(|generation| generation.room).collect();
-        let mut heads = BinaryHeap::new();
-        for (at, generation) in generations.iter().enumerate().filter(|(_, generation)| generation.room > 0) {
-            for name in &generation.kinds {
-                if let Some(kind) = self.kinds.get_mut(name) {
-                    kind.advance(now);
-                    heads.extend(kind.first(now).map(|first| Reverse((first, at, name))));
-                }
-            }
-        }
-        let mut picks = Vec::new();
-        while picks.len() < limit
-            && let Some(Reverse((head, at, name))) = heads.pop()
-        {
-            let (Some(generation), Some(room)) = (generations.get(at), rooms.get_mut(at)) else { continue };
-            let Some(kind) = self.kinds.get_mut(name).filter(|_| *room > 0) else { continue };
-            // A kind that was named twice has two heads; the second may be taken already.
-            if let Some(task) = kind.take(head) {
-                *room -= 1;
-                kind.queued -= 1;
-                picks.push(Pick { task, digest: generation.digest });
-            }
-            heads.extend(kind.first(now).map(|first| Reverse((first, at, name))));
-        }
-        if picks.len() >= limit {
-            return (picks, None);
-        }
-        let with_room = generations.iter().zip(&rooms).filter(|(_, room)| **room > 0);
-        let kinds = with_room.flat_map(|(generation, _)| &generation.kinds).filter_map(|name| self.kinds.get(name));
-        let next_due = kinds.filter_map(Kind::next_due).min();
-        (picks, next_due)
+        self.lanes.pick(generations, limit, now)
     }
 
     fn place(&mut self, id: TaskId, spec: &Arc<Spec>, status: &Status) {
+        if matches!(status.state, State::Waiting) {
+            return self.note_deadline(id, spec, status);
+        }
         let Some(task) = waiting(id, spec, status) else {
-            return self.start(id, Run { spec: Arc::clone(spec), status: status.clone() });
+            let buckets = self.lanes.occupy(&spec.new);
+            return self.start(id, Run { spec: Arc::clone(spec), status: status.clone(), buckets });
         };
         self.note_deadline(id, spec, status);
-        let kind = self.kind(spec);
-        kind.queued += 1;
-        kind.insert(&spec.new.queue, task);
+        self.count(spec, |tally| tally.queued += 1);
+        self.lanes.insert(&spec.new, task);
     }
 
     fn note_deadline(&mut self, id: TaskId, spec: &Spec, status: &Status) {
@@ -293,26 +273,23 @@ impl Index {
     fn displace(&mut self, id: TaskId, spec: &Spec, status: &Status) {
         self.deadlines.remove(&(spec.new.deadline.unwrap_or_default(), id));
         let followed = self.followed.remove(&id).and_then(|holder| self.followers.remove(&holder));
-        let Some(kind) = self.kinds.get_mut(&spec.new.kind) else { return };
         match status.state {
             State::Queued { .. } => {
-                kind.queued -= 1;
+                self.count(spec, |tally| tally.queued -= 1);
                 if let Some(task) = waiting(id, spec, status).filter(|_| followed.is_none()) {
-                    kind.remove(&spec.new.queue, task);
+                    self.lanes.remove(&spec.new, task);
                 }
             }
             State::Running { .. } => {
                 if let Some(run) = self.running.remove(&id) {
-                    kind.running -= 1;
+                    self.count(spec, |tally| tally.running -= 1);
+                    self.lanes.vacate(&run.buckets);
                     if let State::Running { lease_until, .. } = run.status.state {
                         self.leases.remove(&(lease_until, id));
                     }
                 }
             }
-            State::Succeeded { .. } | State::Failed { .. } | State::Cancelled { .. } => {}
-        }
-        if kind.is_empty() {
-            self.kinds.remove(&spec.new.kind);
+            State::Waiting | State::Succeeded { .. } | State::Failed { .. } | State::Cancelled { .. } => {}
         }
     }
 }

@@ -32,7 +32,7 @@ pub(super) struct Position {
 
 /// The file, and what was written to it.
 pub(super) struct Mark {
-    file: File,
+    file: Option<File>,
     written: Position,
     written_at: Instant,
     turn: usize,
@@ -62,7 +62,7 @@ impl Mark {
     pub(super) fn create(dir: &Path, position: Position) -> io::Result<Self> {
         let file = File::options().write(true).create(true).truncate(true).open(dir.join(FILE))?;
         fault::point(Point::MarkEmptied);
-        let mut mark = Self { file, written: position, written_at: Instant::now(), turn: 0 };
+        let mut mark = Self { file: Some(file), written: position, written_at: Instant::now(), turn: 0 };
         for _ in SLOTS {
             mark.write(position.seq)?;
         }
@@ -70,18 +70,24 @@ impl Mark {
         Ok(mark)
     }
 
+    /// For what does not outlive the process.
+    pub(super) fn nowhere() -> Self {
+        Self { file: None, written: Position { epoch: 0, seq: 0 }, written_at: Instant::now(), turn: 0 }
+    }
+
     /// How long until the mark must be written, given the latest commit; `None` when it is there.
     pub(super) fn due_in(&self, seq: u64) -> Option<Duration> {
-        (self.written.seq != seq).then(|| PERIOD.saturating_sub(self.written_at.elapsed()))
+        (self.file.is_some() && self.written.seq != seq).then(|| PERIOD.saturating_sub(self.written_at.elapsed()))
     }
 
     /// Moves the mark to a commit that is durable.
     pub(super) fn write(&mut self, seq: u64) -> io::Result<()> {
+        let Some(file) = &self.file else { return Ok(()) };
         let position = Position { seq, ..self.written };
         let [first, second] = SLOTS;
-        self.file.write_all_at(&encode(position), if self.turn == 0 { first } else { second })?;
+        file.write_all_at(&encode(position), if self.turn == 0 { first } else { second })?;
         fault::point(Point::MarkWritten);
-        self.file.sync_data()?;
+        file.sync_data()?;
         self.turn = 1 - self.turn;
         self.written = position;
         self.written_at = Instant::now();

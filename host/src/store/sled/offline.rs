@@ -14,12 +14,13 @@ use std::path::Path;
 pub use self::check::{Report, check};
 pub use self::export::{ExportError, export};
 pub use self::import::{Epoch, ImportError, import};
+use super::base::Place;
 use super::codec::{CommitRecord, Format};
 use super::core::Halt;
 use super::lock::DirLock;
 use super::mark::{Mark, Position};
-use super::open::{DATABASE, open_database};
-use super::trees::{Place, Trees};
+use super::open::{DATABASE, is_created, open_database};
+use super::trees::Trees;
 use super::{OpenError, STACK_BYTES, keys};
 
 /// Memory for pages of the database that were read, in bytes.
@@ -39,7 +40,7 @@ struct Offline {
 impl Offline {
     fn open(dir: &Path) -> Result<Self, OpenError> {
         let missing = || OpenError::Missing { dir: dir.to_owned() };
-        if !dir.join(DATABASE).is_dir() {
+        if !is_created(dir) {
             return Err(missing());
         }
         let lock = DirLock::take(dir)?;

@@ -28,23 +28,27 @@ impl Core {
         while self.expire(now)? == MAX_RECLAIM {}
         let limit = usize::try_from(request.limit).unwrap_or(usize::MAX).min(MAX_CLAIM);
         let (picks, next_due) = self.index.pick(&request.rooms, limit, now);
-        let claimed = picks.into_iter().map(|pick| self.start(&pick, request, now)).collect::<Verdict<_>>()?;
+        let claimed: Vec<_> = picks.into_iter().map(|pick| self.start(pick, request, now)).collect::<Verdict<_>>()?;
+        if !claimed.is_empty() {
+            self.keep_tokens(now)?;
+        }
         Ok(Claim { claimed, next_due })
     }
 
-    fn start(&mut self, pick: &Pick, request: &ClaimRequest, now: Timestamp) -> Verdict<Claimed> {
+    fn start(&mut self, pick: Pick, request: &ClaimRequest, now: Timestamp) -> Verdict<Claimed> {
         let id = pick.task.id;
         let mut status = if pick.task.fresh { Status::queued(pick.task.due_at) } else { self.queued_status(id)? };
         let lease = Lease { boot: request.boot, until: request.lease_until, digest: pick.digest };
         let attempt = status.claim(lease, now).map_err(|_| Halt::Broken(format!("task {id} is not due")))?;
         let spec = Arc::new(self.trees.spec(id)?);
         self.trees.live.put(&keys::task(id), &status)?;
-        self.index.start(id, Run { spec: Arc::clone(&spec), status: status.clone() });
+        self.index.begin(id, Run { spec: Arc::clone(&spec), status: status.clone(), buckets: pick.buckets });
         self.emit_task(now, id, (&spec, attempt), TaskChange::Started { digest: pick.digest });
         Ok(Claimed { id, spec, status })
     }
 
-    fn queued_status(&self, id: TaskId) -> Verdict<Status> {
+    /// How a task that waits stands.
+    pub(super) fn queued_status(&self, id: TaskId) -> Verdict<Status> {
         self.trees.live.get(&keys::task(id))?.ok_or_else(|| Halt::Broken(format!("task {id} has no status")))
     }
 
@@ -103,7 +107,9 @@ impl Core {
         });
         let change = match &after.state {
             State::Queued { due_at } => TaskChange::Retrying { due_at: *due_at, failure },
-            State::Running { .. } => return Err(Halt::Broken(format!("task {id} runs after the end of its attempt"))),
+            State::Waiting | State::Running { .. } => {
+                return Err(Halt::Broken(format!("task {id} is {} after the end of its attempt", after.state.name())));
+            }
             State::Succeeded { .. } => TaskChange::Succeeded,
             State::Failed { failure, .. } => TaskChange::Failed(failure.clone()),
             State::Cancelled { .. } => TaskChange::Cancelled,
@@ -120,11 +126,19 @@ impl Core {
     }
 
     /// A live task has ended.
-    fn retire(&mut self, id: TaskId, spec: &Spec, (before, after): (&Status, &Status), now: Timestamp) -> Verdict<()> {
+    pub(super) fn retire(
+        &mut self,
+        id: TaskId,
+        spec: &Spec,
+        (before, after): (&Status, &Status),
+        now: Timestamp,
+    ) -> Verdict<()> {
         self.trees.live.remove(&keys::task(id))?;
         self.trees.done.put(&keys::task(id), after)?;
         self.trees.checkpoint.remove(&keys::task(id))?;
         self.index.leave(id, spec, before);
+        self.leave_flow(id, spec);
+        self.touch(id);
         self.keep_key(id, spec, &after.state, now)?;
         self.count_in(id, spec, after);
         self.schedule_task_ended(spec, &after.state, now)
@@ -196,8 +210,11 @@ impl Core {
         if self.index.live() >= self.max_live_tasks {
             return Err(StoreError::Full(format!("the queue is full: {} tasks", self.max_live_tasks)).into());
         }
+        self.check_parents_of_ended(&task.spec)?;
+        self.check_edges(task.spec.new.after.len())?;
         self.count_out(&task.spec, &task.status);
         task.status.redrive(now);
+        self.hold_back(&task.spec, &mut task.status)?;
         self.give_up_key(id, &task.spec)?;
         if task.spec.new.deadline.is_some() {
             // It has passed, or has done its part.
@@ -207,8 +224,8 @@ impl Core {
         self.trees.done.remove(&keys::task(id))?;
         self.trees.live.put(&keys::task(id), &task.status)?;
         self.index.enter(id, &task.spec, &task.status);
-        self.emit_task(now, id, (&task.spec, task.status.attempt), TaskChange::Queued { due_at: now });
-        self.wake();
+        self.enter_flow(id, &task.spec, &task.status, now)?;
+        self.touch(id);
         Ok(task)
     }
 

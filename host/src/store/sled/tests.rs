@@ -2,6 +2,7 @@
 
 mod crash;
 mod faults;
+mod power;
 
 use std::fs;
 use std::path::Path;
@@ -11,13 +12,13 @@ use proptest::prelude::*;
 
 use super::mark::{Mark, Position};
 use super::{OpenError, Settings, SledStore};
-use crate::store::conformance::{self, Harness, MANY, add, at, new_task, plan};
+use crate::store::conformance::{self, Harness, MANY, add, at, limited, new_task, plan};
 use crate::store::{Store, StoreError};
-use crate::task::BootId;
+use crate::task::{BootId, NewTask};
 use crate::time::Timestamp;
 
 /// A temporary directory.
-pub(super) struct Directory {
+pub(in crate::store::sled) struct Directory {
     dir: tempfile::TempDir,
     max_growth_bytes: i64,
 }
@@ -53,6 +54,43 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn i6_permits_in_use_are_running_leases_and_nobody_who_may_begin_waits(plan in limited::plan(), fair in any::<bool>()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(limited::obeys(&Directory::new(), &plan, fair));
+    }
+}
+
+#[tokio::test]
+async fn i6_thousands_over_their_limit_write_nothing_and_are_not_moved() {
+    use crate::limit::Declaration;
+    let dir = Directory::new();
+    let store = open(dir.path()).unwrap();
+    let key = Some("attributes.tenant".to_owned());
+    let rule = Declaration { concurrency: Some(1), key, ..Declaration::default() }.check("tenant").unwrap();
+    store.declare_limits(vec![rule], None).await.unwrap();
+    let of = |at: usize| vec![("tenant".to_owned(), (at % 100).to_string())];
+    let tasks = (0..5_000).map(|at| NewTask { attributes: of(at), ..new_task() }).collect();
+    store.enqueue(tasks, at(0)).await.unwrap();
+    let claimed = conformance::claim(&*store, 1_000, 1).await.claimed;
+    assert_eq!(claimed.len(), 100);
+    let (before, mut events, mut wakeups) =
+        (store.events(0, 1).await.unwrap().last, store.subscribe(), store.wakeups());
+    wakeups.mark_unchanged();
+    for now in 2..50 {
+        let claim = conformance::claim(&*store, 1_000, now).await;
+        assert_eq!((claim.claimed.len(), claim.next_due), (0, None));
+    }
+    assert_eq!(store.events(0, 1).await.unwrap().last, before);
+    assert!(events.try_recv().is_err() && !wakeups.has_changed().unwrap());
+    store.close().await;
+    let mark = Mark::read(dir.path()).unwrap().unwrap();
+    assert_eq!(mark.seq, 3, "one commit to declare the rule, one to create the tasks, one to claim");
+}
+
 #[tokio::test]
 async fn i1_a_store_that_outgrows_its_memory_goes_on() {
     // Every few tasks, the database is reopened below.
@@ -68,7 +106,7 @@ async fn i1_a_store_that_outgrows_its_memory_goes_on() {
     assert_eq!(events.iter().map(|event| event.seq).collect::<Vec<_>>(), (1..=90).collect::<Vec<_>>());
 }
 
-fn open(dir: &Path) -> Result<Arc<SledStore>, OpenError> {
+pub(in crate::store::sled) fn open(dir: &Path) -> Result<Arc<SledStore>, OpenError> {
     SledStore::open(Settings::new(dir, BootId(9)), at(0))
 }
 
@@ -183,9 +221,10 @@ async fn a_heartbeat_without_news_writes_nothing() {
 
 #[test]
 fn a_newer_format_is_left_alone() {
+    use super::base::Place;
     use super::codec::Format;
     use super::keys;
-    use super::trees::{Place, Unchecked};
+    use super::trees::Unchecked;
 
     let dir = Directory::new();
     drop(open(dir.path()).unwrap());

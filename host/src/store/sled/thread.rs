@@ -5,7 +5,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::Duration;
 
 use tokio::sync::{broadcast, oneshot, watch};
@@ -124,6 +124,14 @@ fn next_group(
     bounds: GroupBounds,
 ) -> Result<Option<Vec<Box<dyn Job>>>, String> {
     let first = loop {
+        if opened.core.flow.is_behind() {
+            // There is something to commit: what is there is taken along, nothing is waited for.
+            match jobs.try_recv() {
+                Ok(job) => break job,
+                Err(TryRecvError::Empty) => return Ok(Some(Vec::new())),
+                Err(TryRecvError::Disconnected) => return Ok(None),
+            }
+        }
         let Some(wait) = opened.mark.due_in(opened.core.commit.seq) else {
             match jobs.recv() {
                 Ok(job) => break job,
@@ -162,6 +170,7 @@ fn serve(core: &mut Core, group: Vec<Box<dyn Job>>, outlets: &Outlets) -> Result
     for job in &mut writes {
         job.run(core)?;
     }
+    core.tell_children().map_err(|halt| halt.to_string())?;
     if core.trees.writes() != before {
         fault::point(Point::Applied);
         let news = core.seal().map_err(|halt| halt.to_string())?;

@@ -1,58 +1,26 @@
-//! The fixed trees, typed.
-//!
-//! Rules that were paid for (sled 1.0.0-alpha.124): one thread, single inserts and removes only
-//! (a batch never frees emptied leaves and deadlocks), never `drop_tree` (bricks the database),
-//! a flush timer that never fires (another one commits half a unit). And: a leaf that was written
-//! is never paged out again by the same database value (its `max_unflushed_epoch` stays set), so
-//! that everything written stays in memory whatever the cache's size. The remedy is to reopen the
-//! database when it has grown enough ([`Trees::has_outgrown`]). And: the first page of an empty
-//! tree is paged out although it was never stored, and then the next access spins forever; so
-//! every tree's first page is stored before anything else happens.
+//! The fixed trees, typed. What they stand on, and the rules that come with it, is in `base`.
 
 use std::cell::Cell;
 use std::io;
 use std::marker::PhantomData;
 use std::ops::Bound;
-use std::path::PathBuf;
 use std::rc::Rc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::apart;
+use super::base::{Base, Bytes, Place, Range, Tree};
 use super::codec::{self, EventRecord};
 use super::core::Halt;
 use super::fault::{self, Point};
 use super::keys;
-use crate::schedule::Schedule;
+use crate::limit::{Fairness, Limit, TokenBucket};
+use crate::schedule::{Pause, Schedule};
 use crate::store::request::{MediaRecord, StateEntry};
 use crate::task::{Spec, Status, TaskId};
 
-/// Records a leaf. Fixed when a directory is created: sled refuses another.
-const FANOUT: usize = 64;
-/// Some 46 days: the timer must exist (without it every dropped iterator flushes) and never fire.
-const NEVER_MS: usize = 4_000_000_000;
-/// Fast rather than small: leaves are rewritten often.
-const ZSTD_LEVEL: i32 = 1;
-
-/// Comes and goes, so that an empty page is written.
-const PAGE_KEY: &[u8] = b"page";
-
-type Db = sled::Db<FANOUT>;
-type RawTree = sled::Tree<FANOUT>;
 /// What a record weighs in memory beside its key and value, roughly, in bytes.
 const RECORD_OVERHEAD: i64 = 96;
-
-/// Where a database is and how much memory it may take.
-#[derive(Clone, Debug)]
-pub(super) struct Place {
-    /// Its directory.
-    pub(super) path: PathBuf,
-    /// Pages that were read, in bytes.
-    pub(super) cache_bytes: usize,
-    /// Records that were added on balance since it was opened, in bytes.
-    pub(super) max_growth_bytes: i64,
-}
 
 /// What was done since the database was opened.
 #[derive(Debug, Default)]
@@ -71,13 +39,10 @@ impl Tally {
     }
 }
 
-/// A key or a value as sled hands it out.
-pub(super) type Bytes = sled::InlineArray;
-
 /// One tree whose values are records of `T`.
 pub(super) struct Table<T> {
     name: &'static str,
-    tree: RawTree,
+    tree: Tree,
     tally: Rc<Tally>,
     record: PhantomData<fn() -> T>,
 }
@@ -90,7 +55,7 @@ impl<T: Serialize + DeserializeOwned> Table<T> {
 
     /// Whether there is a record.
     pub(super) fn contains(&self, key: &[u8]) -> Result<bool, Halt> {
-        Ok(self.tree.contains_key(key)?)
+        Ok(self.tree.get(key)?.is_some())
     }
 
     /// Writes a record.
@@ -124,17 +89,13 @@ impl<T: Serialize + DeserializeOwned> Table<T> {
     }
 
     /// Raw records in key order; [`Self::decode`] those that matter.
-    pub(super) fn range(
-        &self,
-        from: Bound<&[u8]>,
-        to: Bound<&[u8]>,
-    ) -> impl DoubleEndedIterator<Item = io::Result<(Bytes, Bytes)>> + use<T> {
-        self.tree.range::<&[u8], _>((from, to))
+    pub(super) fn range(&self, from: Bound<&[u8]>, to: Bound<&[u8]>) -> Range {
+        self.tree.range(from, to)
     }
 
     /// The first record's key.
     pub(super) fn first_key(&self) -> Result<Option<Bytes>, Halt> {
-        Ok(self.tree.first()?.map(|(key, _)| key))
+        Ok(self.range(Bound::Unbounded, Bound::Unbounded).next().transpose()?.map(|(key, _)| key))
     }
 
     /// A record from what [`Self::range`] yields.
@@ -145,8 +106,6 @@ impl<T: Serialize + DeserializeOwned> Table<T> {
 
 /// Everything that is durable.
 pub(super) struct Trees {
-    place: Place,
-    db: Db,
     tally: Rc<Tally>,
     /// What a task is. Never rewritten.
     pub(super) body: Table<Spec>,
@@ -160,6 +119,8 @@ pub(super) struct Trees {
     pub(super) held: Table<codec::HeldRecord>,
     /// Idempotency keys of the tasks that are kept.
     pub(super) request: Table<codec::KnownRecord>,
+    /// Who is linked to whom, by [`keys::Link::key`].
+    pub(super) link: Table<()>,
     /// Schedules by name.
     pub(super) schedule: Table<Schedule>,
     /// Media records by id.
@@ -172,34 +133,41 @@ pub(super) struct Trees {
     pub(super) commit: Table<codec::CommitRecord>,
     /// Accounts of the namespaces.
     pub(super) namespace: Table<codec::Namespace>,
+    /// Limits by name.
+    pub(super) limit: Table<Limit>,
+    /// Token buckets that are not full.
+    pub(super) bucket: Table<TokenBucket>,
+    /// Queues and kinds that are paused.
+    pub(super) pause: Table<Pause>,
+    /// [`keys::FAIRNESS`].
+    pub(super) fairness: Table<Fairness>,
+    db: Base,
 }
 
 /// A database whose format is not known yet.
 pub(super) struct Unchecked {
-    place: Place,
-    db: Db,
     tally: Rc<Tally>,
     /// [`keys::FORMAT`].
     pub(super) format: Table<codec::Format>,
+    db: Base,
 }
 
 impl Unchecked {
     /// Opens or creates a database.
     pub(super) fn open(place: Place) -> io::Result<Self> {
-        let config = sled::Config::new()
-            .path(&place.path)
-            .cache_capacity_bytes(place.cache_bytes)
-            .flush_every_ms(Some(NEVER_MS))
-            .zstd_compression_level(ZSTD_LEVEL);
-        let db: Db = apart::apart(move || config.open())?;
+        Self::over(Base::open(place)?)
+    }
+
+    /// Over what is open.
+    pub(super) fn over(db: Base) -> io::Result<Self> {
         let tally = Rc::default();
         let format = table(&db, &tally, "meta")?;
-        Ok(Self { place, db, tally, format })
+        Ok(Self { tally, format, db })
     }
 
     /// Opens the rest.
     pub(super) fn trees(self) -> io::Result<Trees> {
-        let Self { place, db, tally, format: _ } = self;
+        let Self { tally, format: _, db } = self;
         let trees = Trees {
             body: table(&db, &tally, "body")?,
             live: table(&db, &tally, "live")?,
@@ -207,17 +175,21 @@ impl Unchecked {
             checkpoint: table(&db, &tally, "checkpoint")?,
             held: table(&db, &tally, "held")?,
             request: table(&db, &tally, "request")?,
+            link: table(&db, &tally, "link")?,
             schedule: table(&db, &tally, "schedule")?,
             media: table(&db, &tally, "media")?,
             state: table(&db, &tally, "state")?,
             event: table(&db, &tally, "event")?,
             commit: table(&db, &tally, "event")?,
             namespace: table(&db, &tally, "meta")?,
-            place,
-            db,
+            limit: table(&db, &tally, "limit")?,
+            bucket: table(&db, &tally, "bucket")?,
+            pause: table(&db, &tally, "pause")?,
+            fairness: table(&db, &tally, "meta")?,
             tally,
+            db,
         };
-        if let Err(error) = trees.store_empty_pages() {
+        if let Err(error) = trees.flush() {
             // After a failed flush, dropping the database would wait forever.
             std::mem::forget(trees);
             return Err(error);
@@ -227,28 +199,6 @@ impl Unchecked {
 }
 
 impl Trees {
-    /// Has the first page of every tree written once. See the rules above.
-    fn store_empty_pages(&self) -> io::Result<()> {
-        let Self { body, live, done, checkpoint, schedule, media, state, event, .. } = self;
-        let trees = [
-            &body.tree,
-            &live.tree,
-            &done.tree,
-            &checkpoint.tree,
-            &schedule.tree,
-            &media.tree,
-            &state.tree,
-            &event.tree,
-        ];
-        for tree in trees {
-            if tree.is_empty()? {
-                tree.insert(PAGE_KEY, PAGE_KEY)?;
-                tree.remove(PAGE_KEY)?;
-            }
-        }
-        self.flush()
-    }
-
     /// Writes since the start: unchanged means that there is nothing to flush.
     pub(super) fn writes(&self) -> u64 {
         self.tally.writes.get()
@@ -256,20 +206,20 @@ impl Trees {
 
     /// Whether it is time to [`Self::reopen`].
     pub(super) fn has_outgrown(&self) -> bool {
-        self.tally.growth.get() > self.place.max_growth_bytes
+        self.tally.growth.get() > self.db.max_growth_bytes()
     }
 
     /// Closes the database, which must be flushed, and opens it again with little in memory.
     pub(super) fn reopen(self) -> io::Result<Self> {
-        let place = self.place.clone();
+        let open = self.db.opener();
         drop(self);
         fault::point(Point::Reopening);
-        Unchecked::open(place)?.trees()
+        Unchecked::over(open()?)?.trees()
     }
 
     /// Makes every write durable, all or none. After an error nothing may touch the database again.
     pub(super) fn flush(&self) -> io::Result<()> {
-        self.db.flush().map(drop)
+        self.db.flush()
     }
 
     /// A task's body, which exists as long as the task does.
@@ -278,6 +228,6 @@ impl Trees {
     }
 }
 
-fn table<T>(db: &Db, tally: &Rc<Tally>, name: &'static str) -> io::Result<Table<T>> {
-    Ok(Table { name, tree: db.open_tree(name)?, tally: Rc::clone(tally), record: PhantomData })
+fn table<T>(db: &Base, tally: &Rc<Tally>, name: &'static str) -> io::Result<Table<T>> {
+    Ok(Table { name, tree: db.tree(name)?, tally: Rc::clone(tally), record: PhantomData })
 }

@@ -7,7 +7,10 @@ use tokio::sync::{broadcast, watch};
 
 use super::SledStore;
 use crate::event::Event;
+use crate::limit::{Fairness, Limit, LimitRule};
 use crate::schedule::{Schedule, ScheduleSpec};
+use crate::store::flow::{LinkedTask, Relations, TreeNode};
+use crate::store::limits::{Backlog, Limits, Pausable};
 use crate::store::request::{
     Claim, ClaimRequest, Dispatched, Enqueued, EventPage, Finish, Heartbeat, KindCount, MediaQuery, MediaRecord,
     NewMedia, Page, RedriveQuery, Redriven, Retention, StateEntry, StateWrite, Swapped, TaskQuery,
@@ -21,6 +24,11 @@ use crate::time::Timestamp;
 impl Store for SledStore {
     async fn enqueue(&self, tasks: Vec<NewTask>, now: Timestamp) -> Result<Vec<Enqueued>, StoreError> {
         self.write(weight(&tasks), move |core| core.enqueue(tasks, now)).await
+    }
+
+    async fn enqueue_linked(&self, tasks: Vec<LinkedTask>, now: Timestamp) -> Result<Vec<Enqueued>, StoreError> {
+        let bytes = tasks.iter().map(|task| weight(std::slice::from_ref(&task.new))).sum();
+        self.write(bytes, move |core| core.enqueue_linked(tasks, now)).await
     }
 
     async fn known_request(&self, key: &str) -> Result<Option<(TaskId, [u8; 16])>, StoreError> {
@@ -77,6 +85,14 @@ impl Store for SledStore {
         self.read(move |core| core.tasks(&query)).await
     }
 
+    async fn relations(&self, id: TaskId) -> Result<Relations, StoreError> {
+        self.read(move |core| core.relations(id)).await
+    }
+
+    async fn tree(&self, id: TaskId) -> Result<TreeNode, StoreError> {
+        self.read(move |core| core.tree(id)).await
+    }
+
     async fn live_counts(&self) -> Result<Vec<KindCount>, StoreError> {
         self.read(|core| Ok(core.index.counts())).await
     }
@@ -96,6 +112,39 @@ impl Store for SledStore {
 
     async fn checkpoint(&self, id: TaskId) -> Result<Option<Vec<u8>>, StoreError> {
         self.read(move |core| core.checkpoint(id)).await
+    }
+
+    async fn declare_limits(&self, rules: Vec<LimitRule>, fairness: Option<Fairness>) -> Result<(), StoreError> {
+        self.write(0, move |core| core.declare_limits(rules, fairness)).await
+    }
+
+    async fn limits(&self, now: Timestamp) -> Result<Limits, StoreError> {
+        self.write(0, move |core| core.limits(now)).await
+    }
+
+    async fn put_limit(&self, rule: LimitRule, revision: Option<u64>) -> Result<Limit, StoreError> {
+        self.write(0, move |core| core.put_limit(rule, revision)).await
+    }
+
+    async fn delete_limit(&self, name: &str, revision: u64) -> Result<(), StoreError> {
+        let name = name.to_owned();
+        self.write(0, move |core| core.delete_limit(&name, revision)).await
+    }
+
+    async fn pause(&self, line: Pausable, reason: String, now: Timestamp) -> Result<Backlog, StoreError> {
+        self.write(0, move |core| core.pause(&line, reason, now)).await
+    }
+
+    async fn resume(&self, line: Pausable, now: Timestamp) -> Result<Backlog, StoreError> {
+        self.write(0, move |core| core.resume(&line, now)).await
+    }
+
+    async fn queues(&self, now: Timestamp) -> Result<Vec<Backlog>, StoreError> {
+        self.write(0, move |core| core.queues(now)).await
+    }
+
+    async fn kinds(&self, now: Timestamp) -> Result<Vec<Backlog>, StoreError> {
+        self.write(0, move |core| core.kinds(now)).await
     }
 
     async fn declare_schedules(&self, specs: Vec<ScheduleSpec>, now: Timestamp) -> Result<(), StoreError> {

@@ -4,25 +4,26 @@ use std::cmp::Ordering;
 use std::ops::Bound;
 use std::sync::Arc;
 
+use super::base::Record;
 use super::core::{Core, MAX_PAGE, MAX_SCAN, Verdict};
 use super::keys;
-use super::trees::{Bytes, Table};
+use super::trees::Table;
 use crate::store::request::{Page, TaskQuery};
 use crate::task::{Spec, Status, Task, TaskId};
-
-/// One raw record.
-type Record = std::io::Result<(Bytes, Bytes)>;
 
 impl Core {
     /// See [`crate::store::Store::tasks`].
     pub(super) fn tasks(&self, query: &TaskQuery) -> Verdict<Page<Task>> {
+        if let Some(related) = query.related {
+            return self.related(related, query);
+        }
         let limit = usize::try_from(query.limit).unwrap_or(usize::MAX).clamp(1, MAX_PAGE);
         let before = query.before.map(keys::task);
         let to = before.as_ref().map_or(Bound::Unbounded, |key| Bound::Excluded(key.as_slice()));
         let wanted = |names: &[&str]| {
             query.states.is_empty() || query.states.iter().any(|state| names.contains(&state.as_str()))
         };
-        let live = wanted(&["queued", "running"]).then(|| self.trees.live.range(Bound::Unbounded, to).rev());
+        let live = wanted(&["waiting", "queued", "running"]).then(|| self.trees.live.range(Bound::Unbounded, to).rev());
         let done =
             wanted(&["succeeded", "failed", "cancelled"]).then(|| self.trees.done.range(Bound::Unbounded, to).rev());
         let mut newest =

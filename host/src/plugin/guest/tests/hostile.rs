@@ -168,7 +168,7 @@ async fn an_answer_larger_than_a_call_may_carry_breaks_the_contract() {
 }
 
 #[tokio::test]
-async fn a_panic_of_the_host_ends_one_attempt() {
+async fn l23_a_panic_of_the_host_ends_one_attempt() {
     let bench = Bench::new();
     let flood = bench.load("flood", Limits::default());
     bench.recorder.panics.store(true, Ordering::Relaxed);

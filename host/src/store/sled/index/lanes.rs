@@ -1,205 +1,434 @@
-//! Queued tasks of one kind: who is next.
+//! Queued tasks: who is next.
 //!
-//! Due tasks wait in lanes, one a queue; only the first of each lane competes with the others. So a
-//! claim costs the logarithm of what waits, and a lane can be left out as a whole.
+//! Due tasks wait in lanes, one for each kind, queue, group of the fairness key and set of values of the
+//! keyed rules: all tasks of a lane are subject to the same buckets, and only its head competes. A
+//! lane whose head a bucket or a pause holds back leaves the competition and waits there; it comes
+//! back when there may be room for it. Rules without a key hold back a class of lanes as a whole.
+//! So a claim costs the logarithm of what waits, and what is over its limit costs nothing.
+//!
+//! Of the lanes that wait at a bucket, only the best of each class comes back at a time: it brings the next
+//! one along when it was served or is held back elsewhere. So a bucket that many lanes share
+//! does not make them run back and forth.
 
-use std::collections::{BTreeSet, HashMap};
+mod buckets;
+mod classes;
+mod groups;
+mod rules;
+mod usage;
+mod waiting;
 
-use crate::task::TaskId;
-use crate::task::urgency::{due_at, urgency};
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, BinaryHeap, HashMap, HashSet};
+
+pub(in super::super) use self::buckets::Charged;
+use self::buckets::{Buckets, Shut};
+use self::classes::Class;
+use self::groups::Groups;
+pub(in super::super) use self::waiting::Waiting;
+use self::waiting::{Head, Held, Later, Place, Ready, Turn};
+use super::Pick;
+use super::slab::Slab;
+use crate::limit::SLACK_MS;
+use crate::store::request::GenerationRoom;
+use crate::task::NewTask;
 use crate::time::Timestamp;
 
-/// A queued task as the index sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in super::super) struct Waiting {
-    /// Which.
-    pub(in super::super) id: TaskId,
-    /// Since or from when it is due.
-    pub(in super::super) due_at: Timestamp,
-    /// 0 to 9.
-    pub(in super::super) priority: u8,
-    /// Its status is that of a task just created: no need to read it.
-    pub(in super::super) fresh: bool,
+/// What makes a lane.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct LaneKey {
+    kind: u32,
+    queue: u32,
+    group: u32,
+    /// Buckets of rules with a key.
+    keyed: Box<[u32]>,
 }
 
-/// Due now; the lowest is served first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Ready {
-    urgency: u64,
-    id: TaskId,
-    priority: u8,
-    fresh: bool,
-}
-
-impl Ready {
-    fn new(task: Waiting, aging_ms: u64) -> Self {
-        let Waiting { id, due_at, priority, fresh } = task;
-        Self { urgency: urgency(priority, due_at, aging_ms), id, priority, fresh }
-    }
-
-    fn waiting(self, aging_ms: u64) -> Waiting {
-        let Self { urgency, id, priority, fresh } = self;
-        Waiting { id, due_at: due_at(urgency, priority, aging_ms), priority, fresh }
-    }
-}
-
-/// Due later, or not looked at since it became due.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Later {
-    due_at: Timestamp,
-    id: TaskId,
-    lane: u32,
-    priority: u8,
-    fresh: bool,
-}
-
-impl Later {
-    fn new(task: Waiting, lane: u32) -> Self {
-        let Waiting { id, due_at, priority, fresh } = task;
-        Self { due_at, id, lane, priority, fresh }
-    }
-
-    fn waiting(self) -> Waiting {
-        let Self { due_at, id, lane: _, priority, fresh } = self;
-        Waiting { id, due_at, priority, fresh }
-    }
-}
-
-/// The first of a lane.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Head {
-    ready: Ready,
-    lane: u32,
+/// Where a lane's head is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stand {
+    /// Nothing is due.
+    Idle,
+    /// It competes.
+    Active(Turn),
+    /// It is held back.
+    Held(Held),
 }
 
 struct Lane {
-    queue: String,
-    ready: BTreeSet<Ready>,
+    key: LaneKey,
+    class: u32,
+    stand: Stand,
+    ready: u32,
     /// Its tasks among those of the kind that are due later.
-    later: usize,
+    later: u32,
 }
 
-/// Live tasks of one kind.
 #[derive(Default)]
-pub(super) struct Kind {
-    aging_ms: u64,
-    lanes: HashMap<u32, Lane>,
-    by_queue: HashMap<String, u32>,
-    next_lane: u32,
-    heads: BTreeSet<Head>,
+struct Kind {
+    name: Box<str>,
     later: BTreeSet<Later>,
-    /// Queued, also those that follow another task.
-    pub(super) queued: u64,
-    /// Under a lease.
-    pub(super) running: u64,
+    classes: Vec<u32>,
+    lanes: u32,
 }
 
-impl Kind {
+struct Queue {
+    name: Box<str>,
+    lanes: u32,
+}
+
+/// Whose turn it is in a class.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Candidate {
+    pass: u64,
+    head: Head,
+}
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Lanes {
+    aging_ms: u64,
+    kinds: Slab<Kind>,
+    kind_names: HashMap<Box<str>, u32>,
+    queues: Slab<Queue>,
+    queue_names: HashMap<Box<str>, u32>,
+    classes: Slab<Class>,
+    lanes: Slab<Lane>,
+    by_key: HashMap<LaneKey, u32>,
+    ready: BTreeSet<Ready>,
+    held: BTreeSet<Held>,
+    buckets: Buckets,
+    groups: Groups,
+    paused_kinds: HashSet<Box<str>>,
+    paused_queues: HashSet<Box<str>>,
+    /// The latest instant that was heard of.
+    now: Timestamp,
+}
+
+impl Lanes {
+    /// Without tasks and rules.
     pub(super) fn new(aging_ms: u64) -> Self {
         Self { aging_ms, ..Self::default() }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.queued == 0 && self.running == 0
-    }
-
-    /// A task waits in a queue.
-    pub(super) fn insert(&mut self, queue: &str, task: Waiting) {
-        let at = match self.by_queue.get(queue) {
-            Some(at) => *at,
-            None => self.open(queue),
+    /// A task waits.
+    pub(super) fn insert(&mut self, new: &NewTask, task: Waiting) {
+        let (key, rules) = self.key_of(new);
+        let lane = match self.by_key.get(&key) {
+            Some(lane) => *lane,
+            None => self.open(key, rules),
         };
-        if let Some(lane) = self.lanes.get_mut(&at) {
+        self.wait(lane, task);
+    }
+
+    /// A task that waits does so no more.
+    pub(super) fn remove(&mut self, new: &NewTask, task: Waiting) {
+        let Some(at) = self.find_key(new).and_then(|key| self.by_key.get(&key).copied()) else { return };
+        let Some(lane) = self.lanes.get_mut(at) else { return };
+        if let Some(kind) = self.kinds.get_mut(lane.key.kind)
+            && kind.later.remove(&Later::new(task, at))
+        {
+            lane.later -= 1;
+        } else if self.ready.remove(&Ready::new(task, at, self.aging_ms)) {
+            lane.ready -= 1;
+            let keyed = lane.key.keyed.clone();
+            if self.reseat(at) {
+                // Others may have counted on it to bring them along.
+                keyed.iter().for_each(|bucket| self.buckets.reopen(*bucket));
+            }
+        }
+        self.close_if_empty(at);
+    }
+
+    fn wait(&mut self, at: u32, task: Waiting) {
+        if let Some(lane) = self.lanes.get_mut(at)
+            && let Some(kind) = self.kinds.get_mut(lane.key.kind)
+        {
             lane.later += 1;
-            self.later.insert(Later::new(task, at));
+            kind.later.insert(Later::new(task, at));
         }
     }
 
-    /// A task that waits in a queue does so no more.
-    pub(super) fn remove(&mut self, queue: &str, task: Waiting) {
-        let Some(at) = self.by_queue.get(queue).copied() else { return };
-        if self.later.remove(&Later::new(task, at)) {
-            if let Some(lane) = self.lanes.get_mut(&at) {
-                lane.later -= 1;
+    /// Takes due tasks out, and counts them as running. Answers also when it is worth asking again.
+    pub(super) fn pick(
+        &mut self,
+        generations: &[GenerationRoom],
+        limit: usize,
+        now: Timestamp,
+    ) -> (Vec<Pick>, Option<Timestamp>) {
+        self.tick(now);
+        let mut rooms: Vec<u32> = generations.iter().map(|generation| generation.room).collect();
+        let mut heads = BinaryHeap::new();
+        for (at, generation) in generations.iter().enumerate().filter(|(_, generation)| generation.room > 0) {
+            for class in self.classes_of(generation, now) {
+                heads.extend(self.candidate(class, now).map(|candidate| Reverse((candidate, at, class))));
             }
-            self.close_if_empty(at);
-        } else {
-            self.take_ready(at, Ready::new(task, self.aging_ms));
         }
+        let mut picks = Vec::new();
+        while picks.len() < limit
+            && let Some(Reverse((candidate, at, class))) = heads.pop()
+        {
+            let (Some(generation), Some(room)) = (generations.get(at), rooms.get_mut(at)) else { continue };
+            if *room == 0 {
+                continue;
+            }
+            // It may have changed: a group has heads in several classes, a kind may be named twice.
+            let mut current = self.candidate(class, now);
+            if current == Some(candidate) {
+                let Some((task, buckets)) = self.take(candidate, now) else { continue };
+                *room -= 1;
+                picks.push(Pick { task, digest: generation.digest, buckets });
+                current = self.candidate(class, now);
+            }
+            heads.extend(current.map(|candidate| Reverse((candidate, at, class))));
+        }
+        if picks.len() >= limit {
+            return (picks, None);
+        }
+        let open = generations.iter().zip(&rooms).filter(|(_, room)| **room > 0);
+        let mut next_due = self.buckets.timers.first().map(|(when, _)| *when);
+        for kind in open.flat_map(|(generation, _)| &generation.kinds) {
+            next_due = [next_due, self.next_due(kind, now)].into_iter().flatten().min();
+        }
+        (picks, next_due)
+    }
+
+    /// Hears of the time, and lets those compete again who may.
+    fn tick(&mut self, now: Timestamp) {
+        let set_back = self.now.millis_since(now) > SLACK_MS;
+        self.buckets.wake(now, set_back);
+        self.now = if set_back { now } else { now.max(self.now) };
+        let mut opened = std::mem::take(&mut self.buckets.opened);
+        opened.sort_unstable();
+        opened.dedup();
+        for bucket in opened {
+            self.offer(bucket, None, now);
+        }
+    }
+
+    /// The classes of a generation's kinds, once what is due of them competes.
+    fn classes_of(&mut self, generation: &GenerationRoom, now: Timestamp) -> Vec<u32> {
+        let mut classes = Vec::new();
+        for name in &generation.kinds {
+            let known = self.kind_names.get(name.as_str()).copied();
+            let Some(kind) = known.filter(|_| !self.paused_kinds.contains(name.as_str())) else { continue };
+            self.advance(kind, now);
+            classes.extend(self.kinds.get(kind).into_iter().flat_map(|kind| &kind.classes));
+        }
+        classes
     }
 
     /// Moves what has become due into its lane.
-    pub(super) fn advance(&mut self, now: Timestamp) {
-        while let Some(first) = self.later.first().copied().filter(|first| first.due_at <= now) {
-            self.later.remove(&first);
-            let Some(lane) = self.lanes.get_mut(&first.lane) else { continue };
-            let ready = Ready::new(first.waiting(), self.aging_ms);
-            lane.later -= 1;
-            let before = lane.ready.first().copied();
-            lane.ready.insert(ready);
-            if before.is_none_or(|before| ready < before) {
-                if let Some(before) = before {
-                    self.heads.remove(&Head { ready: before, lane: first.lane });
-                }
-                self.heads.insert(Head { ready, lane: first.lane });
-            }
-        }
-    }
-
-    /// The next one that may be claimed at `now`. What is not due any more (the wall clock was set
-    /// back) waits again.
-    pub(super) fn first(&mut self, now: Timestamp) -> Option<Head> {
-        while let Some(head) = self.heads.first().copied() {
-            let task = head.ready.waiting(self.aging_ms);
-            if task.due_at <= now {
-                return Some(head);
-            }
-            let queue = self.lanes.get(&head.lane).map(|lane| lane.queue.clone()).unwrap_or_default();
-            self.take_ready(head.lane, head.ready);
-            self.insert(&queue, task);
-        }
-        None
-    }
-
-    /// Takes what [`Self::first`] answered; `None` when it is gone.
-    pub(super) fn take(&mut self, head: Head) -> Option<Waiting> {
-        self.take_ready(head.lane, head.ready).then(|| head.ready.waiting(self.aging_ms))
-    }
-
-    /// When the next one is due that is not due yet.
-    pub(super) fn next_due(&self) -> Option<Timestamp> {
-        self.later.first().map(|later| later.due_at)
-    }
-
-    fn open(&mut self, queue: &str) -> u32 {
-        // Some four billion lanes later a number may be in use still.
-        while self.lanes.contains_key(&self.next_lane) {
-            self.next_lane = self.next_lane.wrapping_add(1);
-        }
-        let at = self.next_lane;
-        self.next_lane = self.next_lane.wrapping_add(1);
-        self.lanes.insert(at, Lane { queue: queue.to_owned(), ready: BTreeSet::new(), later: 0 });
-        self.by_queue.insert(queue.to_owned(), at);
-        at
-    }
-
-    fn take_ready(&mut self, at: u32, ready: Ready) -> bool {
-        let Some(lane) = self.lanes.get_mut(&at) else { return false };
-        if !lane.ready.remove(&ready) {
-            return false;
-        }
-        if self.heads.remove(&Head { ready, lane: at }) {
-            self.heads.extend(lane.ready.first().map(|first| Head { ready: *first, lane: at }));
-        }
-        self.close_if_empty(at);
-        true
-    }
-
-    fn close_if_empty(&mut self, at: u32) {
-        if self.lanes.get(&at).is_some_and(|lane| lane.ready.is_empty() && lane.later == 0)
-            && let Some(lane) = self.lanes.remove(&at)
+    fn advance(&mut self, kind: u32, now: Timestamp) {
+        while let Some(kind) = self.kinds.get_mut(kind)
+            && let Some(first) = kind.later.first().copied().filter(|first| first.due_at <= now)
         {
-            self.by_queue.remove(&lane.queue);
+            kind.later.remove(&first);
+            let Some(lane) = self.lanes.get_mut(first.lane) else { continue };
+            lane.later -= 1;
+            lane.ready += 1;
+            let ready = Ready::new(first.waiting(), first.lane, self.aging_ms);
+            self.ready.insert(ready);
+            let is_head = match lane.stand {
+                Stand::Idle => true,
+                Stand::Active(turn) | Stand::Held(Held { turn, .. }) => ready.turn < turn,
+            };
+            if is_head {
+                self.reseat(first.lane);
+            }
         }
+    }
+
+    /// The head whose turn it is in a class, if it may be claimed at `now`.
+    fn candidate(&mut self, class: u32, now: Timestamp) -> Option<Candidate> {
+        loop {
+            let Self { classes, groups, buckets, .. } = self;
+            let class = classes.get_mut(class)?;
+            if class.shared.iter().any(|bucket| buckets.check(*bucket, now).is_err()) {
+                return None;
+            }
+            let (pass, head) = class.first(|group| groups.pass(group))?;
+            let ready = self.first_ready(head.lane)?;
+            let task = ready.waiting(self.aging_ms);
+            if task.due_at > now {
+                // The wall clock was set back: it waits again.
+                self.ready.remove(&ready);
+                if let Some(lane) = self.lanes.get_mut(head.lane) {
+                    lane.ready -= 1;
+                }
+                self.wait(head.lane, task);
+                if self.reseat(head.lane) {
+                    self.pass_on(head.lane, None, now);
+                }
+            } else if let Some((place, shut)) = self.obstacle(head.lane, now) {
+                self.hold(head.lane, place, pass);
+                if let (Place::Bucket(bucket), Some(until)) = (place, shut.until) {
+                    self.buckets.remind(bucket, until);
+                }
+                self.pass_on(head.lane, Some(place), now);
+            } else {
+                return Some(Candidate { pass, head });
+            }
+        }
+    }
+
+    /// What holds a lane back.
+    fn obstacle(&self, at: u32, now: Timestamp) -> Option<(Place, Shut)> {
+        let lane = self.lanes.get(at)?;
+        let queue = self.queues.get(lane.key.queue)?;
+        if self.paused_queues.contains(&queue.name) {
+            return Some((Place::Queue(lane.key.queue), Shut { until: None }));
+        }
+        let shut = |bucket: &u32| self.buckets.check(*bucket, now).err().map(|shut| (Place::Bucket(*bucket), shut));
+        lane.key.keyed.iter().find_map(shut)
+    }
+
+    /// Takes a candidate: it runs.
+    fn take(&mut self, candidate: Candidate, now: Timestamp) -> Option<(Waiting, Box<[u32]>)> {
+        let at = candidate.head.lane;
+        let ready = self.first_ready(at)?;
+        self.ready.remove(&ready);
+        let lane = self.lanes.get_mut(at)?;
+        lane.ready -= 1;
+        let shared = self.classes.get(lane.class).map(|class| &*class.shared).unwrap_or_default();
+        let taken: Box<[u32]> = lane.key.keyed.iter().chain(shared).copied().collect();
+        for bucket in &taken {
+            self.buckets.begin(*bucket);
+            self.buckets.charge(*bucket, now);
+        }
+        self.groups.serve(candidate.head.group);
+        self.reseat(at);
+        self.pass_on(at, None, now);
+        self.close_if_empty(at);
+        Some((ready.waiting(self.aging_ms), taken))
+    }
+
+    /// A lane brings along the next one of each bucket that has room still.
+    fn pass_on(&mut self, at: u32, except: Option<Place>, now: Timestamp) {
+        let Some(lane) = self.lanes.get(at) else { return };
+        let class = lane.class;
+        let buckets = lane.key.keyed.iter().copied().filter(|bucket| Some(Place::Bucket(*bucket)) != except);
+        let waited_for = |bucket: &u32| self.buckets.slab.get(*bucket).is_some_and(|bucket| bucket.held > 0);
+        for bucket in buckets.filter(waited_for).collect::<Vec<_>>() {
+            self.offer(bucket, Some(class), now);
+        }
+    }
+
+    /// Lets the best of the lanes that a bucket holds back compete, one of each class, if it has room.
+    fn offer(&mut self, bucket: u32, only: Option<u32>, now: Timestamp) {
+        if self.buckets.slab.get(bucket).is_none_or(|bucket| bucket.held == 0) {
+            return;
+        }
+        if let Err(shut) = self.buckets.check(bucket, now) {
+            if let Some(until) = shut.until {
+                self.buckets.remind(bucket, until);
+            }
+            return;
+        }
+        let place = Place::Bucket(bucket);
+        let mut class = only.unwrap_or(0);
+        while let Some(held) = self.held.range(Held::first(place, class)..).next().copied() {
+            if held.place != place || only.is_some_and(|only| only != held.class) {
+                return;
+            }
+            let pass = self.groups.pass(held.group);
+            if pass > held.pass {
+                // Passes only rise: what is listed too low is put right when it comes first.
+                self.unhold(held);
+                self.rehold(Held { pass, ..held });
+                class = held.class;
+                continue;
+            }
+            self.unhold(held);
+            self.reseat(held.lane);
+            class = held.class.saturating_add(1);
+        }
+    }
+
+    fn hold(&mut self, at: u32, place: Place, pass: u64) {
+        let Some(lane) = self.lanes.get_mut(at) else { return };
+        let Stand::Active(turn) = lane.stand else { return };
+        let (group, class) = (lane.key.group, lane.class);
+        lane.stand = Stand::Idle;
+        if let Some(class) = self.classes.get_mut(class) {
+            class.remove(Head { group, turn, lane: at });
+        }
+        self.groups.leave(group);
+        self.rehold(Held { place, class, pass, group, turn, lane: at });
+    }
+
+    fn rehold(&mut self, held: Held) {
+        if let Some(lane) = self.lanes.get_mut(held.lane) {
+            lane.stand = Stand::Held(held);
+        }
+        if let Place::Bucket(bucket) = held.place
+            && let Some(bucket) = self.buckets.slab.get_mut(bucket)
+        {
+            bucket.held += 1;
+        }
+        self.held.insert(held);
+    }
+
+    fn unhold(&mut self, held: Held) {
+        self.held.remove(&held);
+        if let Some(lane) = self.lanes.get_mut(held.lane) {
+            lane.stand = Stand::Idle;
+        }
+        if let Place::Bucket(bucket) = held.place
+            && let Some(bucket) = self.buckets.slab.get_mut(bucket)
+        {
+            bucket.held -= 1;
+        }
+    }
+
+    /// Puts a lane where its head belongs, after that may have changed. Answers whether it competed and does
+    /// so no more.
+    fn reseat(&mut self, at: u32) -> bool {
+        let head = self.first_ready(at).map(|ready| ready.turn);
+        let Some(lane) = self.lanes.get_mut(at) else { return false };
+        let (group, stand) = (lane.key.group, lane.stand);
+        let Some(class) = self.classes.get_mut(lane.class) else { return false };
+        let of = |turn: Turn| Head { group, turn, lane: at };
+        match (stand, head) {
+            (Stand::Idle, Some(turn)) => {
+                lane.stand = Stand::Active(turn);
+                let pass = self.groups.join(group);
+                class.insert(of(turn), pass);
+            }
+            (Stand::Active(old), Some(turn)) if old != turn => {
+                lane.stand = Stand::Active(turn);
+                class.replace(of(old), of(turn));
+            }
+            (Stand::Active(old), None) => {
+                lane.stand = Stand::Idle;
+                class.remove(of(old));
+                self.groups.leave(group);
+                return true;
+            }
+            (Stand::Held(held), head) if Some(held.turn) != head => {
+                self.unhold(held);
+                if let Some(turn) = head {
+                    self.rehold(Held { turn, ..held });
+                }
+            }
+            (Stand::Idle | Stand::Active(_) | Stand::Held(_), _) => {}
+        }
+        false
+    }
+
+    fn first_ready(&self, lane: u32) -> Option<Ready> {
+        self.ready.range(Ready::first(lane)..).next().copied().filter(|ready| ready.lane == lane)
+    }
+
+    /// When a kind is worth looking at again: a task of it becomes due, or a rule without a key has a
+    /// token.
+    fn next_due(&self, name: &str, now: Timestamp) -> Option<Timestamp> {
+        let kind = self.kinds.get(*self.kind_names.get(name)?).filter(|_| !self.paused_kinds.contains(name))?;
+        let waiting = kind.classes.iter().filter_map(|class| self.classes.get(*class)).filter(|it| !it.is_silent());
+        let tokens = waiting.filter_map(|class| {
+            // It is shut until the last of them opens, or for as long as no running task ends.
+            let shut = class.shared.iter().filter_map(|bucket| self.buckets.check(*bucket, now).err());
+            shut.map(|shut| shut.until).reduce(|a, b| Some(a?.max(b?))).flatten()
+        });
+        kind.later.first().map(|later| later.due_at).into_iter().chain(tokens).min()
     }
 }

@@ -1,6 +1,6 @@
 //! Whether a store is whole: every record decodes, and what belongs together agrees.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Display;
 use std::ops::Bound;
 use std::path::Path;
@@ -8,16 +8,17 @@ use std::path::Path;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::super::base::Bytes;
 use super::super::codec::{Account, Namespace};
 use super::super::core::Halt;
 use super::super::history::count;
 use super::super::keys;
-use super::super::trees::{Bytes, Table, Trees};
+use super::super::trees::{Table, Trees};
 use super::super::{OpenError, codec};
 use super::rows::{Row, Rows};
 use super::{Offline, on_a_large_stack, read};
 use crate::store::dump::Counts;
-use crate::task::{Status, TaskId, UniqueMode};
+use crate::task::{Status, TaskId, UniqueMode, text};
 
 /// Problems that are told one by one; the rest is counted.
 const MAX_TOLD: usize = 1_000;
@@ -69,8 +70,10 @@ pub fn check(dir: &Path) -> Result<Report, OpenError> {
 pub(super) fn inspect(store: &Offline) -> Result<Report, Halt> {
     let mut report = Report { commit: store.commit.seq, last_event: store.commit.last_event, ..Report::default() };
     tasks(store, &mut report)?;
+    links(&store.trees, &mut report)?;
     state(&store.trees, &mut report)?;
     events(store, &mut report)?;
+    limits(&store.trees, &mut report)?;
     let Trees { schedule, media, .. } = &store.trees;
     report.counts.schedules = each(schedule, "schedule", &mut report, |key, schedule, report| {
         if key != schedule.spec.name.as_bytes() {
@@ -83,6 +86,30 @@ pub(super) fn inspect(store: &Offline) -> Result<Report, Halt> {
         }
     })?;
     Ok(report)
+}
+
+/// Limits are stored under their names; rates in use and pauses are of something.
+fn limits(trees: &Trees, report: &mut Report) -> Result<(), Halt> {
+    let fairness = report.take("the shares", trees.fairness.get(keys::FAIRNESS)).flatten();
+    let mut rated = BTreeSet::new();
+    let limits = each(&trees.limit, "limit", report, |key, limit, report| {
+        if key != limit.rule.name.as_bytes() {
+            report.problem(format_args!("limit {:?} is stored under another name", limit.rule.name));
+        }
+        rated.extend(limit.rule.rate.map(|_| limit.rule.name));
+    })?;
+    report.counts.limits = limits + u64::from(fairness.is_some());
+    report.counts.tokens = each(&trees.bucket, "rate", report, |key, _, report| {
+        if keys::bucket_of(key).is_none_or(|(limit, _)| !rated.contains(limit)) {
+            report.problem(format_args!("what is left of a rate is stored under {key:02x?}, which no limit has"));
+        }
+    })?;
+    report.counts.pauses = each(&trees.pause, "pause", report, |key, _, report| {
+        if keys::pause_of(key).is_none() {
+            report.problem(format_args!("a pause is stored under {key:02x?}, which is no queue and no kind"));
+        }
+    })?;
+    Ok(())
 }
 
 fn tasks(store: &Offline, report: &mut Report) -> Result<(), Halt> {
@@ -98,6 +125,11 @@ fn tasks(store: &Offline, report: &mut Report) -> Result<(), Halt> {
         task(&store.trees, id, &row, report);
         let spec = row.body.as_ref().map(|body| store.trees.body.decode(body));
         let Some(spec) = spec.and_then(|spec| report.take(format_args!("task {id}"), spec)) else { continue };
+        for link in keys::links(id, &spec.new) {
+            if !store.trees.link.contains(&link)? {
+                report.problem(format_args!("task {id} lacks the link {}", text::encode_hex(&link)));
+            }
+        }
         let status = |tree: &Table<Status>, bytes: Option<&Bytes>| tree.decode(bytes?).ok();
         if let Some(status) = status(&store.trees.done, row.done.as_ref()) {
             count(&mut ended, &spec, &status);
@@ -145,6 +177,21 @@ fn task(trees: &Trees, id: TaskId, row: &Row, report: &mut Report) {
     if let Some(checkpoint) = checkpoint {
         report.take(format_args!("the checkpoint of task {id}"), trees.checkpoint.decode(checkpoint));
     }
+}
+
+/// Each link follows from its task. (That each task has its links is looked at with the task.)
+fn links(trees: &Trees, report: &mut Report) -> Result<(), Halt> {
+    for record in trees.link.range(Bound::Unbounded, Bound::Unbounded) {
+        let (key, _) = record?;
+        let body = match keys::linked(&key) {
+            Some(id) => trees.body.get(&keys::task(id)).ok().flatten().map(|spec| (id, spec)),
+            None => None,
+        };
+        if !body.is_some_and(|(id, spec)| keys::links(id, &spec.new).any(|link| link == *key)) {
+            report.problem(format_args!("the link {} leads to no task that has it", text::encode_hex(&key)));
+        }
+    }
+    Ok(())
 }
 
 /// The accounts of the namespaces agree with their entries.

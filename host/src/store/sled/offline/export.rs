@@ -12,7 +12,7 @@ use super::super::trees::{Table, Trees};
 use super::rows::{Row, Rows};
 use super::{Offline, on_a_large_stack, read};
 use crate::event::Event;
-use crate::store::dump::{Counts, Header, Line, NamespaceLine, StateLine, TaskLine, Writer};
+use crate::store::dump::{Counts, Header, Line, NamespaceLine, PauseLine, StateLine, TaskLine, TokensLine, Writer};
 
 /// Why a store was not exported.
 #[derive(Debug, thiserror::Error)]
@@ -62,7 +62,7 @@ fn write(store: &Offline, out: impl Write) -> Result<Counts, Failed> {
     let header = Header::new(store.epoch, store.commit.seq, store.commit.last_event);
     let mut writer = Writer::begin(out, header).map_err(Failed::Write)?;
     let mut line = |line: Line| writer.line(&line).map_err(Failed::Write);
-    let Trees { schedule, media, state, event, namespace, .. } = &store.trees;
+    let Trees { schedule, media, state, event, namespace, fairness, limit, bucket, pause, .. } = &store.trees;
     let first = keys::namespace("");
     for record in namespace.range(Bound::Included(&first), Bound::Unbounded) {
         let (key, value) = record.map_err(Halt::from)?;
@@ -73,6 +73,18 @@ fn write(store: &Offline, out: impl Write) -> Result<Counts, Failed> {
     each(state, |key, entry| {
         let (plugin, key) = keys::state_of(key).ok_or_else(|| damaged_key("state"))?;
         line(Line::State(StateLine { plugin: plugin.to_owned(), key: key.to_owned(), entry }))
+    })?;
+    if let Some(fairness) = fairness.get(keys::FAIRNESS)? {
+        line(Line::Fairness(fairness))?;
+    }
+    each(limit, |_, limit| line(Line::Limit(limit)))?;
+    each(bucket, |key, tokens| {
+        let (limit, value) = keys::bucket_of(key).ok_or_else(|| damaged_key("bucket"))?;
+        line(Line::Tokens(TokensLine { limit: limit.to_owned(), value: value.to_owned(), tokens }))
+    })?;
+    each(pause, |key, pause| {
+        let of = keys::pause_of(key).ok_or_else(|| damaged_key("pause"))?;
+        line(Line::Pause(PauseLine { of, pause }))
     })?;
     each(schedule, |_, schedule| line(Line::Schedule(Box::new(schedule))))?;
     each(media, |_, media| line(Line::Media(media)))?;

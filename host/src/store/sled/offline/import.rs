@@ -15,7 +15,9 @@ use super::super::trees::Trees;
 use super::super::{OpenError, keys};
 use super::{Offline, check, on_a_large_stack, place};
 use crate::event::Event;
-use crate::store::dump::{Counts, Header, Line, NamespaceLine, ReadError, Reader, StateLine, TaskLine, Wrong};
+use crate::store::dump::{
+    Counts, Header, Line, NamespaceLine, PauseLine, ReadError, Reader, StateLine, TaskLine, TokensLine, Wrong,
+};
 
 /// What the imported store calls its event sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -155,6 +157,25 @@ impl Filling {
                 once(self.trees.state.contains(&key)?)?;
                 self.trees.state.put(&key, &entry)?;
             }
+            Line::Fairness(fairness) => {
+                once(self.trees.fairness.contains(keys::FAIRNESS)?)?;
+                self.trees.fairness.put(keys::FAIRNESS, &fairness)?;
+            }
+            Line::Limit(limit) => {
+                let key = limit.rule.name.as_bytes();
+                once(self.trees.limit.contains(key)?)?;
+                self.trees.limit.put(key, &limit)?;
+            }
+            Line::Tokens(TokensLine { limit, value, tokens }) => {
+                let key = keys::bucket(&limit, &value);
+                once(self.trees.bucket.contains(&key)?)?;
+                self.trees.bucket.put(&key, &tokens)?;
+            }
+            Line::Pause(PauseLine { of, pause }) => {
+                let key = keys::pause(&of);
+                once(self.trees.pause.contains(&key)?)?;
+                self.trees.pause.put(&key, &pause)?;
+            }
             Line::Schedule(schedule) => {
                 let key = schedule.spec.name.as_bytes();
                 once(self.trees.schedule.contains(key)?)?;
@@ -182,6 +203,9 @@ impl Filling {
         for request in &spec.new.idempotency {
             let known = KnownRecord { id: *id, fingerprint: request.fingerprint };
             self.trees.request.put(request.key.as_bytes(), &known)?;
+        }
+        for link in keys::links(*id, &spec.new) {
+            self.trees.link.put(&link, &())?;
         }
         if ended && let Some((key, until)) = kept_key(spec, &status.state) {
             self.trees.held.put(key.as_bytes(), &HeldRecord { id: *id, until })?;

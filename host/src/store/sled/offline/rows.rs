@@ -4,7 +4,8 @@ use std::io;
 use std::iter::Peekable;
 use std::ops::Bound;
 
-use super::super::trees::{Bytes, Trees};
+use super::super::base::Bytes;
+use super::super::trees::Trees;
 
 /// One raw record.
 type Record = io::Result<(Bytes, Bytes)>;

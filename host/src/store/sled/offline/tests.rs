@@ -9,8 +9,11 @@ use proptest::prelude::*;
 use super::super::tests::Directory;
 use super::super::{OpenError, Settings, keys};
 use super::{Epoch, ExportError, ImportError, Offline, Report, check, export, import};
+use crate::limit::declaration::RateDeclaration;
+use crate::limit::{Declaration, Fairness};
 use crate::schedule::{Action, ScheduleSpec};
 use crate::store::conformance::{self, Harness, MANY, add, at, claim_one, finish, new_task, plan, success};
+use crate::store::limits::Pausable;
 use crate::store::request::{Expected, NewMedia, StateWrite};
 use crate::store::sled::SledStore;
 use crate::store::{DueQuery, Store};
@@ -35,6 +38,11 @@ async fn fill(store: &dyn Store) {
     store.declare_schedules(vec![spec], at(0)).await.unwrap();
     let due = DueQuery { busy: Vec::new(), limit: 9 };
     store.fire_due(due, at(120)).await.unwrap();
+    let rate = RateDeclaration { tasks: Some(9), per_ms: Some(1_000), burst: None };
+    let rule = Declaration { rate: Some(rate), ..Declaration::default() }.check("rate").unwrap();
+    let fairness = Fairness::check("attributes.tenant", Default::default()).unwrap();
+    store.declare_limits(vec![rule], Some(fairness)).await.unwrap();
+    store.pause(Pausable::Queue("slow".to_owned()), "by hand".to_owned(), at(1)).await.unwrap();
     let ended = add(store, new_task(), 1).await;
     let attempt = claim_one(store, 1).await;
     finish(store, attempt, success(), 2).await.unwrap();
@@ -70,12 +78,13 @@ async fn seen(store: &dyn Store) -> String {
     let events = store.events(0, 4_096).await.unwrap().events;
     let media = store.list_media(crate::store::MediaQuery { limit: 99, ..Default::default() }).await.unwrap().items;
     let schedules = store.schedules(None, 99).await.unwrap().items;
+    let limits = (store.limits(at(300)).await.unwrap(), store.queues(at(300)).await.unwrap());
     let state = store.state_scan("p", "", None, 99, at(0)).await.unwrap();
     let mut checkpoints = Vec::new();
     for task in &tasks {
         checkpoints.push(store.checkpoint(task.id).await.unwrap());
     }
-    format!("{tasks:#?}{events:#?}{media:#?}{schedules:#?}{state:#?}{checkpoints:?}")
+    format!("{tasks:#?}{events:#?}{media:#?}{schedules:#?}{limits:#?}{state:#?}{checkpoints:?}")
 }
 
 fn conformance_query() -> crate::store::TaskQuery {
@@ -91,6 +100,7 @@ async fn an_import_has_everything_of_the_export() {
     let counts = checked(dir.path()).counts;
     assert_eq!((counts.tasks, counts.schedules, counts.media), (6, 1, 2));
     assert_eq!((counts.state, counts.namespaces), (2, 2));
+    assert_eq!((counts.limits, counts.tokens, counts.pauses), (2, 1, 1));
     let first = exported(dir.path());
     assert_eq!(exported(dir.path()), first, "an export changes nothing");
 
@@ -195,9 +205,24 @@ async fn a_store_in_use_or_without_content_is_refused() {
 fn each_tree_is_exported_and_checked() {
     let opened = include_str!("../trees.rs").split("table(&db, &tally, \"").skip(1);
     let names: std::collections::BTreeSet<_> = opened.filter_map(|rest| rest.split('"').next()).collect();
-    // The import makes `held` and `request` of the tasks.
-    let known =
-        ["body", "checkpoint", "done", "event", "held", "live", "media", "meta", "request", "schedule", "state"];
+    // The import makes `held`, `link` and `request` of the tasks.
+    let known = [
+        "body",
+        "bucket",
+        "checkpoint",
+        "done",
+        "event",
+        "held",
+        "limit",
+        "link",
+        "live",
+        "media",
+        "meta",
+        "pause",
+        "request",
+        "schedule",
+        "state",
+    ];
     // A tree that is new here has to be known to the export, the import and the check.
     assert_eq!(names.into_iter().collect::<Vec<_>>(), known);
 }

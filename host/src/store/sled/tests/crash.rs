@@ -112,7 +112,7 @@ async fn i1_i15_acknowledged_changes_survive_a_kill_and_commits_are_whole() {
 }
 
 #[tokio::test]
-async fn i15_a_failed_flush_ends_the_process_and_loses_nothing() {
+async fn i15_l11_a_failed_flush_ends_the_process_and_loses_nothing() {
     let dir = Directory::new();
     // No file may grow beyond 64 blocks, and the signal about it is ignored: writes fail.
     let mut victim = victim_in(dir.path(), "trap '' XFSZ; ulimit -f 64;");

@@ -34,7 +34,7 @@ fn variable(name: &str) -> Option<String> {
     std::env::var_os(name).map(|value| value.into_string().unwrap())
 }
 
-fn say(what: &str) {
+pub(super) fn say(what: &str) {
     writeln!(std::io::stdout(), "\n{what}").unwrap();
 }
 
@@ -74,14 +74,14 @@ async fn work(store: &dyn Store) {
 
 /// What victims said.
 #[derive(Default)]
-struct Said {
+pub(super) struct Said {
     added: HashSet<String>,
     ended: HashSet<String>,
 }
 
 impl Said {
     /// A line of a victim; others are of the harness.
-    fn hear(&mut self, line: &str) {
+    pub(super) fn hear(&mut self, line: &str) {
         match line.trim_end().split_once(' ') {
             Some(("added", name)) => self.added.insert(name.to_owned()),
             Some(("ended", id)) => self.ended.insert(id.to_owned()),
@@ -94,6 +94,16 @@ fn victim_in<'a>(command: &'a mut Command, dir: &Path, (point, count): (usize, u
     command.args(["--exact", VICTIM, "--nocapture", "--test-threads", "1"]);
     command.env(DIRECTORY, dir).env(POINT, point.to_string());
     command.env(COUNT, count.to_string()).env(ROUND, round.to_string())
+}
+
+/// How many rounds a test makes.
+pub(super) fn rounds(name: &str, default: usize) -> usize {
+    variable(name).map_or(default, |rounds| rounds.parse().unwrap())
+}
+
+/// The rest of a command that runs a victim to its end.
+pub(super) fn unharmed<'a>(command: &'a mut Command, dir: &Path, round: usize) -> &'a mut Command {
+    victim_in(command, dir, (0, u64::MAX), round)
 }
 
 fn live_and_die(dir: &Path, (point, count): (usize, u64), round: usize, said: &mut Said) -> bool {
@@ -121,7 +131,7 @@ async fn everything(store: &dyn Store) -> Vec<Task> {
 }
 
 /// Compares what is there with what was said; `rounds` victims have lived.
-async fn check(dir: &Path, said: &Said, rounds: usize) {
+pub(super) async fn check(dir: &Path, said: &Said, rounds: usize) {
     let report = super::super::offline::check(dir).unwrap();
     assert_eq!(report.problems, Vec::<String>::new());
     let store = open(dir).unwrap();
@@ -151,8 +161,8 @@ async fn check(dir: &Path, said: &Said, rounds: usize) {
 }
 
 #[tokio::test]
-async fn i1_i15_a_kill_at_every_point_of_a_commit_loses_nothing_and_tears_nothing() {
-    let rounds = variable("TASKHOST_FAULT_ROUNDS").map_or(ROUNDS, |rounds| rounds.parse().unwrap());
+async fn i1_i15_l9_a_kill_at_every_point_of_a_commit_loses_nothing_and_tears_nothing() {
+    let rounds = rounds("TASKHOST_FAULT_ROUNDS", ROUNDS);
     let (mut dir, mut said, mut lived) = (Directory::new(), Said::default(), 0);
     let mut met = HashSet::new();
     for round in 0..rounds {
