@@ -4,22 +4,25 @@
 //! store, a changed set of plugins, a freed permit, the next due time) and never polls.
 
 mod attempt;
+mod claims;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use self::claims::{Admissions, Answered, Claims, Terms};
 use crate::event::{Change, Event, TaskChange};
-use crate::limiter::{Admission, AttemptLimiter, AttemptPermits, Breakers};
+use crate::limiter::{AttemptLimiter, AttemptPermits, Breakers};
 use crate::plugin::control::{Control, Directive};
-use crate::plugin::{Executor, Generation, Plugins};
-use crate::store::{Claim, ClaimRequest, Claimed, GenerationRoom, Heartbeat, Store, StoreError};
-use crate::task::{BootId, TaskId};
+use crate::plugin::{Executor, Plugins};
+use crate::store::{Claim, Claimed, Finish, Heartbeat, Store, StoreError};
+use crate::task::{BootId, Outcome, TaskId};
 use crate::time::{Timestamp, now};
 
 /// How attempts are claimed and kept alive.
@@ -56,13 +59,11 @@ pub struct Runner {
     shutdown: Shutdown,
     running: HashMap<TaskId, Running>,
     attempts: JoinSet<TaskId>,
-}
-
-/// What may be claimed.
-struct Rooms {
-    rooms: Vec<GenerationRoom>,
-    /// When the first open breaker lets one through.
-    reopens_at: Option<Timestamp>,
+    claims: Claims,
+    /// When the next task is due that nobody can claim yet, as far as the store has said.
+    next_due: Option<Timestamp>,
+    /// The store refused: no claim before then.
+    retry_at: Option<Instant>,
 }
 
 /// An attempt that runs now.
@@ -91,28 +92,32 @@ impl Runner {
             shutdown,
             running: HashMap::new(),
             attempts: JoinSet::new(),
+            claims: Claims::default(),
+            next_due: None,
+            retry_at: None,
         }
     }
 
     /// Runs until `stop`, then until every attempt has ended.
     pub async fn run(mut self) {
         let mut events = self.store.subscribe();
-        let mut wakeups = self.store.wakeups();
+        let mut freed = self.limiter.freed();
         let mut reloads = self.plugins.changed();
         let mut beat_at = self.next_beat();
         while !self.shutdown.stop.is_cancelled() {
             // Interest first, question second: a change between the two is not lost.
-            wakeups.mark_unchanged();
+            freed.mark_unchanged();
             reloads.mark_unchanged();
-            let next_claim = self.claim().await;
+            let ask_at = self.ask();
             tokio::select! {
                 biased;
                 () = self.shutdown.stop.cancelled() => {}
-                Some(ended) = self.attempts.join_next() => self.reap(ended),
+                Some(answered) = self.claims.answered() => self.take(answered).await,
+                Some(ended) = self.attempts.join_next() => self.reap_all(ended),
                 received = events.recv() => self.hear(received).await,
-                _ = wakeups.changed() => {}
+                _ = freed.changed() => {}
                 _ = reloads.changed() => {}
-                () = tokio::time::sleep_until(next_claim) => {}
+                () = tokio::time::sleep_until(ask_at) => self.claims.withdraw(),
                 () = tokio::time::sleep_until(beat_at) => {
                     self.beat().await;
                     beat_at = self.next_beat();
@@ -122,74 +127,51 @@ impl Runner {
         self.drain(beat_at).await;
     }
 
-    /// Claims what there is room for and starts it; answers when it is worth asking again at the latest.
-    async fn claim(&mut self) -> Instant {
-        while let Some(ended) = self.attempts.try_join_next() {
-            self.reap(ended);
-        }
+    /// Asks for what there is room for; answers when it is worth asking anew at the latest.
+    fn ask(&mut self) -> Instant {
         let far = Instant::now() + Duration::from_hours(1);
-        let executors = self.plugins.executors();
-        let now = now();
-        let Rooms { rooms, reopens_at } = self.rooms(&executors, now);
-        let far = reopens_at.map_or(far, |at| Instant::now() + at.wait_from(now).max(Duration::from_millis(1)));
-        let mut permits = self.limiter.try_acquire_many(self.limiter.total());
-        if permits.left() == 0 || rooms.is_empty() {
-            // A finishing attempt or a changed set of plugins wakes the loop.
-            return far;
+        if let Some(retry_at) = self.retry_at.filter(|at| Instant::now() < *at) {
+            return retry_at;
         }
-        let lease_until = now.plus_millis(self.settings.lease_ms);
-        let request = ClaimRequest { rooms, limit: permits.left(), boot: self.settings.boot, lease_until };
-        match self.store.claim(request, now).await {
-            Ok(Claim { claimed, next_due }) => {
-                for task in claimed {
-                    self.start(task, &executors, &mut permits);
+        self.retry_at = None;
+        let now = now();
+        self.next_due = self.next_due.filter(|due| now < *due);
+        let admissions = Admissions::of(self.plugins.executors(), &self.breakers, now);
+        let next = self.next_due.into_iter().chain(admissions.reopens_at).min();
+        let terms = Terms { boot: self.settings.boot, lease_ms: self.settings.lease_ms, known_due: self.next_due };
+        self.claims.ask((&self.store, &self.limiter), admissions, terms, now);
+        next.map_or(far, |due| far.min(Instant::now() + due.wait_from(now).max(Duration::from_millis(1))))
+    }
+
+    /// Starts what was claimed.
+    async fn take(&mut self, answered: Answered) {
+        let mut next = Some(answered);
+        while let Some(Answered { mut held, answer }) = next {
+            match answer {
+                Ok(Claim { claimed, next_due }) => {
+                    for task in claimed {
+                        self.start(task, &held.executors, &mut held.permits);
+                    }
+                    self.next_due = self.next_due.into_iter().chain(next_due).min();
                 }
-                next_due.map_or(far, |due| far.min(Instant::now() + due.wait_from(now).max(Duration::from_millis(1))))
+                Err(StoreError::Closed) => self.retry_at = Some(Instant::now() + Duration::from_hours(1)),
+                Err(error) => {
+                    tracing::warn!(%error, "cannot claim tasks, trying again");
+                    self.retry_at = Some(Instant::now() + STORE_RETRY);
+                }
             }
-            Err(StoreError::Closed) => far,
-            Err(error) => {
-                tracing::warn!(%error, "cannot claim tasks, trying again");
-                Instant::now() + STORE_RETRY
-            }
+            drop(held);
+            // What else is there already belongs to the same look.
+            next = self.claims.answered().now_or_never().flatten();
         }
     }
 
-    /// What each live generation may still take. A kind whose breaker is open is left out, one that
-    /// is half open has room for one attempt.
-    fn rooms(&self, executors: &[Executor], now: Timestamp) -> Rooms {
-        let mut free: HashMap<&str, (&Generation, Vec<String>)> = HashMap::new();
-        let mut probes = Vec::new();
-        let mut reopens_at = None;
-        for executor in executors {
-            let generation = executor.generation.as_ref();
-            match self.breakers.admit(&executor.kind, generation.digest().0, now.as_millis()) {
-                Admission::Free => {
-                    let (_, kinds) = free.entry(generation.plugin()).or_insert_with(|| (generation, Vec::new()));
-                    kinds.push(executor.kind.clone());
-                }
-                Admission::Probe => probes.push((generation, executor.kind.clone())),
-                Admission::Shut(until_ms) => {
-                    let until = until_ms.map(Timestamp::from_millis);
-                    reopens_at = reopens_at.into_iter().chain(until).min();
-                }
-            }
+    fn reap_all(&mut self, ended: Result<TaskId, tokio::task::JoinError>) {
+        let mut next = Some(ended);
+        while let Some(ended) = next {
+            self.reap(ended);
+            next = self.attempts.try_join_next();
         }
-        let mut taken: HashMap<&str, u32> = HashMap::new();
-        let mut rooms = Vec::new();
-        for (generation, kind) in probes {
-            let taken = taken.entry(generation.plugin()).or_default();
-            if *taken < self.limiter.room(generation.plugin(), generation.concurrency()) {
-                *taken += 1;
-                rooms.push(GenerationRoom { kinds: vec![kind], room: 1, digest: generation.digest() });
-            }
-        }
-        rooms.extend(free.into_iter().map(|(plugin, (generation, kinds))| {
-            let taken = taken.get(plugin).copied().unwrap_or(0);
-            let room = self.limiter.room(plugin, generation.concurrency()).saturating_sub(taken);
-            GenerationRoom { kinds, room, digest: generation.digest() }
-        }));
-        rooms.retain(|room| room.room > 0);
-        Rooms { rooms, reopens_at }
     }
 
     /// Starts one attempt on the generation whose digest the claim recorded.
@@ -219,8 +201,9 @@ impl Runner {
             abort: self.shutdown.abort.clone(),
         };
         let attempt = async move {
-            let trial = attempt.run().await;
+            let (trial, permit) = attempt.run(permit).await;
             watched.end(trial, now().as_millis());
+            // Before this, an attempt that went down could be followed by another one of its kind.
             drop(permit);
             id
         };
@@ -284,6 +267,10 @@ impl Runner {
 
     /// No more claims: guests are asked to yield, and what runs at `abort` is interrupted.
     async fn drain(mut self, mut beat_at: Instant) {
+        self.claims.withdraw();
+        while let Some(answered) = self.claims.answered().await {
+            self.give_back(answered);
+        }
         for running in self.running.values() {
             running.control.direct(Directive::Yield);
         }
@@ -297,6 +284,21 @@ impl Runner {
                     beat_at = self.next_beat();
                 }
             }
+        }
+    }
+
+    /// What was claimed while the host began to stop returns to the queue at once (invariant I14).
+    fn give_back(&mut self, answered: Answered) {
+        let Ok(Claim { claimed, .. }) = answered.answer else { return };
+        for Claimed { id, status, .. } in claimed {
+            let finish = Finish { id, attempt: status.attempt, outcome: Outcome::Interrupted, jitter: 0.0 };
+            let store = Arc::clone(&self.store);
+            self.attempts.spawn(async move {
+                if let Err(error) = store.finish(finish, now()).await {
+                    tracing::warn!(task = %id, %error, "a task that was just claimed was not given back");
+                }
+                id
+            });
         }
     }
 }

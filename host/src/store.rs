@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use tokio::sync::{broadcast, watch};
+use tokio_util::sync::CancellationToken;
 
 pub use self::flow::{Brief, LinkedTask, Parent, Relations, TreeNode};
 pub use self::limits::{Backlog, LimitUse, Limits, Pausable, ValueUse};
@@ -80,8 +81,8 @@ fn taken(key: TakenKey, holder: Option<TaskId>) -> String {
 
 /// Durable tasks, schedules, media records, plugin state and events.
 ///
-/// A store is shared by every part of the host. Each verb is atomic; verbs of one caller are
-/// applied in the order of their calls.
+/// A store is shared by every part of the host. Each verb is atomic. A verb is handed over when its
+/// future is first polled; verbs of one process are applied in the order in which they were handed over.
 #[async_trait]
 pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     // --- tasks ---
@@ -101,6 +102,19 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// share of its group ([`Fairness`]), then [`crate::task::urgency`]. Those whose deadline has
     /// passed end instead. What is over a limit is not touched and holds up nobody else.
     async fn claim(&self, request: ClaimRequest, now: Timestamp) -> Result<Claim, StoreError>;
+    /// Like [`Self::claim`], but waits while there is nothing to claim: what becomes claimable is
+    /// claimed in the commit that makes it so, where the store can. Its leases last as long from then on
+    /// as `request` says from `now` on. Due times are left to the caller: a claim that knows of the next
+    /// one (`known_due`) is answered without attempts when there is an earlier one. So is, at once, one
+    /// that is `withdrawn`, unless it was served already: its answer must be waited for. When the future is
+    /// dropped, what it was about to be given is given back by the end of its leases.
+    async fn claim_or_wait(
+        &self,
+        request: ClaimRequest,
+        known_due: Option<Timestamp>,
+        now: Timestamp,
+        withdrawn: &CancellationToken,
+    ) -> Result<Claim, StoreError>;
     /// Extends a lease and keeps the progress. `Ok(true)` when a cancel was requested.
     async fn heartbeat(&self, beat: Heartbeat, now: Timestamp) -> Result<bool, StoreError>;
     /// Ends an attempt: the task's next state, its output and its outbox in one commit.

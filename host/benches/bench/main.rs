@@ -1,12 +1,15 @@
 //! Measures the host's parts: `cargo bench --bench bench -- [--json] [NAME]...`
 //!
-//! Without names, everything runs. One file a bench; each adds rows to the [`report::Report`].
+//! Without names, everything runs but what takes minutes. One file a bench; each adds rows to the [`report::Report`].
 
 #![expect(clippy::unwrap_used, reason = "a measurement that cannot go on has failed")]
 
+mod child;
+mod churn;
 mod cut;
 mod guest;
 mod idle;
+mod intake;
 mod languages;
 mod latency;
 mod live;
@@ -15,8 +18,10 @@ mod reload;
 mod report;
 mod responsiveness;
 mod rig;
+mod scale;
 mod schedules;
 mod store;
+mod wire;
 
 use report::Report;
 
@@ -26,6 +31,7 @@ type Bench = fn(&mut Report);
 /// Benches by name, in the order of their runs.
 const BENCHES: &[(&str, Bench)] = &[
     ("store", store::store),
+    ("intake", intake::run),
     ("guest", guest::run),
     ("pipeline", pipeline::run),
     ("latency", latency::run),
@@ -34,8 +40,12 @@ const BENCHES: &[(&str, Bench)] = &[
     ("idle", idle::run),
     ("spin", responsiveness::run),
     ("reload", reload::run),
+    ("scale", scale::run),
     ("languages", languages::run),
 ];
+
+/// Those that take minutes: they only run by name.
+const LONG: &[(&str, Bench)] = &[("churn", churn::run)];
 
 fn main() -> std::io::Result<()> {
     let mut names = Vec::new();
@@ -45,9 +55,9 @@ fn main() -> std::io::Result<()> {
             "--json" => json = true,
             // Cargo adds this one.
             "--bench" => {}
-            name if BENCHES.iter().any(|(bench, _)| *bench == name) => names.push(argument),
+            name if BENCHES.iter().chain(LONG).any(|(bench, _)| *bench == name) => names.push(argument),
             unknown => {
-                let known: Vec<_> = BENCHES.iter().map(|(bench, _)| *bench).collect();
+                let known: Vec<_> = BENCHES.iter().chain(LONG).map(|(bench, _)| *bench).collect();
                 return Err(std::io::Error::other(format!("no bench `{unknown}`: there are {}", known.join(", "))));
             }
         }
@@ -55,6 +65,11 @@ fn main() -> std::io::Result<()> {
     let mut report = Report::new(json);
     for (name, bench) in BENCHES {
         if names.is_empty() || names.iter().any(|wanted| wanted == name) {
+            bench(&mut report);
+        }
+    }
+    for (name, bench) in LONG {
+        if names.iter().any(|wanted| wanted == name) {
             bench(&mut report);
         }
     }

@@ -106,11 +106,12 @@ impl Display for Shown<'_> {
         }
         writeln!(
             f,
-            "limits   memory {} MiB, CPU {} ms, wall {} ms, {} attempts at the same time",
+            "limits   memory {} MiB, CPU {} ms, wall {} ms, {} attempts at the same time, {} an instance",
             limits.memory_bytes >> 20,
             limits.cpu_ms,
             limits.wall_ms,
-            limits.concurrency
+            limits.concurrency,
+            limits.attempts_per_instance
         )?;
         if !unused_grants.is_empty() {
             writeln!(f, "unused   granted but not imported: {}", unused_grants.join(", "))?;

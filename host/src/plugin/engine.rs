@@ -20,6 +20,7 @@ use wasmtime::{
 pub(super) use self::epoch::Computing;
 use self::epoch::EpochThread;
 use super::Settings;
+use super::guest::warm::Nests;
 use super::limits::{HostMemory, MAX_MEMORIES, MAX_TABLES};
 use super::link::LoadError;
 use super::link::binary;
@@ -88,6 +89,7 @@ pub(super) struct Shared {
     pub(super) ports: Ports,
     pub(super) memory: Arc<HostMemory>,
     pub(super) places: Arc<Semaphore>,
+    pub(super) nests: Arc<Nests>,
     pub(super) total_places: u32,
     pub(super) runtime: Handle,
     pub(super) computing: Arc<Computing>,
@@ -123,10 +125,13 @@ impl Sandbox {
         }
         let epoch = EpochThread::start(&engine)?;
         let runtime = runtime(settings.threads)?;
+        let nests = Arc::<Nests>::default();
+        let idle = Arc::clone(&nests);
         let shared = Arc::new(Shared {
             engine,
             ports,
-            memory: Arc::new(HostMemory::new(settings.memory_total_bytes)),
+            memory: Arc::new(HostMemory::new(settings.memory_total_bytes, move || idle.clear())),
+            nests,
             places: Arc::new(Semaphore::new(places as usize)),
             total_places: places,
             runtime: runtime.handle().clone(),
@@ -162,6 +167,7 @@ impl Sandbox {
     pub fn stop(&self) {
         self.shared.stopping.store(true, Ordering::Relaxed);
         self.shared.places.close();
+        self.shared.nests.retire();
         let runtime = self.runtime.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(runtime) = runtime {
             runtime.shutdown_background();

@@ -7,6 +7,7 @@ mod stop;
 mod supervise;
 #[cfg(test)]
 pub(super) mod tests;
+pub(super) mod warm;
 
 use std::sync::Arc;
 
@@ -23,6 +24,7 @@ use self::stop::Stop;
 use self::supervise::supervise;
 use super::Job;
 use super::capability::log::Book;
+use super::capability::stdio::Console;
 use super::contract::{self, wire};
 use super::control::{Control, Directive};
 use super::limits::{Limits, Meter};
@@ -65,6 +67,8 @@ pub(super) struct Guest {
     pub(super) table: ResourceTable,
     /// Made when it is first used: seeding its random numbers costs as much as an instance.
     pub(super) wasi: Option<Box<WasiCtx>>,
+    /// Where its output goes, once it has WASI.
+    pub(super) console: Option<Arc<Console>>,
     pub(super) outbox: Vec<NewTask>,
     pub(super) outbox_bytes: usize,
     /// What the guest was last told to do, other than to go on.
@@ -73,9 +77,26 @@ pub(super) struct Guest {
 
 impl WasiView for Guest {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        let book = &self.call.book;
-        let ctx = self.wasi.get_or_insert_with(|| Box::new(super::capability::stdio::context(book)));
+        let (book, console) = (&self.call.book, &mut self.console);
+        let ctx = self.wasi.get_or_insert_with(|| {
+            let console = console.insert(Console::new(book));
+            Box::new(super::capability::stdio::context(console))
+        });
         WasiCtxView { ctx, table: &mut self.table }
+    }
+}
+
+impl Guest {
+    /// Readies a guest that stays for another attempt: of the one before only its memory is left.
+    fn renew(&mut self, call: Call) {
+        if let Some(console) = &self.console {
+            console.turn_to(&call.book);
+        }
+        self.call = call;
+        self.meter.renew();
+        self.outbox.clear();
+        self.outbox_bytes = 0;
+        self.told = Directive::Proceed;
     }
 }
 
@@ -107,6 +128,7 @@ impl Code {
             call,
             table,
             wasi: None,
+            console: None,
             outbox: Vec::new(),
             outbox_bytes: 0,
             told: Directive::Proceed,
@@ -136,7 +158,13 @@ impl Linked {
             Ok(done) => match done.answer {
                 Ok(output) => match stop::bad_output(&output, max_output_bytes) {
                     Some(failure) => Outcome::Crashed(failure),
-                    None => Outcome::Succeeded { output, outbox: done.outbox },
+                    None => {
+                        // Only an attempt that went as it should leaves something that can be trusted.
+                        if let Some(warm) = done.warm.filter(|_| control.directive() == Directive::Proceed) {
+                            self.code.shared.nests.keep(&self.code.nest, warm);
+                        }
+                        Outcome::Succeeded { output, outbox: done.outbox }
+                    }
                 },
                 Err(error) => refused(error, asked(done.told, &control)),
             },
@@ -183,6 +211,11 @@ impl Linked {
             let reasons: Vec<_> = failures.into_iter().map(contract::failure).map(|f| f.message).take(16).collect();
             LoadError::Config(reasons.join("; "))
         })
+    }
+
+    /// Replaced or removed: instances stay no longer.
+    pub fn retire(&self) {
+        self.code.nest.retire();
     }
 
     /// The most memory that one attempt has held, in bytes.

@@ -28,6 +28,9 @@ pub struct Limits {
     pub hostcall_bytes: u64,
     /// Core module instances inside one component instance.
     pub instances: u32,
+    /// Attempts that one instance serves, one after the other. With more than one, what an attempt
+    /// leaves in the instance's memory is there for the next one of the plugin.
+    pub attempts_per_instance: u32,
 }
 
 impl Default for Limits {
@@ -42,6 +45,7 @@ impl Default for Limits {
             handles: 1024,
             hostcall_bytes: 8 * MIB,
             instances: 64,
+            attempts_per_instance: 1,
         }
     }
 }
@@ -60,11 +64,22 @@ const TABLE_ELEMENT_BYTES: u64 = 8;
 pub(super) struct HostMemory {
     used: AtomicU64,
     limit_bytes: u64,
+    /// Frees what is held without need.
+    relief: Relief,
+}
+
+struct Relief(Box<dyn Fn() + Send + Sync>);
+
+impl std::fmt::Debug for Relief {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Relief")
+    }
 }
 
 impl HostMemory {
-    pub(super) fn new(limit_bytes: u64) -> Self {
-        Self { used: AtomicU64::new(0), limit_bytes }
+    /// At most `limit_bytes`; `relief` is called before a growth is refused.
+    pub(super) fn new(limit_bytes: u64, relief: impl Fn() + Send + Sync + 'static) -> Self {
+        Self { used: AtomicU64::new(0), limit_bytes, relief: Relief(Box::new(relief)) }
     }
 
     /// Bytes in use now.
@@ -73,6 +88,14 @@ impl HostMemory {
     }
 
     fn take(&self, bytes: u64) -> bool {
+        if self.try_take(bytes) {
+            return true;
+        }
+        (self.relief.0)();
+        self.try_take(bytes)
+    }
+
+    fn try_take(&self, bytes: u64) -> bool {
         let within = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= self.limit_bytes);
         self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, within).is_ok()
     }
@@ -104,6 +127,11 @@ pub(super) struct Meter {
 impl Meter {
     pub(super) fn new(host: Arc<HostMemory>, limits: &Limits) -> Self {
         Self { host, used: 0, limit_bytes: limits.memory_bytes, instances: limits.instances, refused: None }
+    }
+
+    /// Another attempt begins in the same store: what it holds stays counted.
+    pub(super) fn renew(&mut self) {
+        self.refused = None;
     }
 
     /// The most that the store has held, in bytes.
@@ -171,7 +199,7 @@ mod tests {
 
     #[test]
     fn growth_is_summed_over_all_memories_and_tables() {
-        let host = Arc::new(HostMemory::new(1000));
+        let host = Arc::new(HostMemory::new(1000, || {}));
         let mut meter = Meter::new(host.clone(), &Limits { memory_bytes: 100, ..Limits::default() });
         assert!(meter.memory_growing(0, 50, None).unwrap());
         assert!(meter.memory_growing(0, 42, None).unwrap());
@@ -185,7 +213,7 @@ mod tests {
 
     #[test]
     fn all_guests_share_one_limit() {
-        let host = Arc::new(HostMemory::new(100));
+        let host = Arc::new(HostMemory::new(100, || {}));
         let mut one = Meter::new(host.clone(), &Limits::default());
         let mut two = Meter::new(host.clone(), &Limits::default());
         assert!(one.memory_growing(0, 60, None).unwrap());
@@ -197,7 +225,7 @@ mod tests {
 
     #[test]
     fn growth_beyond_a_memorys_own_maximum_is_not_charged() {
-        let mut meter = Meter::new(Arc::new(HostMemory::new(1000)), &Limits::default());
+        let mut meter = Meter::new(Arc::new(HostMemory::new(1000, || {})), &Limits::default());
         assert!(!meter.memory_growing(0, 60, Some(50)).unwrap());
         assert_eq!((meter.peak(), meter.refused()), (0, None));
     }

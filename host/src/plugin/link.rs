@@ -15,6 +15,7 @@ use super::InputError;
 use super::contract::{self, config, context, dispatcher, executor, ffmpeg, library, log, metadata, queue, state};
 use super::engine::{Compiled, Sandbox, Shared};
 use super::guest::Guest;
+use super::guest::warm::Nest;
 use super::limits::Limits;
 
 /// Durable state is granted.
@@ -235,6 +236,8 @@ pub(super) struct Code {
     pub(super) dispatcher: Option<dispatcher::GuestIndices>,
     /// Places of the pool that an instance takes.
     pub(super) places: u32,
+    /// Instances between two attempts.
+    pub(super) nest: Arc<Nest>,
     /// The most memory that an attempt has held, in bytes.
     pub(super) peak_memory: AtomicU64,
 }
@@ -249,6 +252,13 @@ pub struct Linked {
 impl std::fmt::Debug for Linked {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Linked").field("plugin", &self.code.name).field("digest", &self.digest).finish_non_exhaustive()
+    }
+}
+
+/// Idle instances hold the code that they belong to.
+impl Drop for Linked {
+    fn drop(&mut self) {
+        self.code.nest.retire();
     }
 }
 
@@ -297,6 +307,7 @@ impl Sandbox {
             grants: request.grants,
             config: request.config,
             tasks,
+            nest: self.shared.nests.add(),
             peak_memory: AtomicU64::new(0),
         };
         // Now rather than in the first attempt. When it fails instances are merely slower to make.

@@ -39,6 +39,7 @@ const LOG_BYTES: RangeInclusive<u64> = 0..=64 * MIB;
 const OUTPUT_BYTES: RangeInclusive<u64> = KIB..=16 * MIB;
 const HANDLES: RangeInclusive<u64> = 1..=65_536;
 const HOSTCALL_BYTES: RangeInclusive<u64> = 64 * KIB..=64 * MIB;
+const ATTEMPTS_PER_INSTANCE: RangeInclusive<u64> = 1..=100_000;
 const STATE_QUOTA_BYTES: RangeInclusive<u64> = KIB..=1024 * MIB;
 
 /// What the operator says about one plugin.
@@ -91,6 +92,7 @@ struct LimitsTable {
     output_bytes: Option<Spanned<Size>>,
     handles: Option<Spanned<u32>>,
     hostcall_bytes: Option<Spanned<Size>>,
+    attempts_per_instance: Option<Spanned<u32>>,
 }
 
 impl Manifest {
@@ -139,6 +141,12 @@ impl LimitsTable {
             handles: count(self.handles, "handles", HANDLES, default.handles)?,
             hostcall_bytes: size(self.hostcall_bytes, "hostcall_bytes", HOSTCALL_BYTES, default.hostcall_bytes)?,
             instances: default.instances,
+            attempts_per_instance: count(
+                self.attempts_per_instance,
+                "attempts_per_instance",
+                ATTEMPTS_PER_INSTANCE,
+                default.attempts_per_instance,
+            )?,
         })
     }
 }

@@ -1,11 +1,13 @@
 //! One attempt, straight through: generation, outcome, commit.
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::limiter::Trial;
+use crate::limiter::{AttemptPermit, Trial};
 use crate::plugin::control::{Control, Directive};
 use crate::plugin::{Generation, Job};
 use crate::store::{Claimed, Finish, Heartbeat, Store, StoreError};
@@ -32,14 +34,34 @@ pub(super) struct Attempt {
 }
 
 impl Attempt {
-    /// Runs the guest and commits what happened. Answers what that says about the kind.
-    pub(super) async fn run(self) -> Trial {
-        let mut outcome = self.outcome().await;
+    /// Runs the guest and commits what happened. Answers what that says about the kind, and the
+    /// permit, unless it was given back before.
+    pub(super) async fn run(self, permit: AttemptPermit) -> (Trial, Option<AttemptPermit>) {
+        let outcome = self.outcome().await;
+        let mut permit = Some(permit);
+        let trial = self.commit(outcome, &mut permit).await;
+        (trial, permit)
+    }
+
+    async fn commit(&self, mut outcome: Outcome, permit: &mut Option<AttemptPermit>) -> Trial {
         let (id, attempt) = (self.claimed.id, self.claimed.status.attempt);
         let mut tries = 0;
         loop {
             let finish = Finish { id, attempt, outcome: outcome.clone(), jitter: fastrand::f64() };
-            match self.store.finish(finish, now()).await {
+            let mut finishing = pin!(self.store.finish(finish, now()));
+            let ended = match futures_util::poll!(finishing.as_mut()) {
+                Poll::Ready(ended) => ended,
+                Poll::Pending => {
+                    // The end is handed over, and verbs are applied in order: what is claimed from now on
+                    // starts after it. So both can be one commit, and the permit is free. An end that may
+                    // yet be refused, or that others must know of first, keeps it.
+                    if is_certain(&outcome) {
+                        drop(permit.take());
+                    }
+                    finishing.await
+                }
+            };
+            match ended {
                 Ok(task) => return trial(&outcome, &task),
                 Err(StoreError::Closed) => return Trial::Unclear,
                 Err(StoreError::Stale | StoreError::NotFound) => {
@@ -119,6 +141,10 @@ impl Attempt {
         }
         tokio::time::sleep(PROGRESS_EVERY).await;
     }
+}
+
+fn is_certain(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Succeeded { outbox, .. } if outbox.is_empty())
 }
 
 fn trial(outcome: &Outcome, task: &Task) -> Trial {

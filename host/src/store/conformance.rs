@@ -13,6 +13,7 @@ pub(crate) mod plan;
 pub(crate) mod schedules;
 pub(crate) mod state;
 pub(crate) mod tasks;
+pub(crate) mod waiting;
 
 use std::sync::Arc;
 
@@ -156,6 +157,14 @@ macro_rules! conformance_tests {
             tasks::v10_the_dead_letter_set_is_put_back_by_filter,
             tasks::listings_are_newest_first_and_go_on,
             tasks::wakeups_announce_work,
+            waiting::i1_a_waiting_claim_is_served_in_the_commit_that_creates_its_task,
+            waiting::i4_no_task_is_lost_between_a_withdrawal_and_a_commit,
+            waiting::a_claim_that_nobody_waits_for_claims_nothing,
+            waiting::a_waiting_claim_ends_with_the_store,
+            waiting::a_waiting_claim_is_served_by_whatever_brings_a_task_back,
+            waiting::a_withdrawn_claim_is_answered_and_claims_nothing_more,
+            waiting::an_earlier_due_time_is_told,
+            waiting::what_is_there_is_claimed_at_once,
         }
     };
     ($harness:expr; $($module:ident :: $check:ident,)*) => {

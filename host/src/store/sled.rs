@@ -23,6 +23,7 @@ mod mark;
 mod media;
 pub mod offline;
 mod open;
+mod parked;
 mod relations;
 mod schedules;
 mod state;
@@ -37,16 +38,20 @@ mod views;
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 
 use tokio::sync::{broadcast, oneshot, watch};
+use tokio_util::sync::CancellationToken;
 
 use self::core::{Core, Halt, Verdict};
+use self::parked::{Parked, Parking, Withdrawal};
 use self::thread::{Call, GroupBounds, Job, Outlets};
 use super::StoreError;
 use super::memory::Memory;
+use super::request::{Claim, ClaimRequest};
 use crate::event::Event;
 use crate::task::BootId;
 use crate::time::Timestamp;
@@ -266,6 +271,28 @@ impl SledStore {
         let (reply, answer) = oneshot::channel();
         let bytes = bytes.saturating_add(JOB_BYTES);
         self.send(Box::new(Call { verb: Some(verb), is_read, bytes, result: None, reply }))?;
+        answer.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// A claim that waits until there is something to claim, or until it is withdrawn.
+    async fn park(
+        &self,
+        (request, known_due): (ClaimRequest, Option<Timestamp>),
+        now: Timestamp,
+        withdrawn: &CancellationToken,
+    ) -> Result<Claim, StoreError> {
+        let (reply, mut answer) = oneshot::channel();
+        let flag = Arc::new(AtomicBool::new(withdrawn.is_cancelled()));
+        let lease_ms = request.lease_until.millis_since(now);
+        let claim = Parked { request, lease_ms, known_due, withdrawn: Arc::clone(&flag), reply };
+        self.send(Box::new(Parking { now, claim: Some(claim), result: None }))?;
+        tokio::select! {
+            biased;
+            answered = &mut answer => return answered.unwrap_or(Err(StoreError::Closed)),
+            () = withdrawn.cancelled() => flag.store(true, Ordering::SeqCst),
+        }
+        // The thread looks at withdrawn claims with every group: a full queue, or a closed store, will do too.
+        let _ = self.send(Box::new(Withdrawal));
         answer.await.unwrap_or(Err(StoreError::Closed))
     }
 

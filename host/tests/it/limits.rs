@@ -5,6 +5,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use reqwest::{Method, Response, StatusCode};
 use serde_json::json;
+use taskhost::event::{Change, TaskChange};
 use tokio::time::timeout;
 
 use crate::support::events::PATIENCE;
@@ -125,6 +126,33 @@ async fn i6_c14_never_more_attempts_run_than_there_are_permits() {
     for id in &ids {
         host.cancel(id).await;
     }
+    host.stop().await;
+}
+
+/// An end and the claim after it may be one commit, but never in the wrong order.
+#[tokio::test]
+async fn i6_the_store_never_has_more_leases_than_there_are_permits() {
+    let host = Home::new().built("echo").configure(|config| config.runner.concurrency = 3).start().await;
+    let tasks = vec![json!({ "kind": "echo" }); 200];
+    let (_, created) = host.post("/v1/tasks/batch", &json!({ "tasks": tasks })).await;
+    for task in list(&created) {
+        assert_eq!(host.wait_task(task["id"].as_str().unwrap()).await["state"], "succeeded");
+    }
+    let told = host.store().events(0, 4_096).await.unwrap().events;
+    let changes = told.iter().filter_map(|event| match &event.change {
+        Change::Task { change: TaskChange::Started { .. }, .. } => Some(1_i32),
+        Change::Task { change: TaskChange::Succeeded, .. } => Some(-1),
+        Change::Task { .. } | Change::Batch { .. } | Change::Media { .. } | Change::Schedule { .. } => None,
+    });
+    let leases: Vec<i32> = changes
+        .scan(0, |leases, change| {
+            Some({
+                *leases += change;
+                *leases
+            })
+        })
+        .collect();
+    assert_eq!((leases.len(), leases.last(), leases.iter().max()), (400, Some(&0), Some(&3)));
     host.stop().await;
 }
 

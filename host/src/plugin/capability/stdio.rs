@@ -2,7 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -19,8 +19,8 @@ use crate::plugin::ports::LogSource;
 const WRITE_BYTES: usize = 64 * 1024;
 
 /// What a guest gets of WASI.
-pub(in crate::plugin) fn context(book: &Arc<Book>) -> WasiCtx {
-    let print = |source| Print { book: book.clone(), source };
+pub(in crate::plugin) fn context(console: &Arc<Console>) -> WasiCtx {
+    let print = |source| Print { console: console.clone(), source };
     WasiCtxBuilder::new()
         .stdout(print(LogSource::Stdout))
         .stderr(print(LogSource::Stderr))
@@ -31,9 +31,30 @@ pub(in crate::plugin) fn context(book: &Arc<Book>) -> WasiCtx {
         .build()
 }
 
+/// Where the output of an instance goes: the log of the attempt that it serves. Streams that a
+/// guest holds from one attempt to the next follow.
+pub(in crate::plugin) struct Console(Mutex<Arc<Book>>);
+
+impl Console {
+    /// The console of an instance whose first attempt has this book.
+    pub(in crate::plugin) fn new(book: &Arc<Book>) -> Arc<Self> {
+        Arc::new(Self(Mutex::new(Arc::clone(book))))
+    }
+
+    /// Another attempt begins.
+    pub(in crate::plugin) fn turn_to(&self, book: &Arc<Book>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(book);
+    }
+
+    fn output(&self, source: LogSource, bytes: &[u8]) {
+        let book = Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        book.output(source, bytes);
+    }
+}
+
 #[derive(Clone)]
 struct Print {
-    book: Arc<Book>,
+    console: Arc<Console>,
     source: LogSource,
 }
 
@@ -60,7 +81,7 @@ impl Pollable for Print {
 
 impl OutputStream for Print {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
-        self.book.output(self.source, &bytes);
+        self.console.output(self.source, &bytes);
         Ok(())
     }
 
@@ -75,7 +96,7 @@ impl OutputStream for Print {
 
 impl AsyncWrite for Print {
     fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.book.output(self.source, bytes);
+        self.console.output(self.source, bytes);
         Poll::Ready(Ok(bytes.len()))
     }
 

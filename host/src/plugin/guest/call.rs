@@ -14,6 +14,9 @@ pub(super) trait Invoke: Send + 'static {
     /// What the guest returns.
     type Answer: Send + 'static;
 
+    /// Whether an instance that stayed may serve it, and stay after it.
+    const MAY_STAY: bool = false;
+
     /// Calls it.
     fn invoke(
         self,
@@ -27,6 +30,8 @@ pub(super) struct Execute(pub(super) wire::Task);
 
 impl Invoke for Execute {
     type Answer = std::result::Result<String, wire::TaskError>;
+
+    const MAY_STAY: bool = true;
 
     async fn invoke(self, code: &Code, store: &mut Store<Guest>, instance: Instance) -> Result<Self::Answer> {
         let role = code.executor.as_ref().ok_or_else(|| format_err!("the plugin is not an executor"))?;

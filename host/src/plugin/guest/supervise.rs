@@ -16,6 +16,7 @@ use wasmtime::{Store, UpdateDeadline};
 use super::call::Invoke;
 use super::cpu::{CpuTime, Metered};
 use super::stop::{Overrun, Stop, Stopping};
+use super::warm::Warm;
 use super::{Call, Guest};
 use crate::plugin::control::{Control, Directive};
 use crate::plugin::engine::Shared;
@@ -28,6 +29,16 @@ pub(super) struct Done<A> {
     pub(super) answer: A,
     pub(super) outbox: Vec<NewTask>,
     pub(super) told: Directive,
+    /// The instance, if it may serve another attempt.
+    pub(super) warm: Option<Warm>,
+}
+
+/// Where a call is made.
+enum Seat {
+    /// In a new instance.
+    Place(OwnedSemaphorePermit),
+    /// In one that has stayed.
+    Warm(Warm),
 }
 
 /// Aborts the call when whoever waits for it goes away.
@@ -70,12 +81,16 @@ fn joined<A>(end: Result<Result<Done<A>, Stop>, JoinError>) -> Result<Done<A>, S
 async fn watched<I: Invoke>(code: Arc<Code>, call: Call, invoke: I) -> Result<Done<I::Answer>, Stop> {
     let (control, limits, deadline) = (call.control.clone(), call.limits.clone(), call.deadline);
     let grace = code.shared.cancel_grace;
-    let place = tokio::select! {
-        biased;
-        place = place(&code, &call) => place?,
-        () = cancelled(&control) => return Err(Stop::Cancelled),
+    let stayed = if I::MAY_STAY { code.nest.take() } else { None };
+    let seat = match stayed {
+        Some(warm) => Seat::Warm(warm),
+        None => tokio::select! {
+            biased;
+            place = place(&code, &call) => Seat::Place(place?),
+            () = cancelled(&control) => return Err(Stop::Cancelled),
+        },
     };
-    let running = pin!(AssertUnwindSafe(run(code, call, invoke, place)).catch_unwind());
+    let running = pin!(AssertUnwindSafe(run(code, call, invoke, seat)).catch_unwind());
     // Whichever it is, the store is gone when this returns, and what it had started in the host with it.
     tokio::select! {
         biased;
@@ -91,6 +106,7 @@ async fn place(code: &Code, call: &Call) -> Result<OwnedSemaphorePermit, Stop> {
     if let Ok(place) = code.shared.places.clone().try_acquire_many_owned(code.places) {
         return Ok(place);
     }
+    let _idle_ones_go = code.shared.nests.give_way();
     let places = code.shared.places.clone().acquire_many_owned(code.places);
     match timeout_at(call.deadline, places).await {
         Ok(Ok(place)) => Ok(place),
@@ -109,30 +125,35 @@ async fn overdue(control: &Control, grace: Duration) {
     sleep(grace).await;
 }
 
-async fn run<I: Invoke>(
-    code: Arc<Code>,
-    call: Call,
-    invoke: I,
-    place: OwnedSemaphorePermit,
-) -> Result<Done<I::Answer>, Stop> {
-    // Dropped after the store, so that a place is only given away when it is free.
-    let _place = place;
+async fn run<I: Invoke>(code: Arc<Code>, call: Call, invoke: I, seat: Seat) -> Result<Done<I::Answer>, Stop> {
     let time = Arc::new(CpuTime::new());
-    let mut store = code.store(call);
+    // The place is dropped after the store, so that it is only given away when it is free.
+    let (place, mut store, stayed, served) = match seat {
+        Seat::Place(place) => (place, code.store(call), None, 0),
+        Seat::Warm(Warm { mut store, instance, served, place }) => {
+            store.data_mut().renew(call);
+            store.set_epoch_deadline(1);
+            (place, store, Some(instance), served)
+        }
+    };
     yield_each_tick(&mut store, time.clone());
     let result = {
         let call = pin!(async {
-            let instance = code.pre.instantiate_async(&mut store).await?;
-            invoke.invoke(&code, &mut store, instance).await
+            let instance = match stayed {
+                Some(instance) => instance,
+                None => code.pre.instantiate_async(&mut store).await?,
+            };
+            Ok((invoke.invoke(&code, &mut store, instance).await?, instance))
         });
         Metered { call, time, computing: code.shared.computing.clone() }.await
     };
-    let guest = store.into_data();
+    let guest = store.data_mut();
     code.peak_memory.fetch_max(guest.meter.peak(), Ordering::Relaxed);
-    match result {
-        Ok(answer) => Ok(Done { answer, outbox: guest.outbox, told: guest.told }),
-        Err(error) => Err(Stop::of(&error, &guest.call.limits, &guest.meter)),
-    }
+    let (answer, instance) = result.map_err(|error| Stop::of(&error, &guest.call.limits, &guest.meter))?;
+    let (outbox, told, served) = (std::mem::take(&mut guest.outbox), guest.told, served + 1);
+    let stays = I::MAY_STAY && served < code.limits.attempts_per_instance;
+    let warm = stays.then(|| Warm { store, instance, served, place });
+    Ok(Done { answer, outbox, told, warm })
 }
 
 /// At each tick of the epoch a guest gives way; here its computing time is bounded too.

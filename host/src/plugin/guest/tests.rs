@@ -5,6 +5,7 @@ mod bounds;
 mod dispatching;
 mod hostile;
 mod linking;
+mod reuse;
 mod steering;
 
 use bench::{Bench, job};

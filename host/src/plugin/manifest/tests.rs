@@ -31,6 +31,7 @@ fn everything_can_be_said() {
         output_bytes = "64 KiB"
         handles = 12
         hostcall_bytes = "1MiB"
+        attempts_per_instance = 100
         [grant]
         state = { quota = "1GiB" }
         queue = { kinds = ["video.*", "echo", "*"] }
@@ -53,6 +54,7 @@ fn everything_can_be_said() {
         output_bytes: 64 << 10,
         handles: 12,
         hostcall_bytes: 1 << 20,
+        attempts_per_instance: 100,
         ..Limits::default()
     };
     assert_eq!(manifest.limits, limits);

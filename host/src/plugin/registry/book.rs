@@ -102,7 +102,10 @@ impl Book {
 impl Entry {
     fn retire(&mut self) {
         self.draining.retain(|old| old.strong_count() > 0);
-        self.draining.extend(self.live.take().map(|old| Arc::downgrade(&old)));
+        if let Some(old) = self.live.take() {
+            old.retire();
+            self.draining.push(Arc::downgrade(&old));
+        }
     }
 
     fn drained(&self) -> bool {

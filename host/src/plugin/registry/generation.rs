@@ -165,6 +165,11 @@ impl Generation {
         &self.limits
     }
 
+    /// Replaced or removed: attempts that run finish, and nothing of theirs stays.
+    pub(in crate::plugin) fn retire(&self) {
+        self.linked.retire();
+    }
+
     /// Runs one attempt. Its wall budget is what the task asks for, else what the kind has as its
     /// default, and never more than the manifest's limit.
     pub async fn execute(self: &Arc<Self>, job: Job, control: Arc<Control>) -> Outcome {

@@ -10,6 +10,7 @@ use super::codec::{CommitRecord, Namespace};
 use super::flow::Flow;
 use super::index::Index;
 use super::keys;
+use super::parked::Parked;
 use super::trees::Trees;
 use crate::event::{Change, Event, TaskChange};
 use crate::store::StoreError;
@@ -68,6 +69,8 @@ pub(super) struct Core {
     pub(super) swept_after: Option<Vec<u8>>,
     /// Waiting, queued and running tasks at most.
     pub(super) max_live_tasks: u64,
+    /// Claims that wait, those that came first in front.
+    pub(super) parked: Vec<Parked>,
     pending: Vec<Event>,
     wake: bool,
     wake_ticker: bool,
@@ -98,6 +101,7 @@ impl Core {
             aged_after: None,
             swept_after: None,
             max_live_tasks,
+            parked: Vec::new(),
             pending: Vec::new(),
             wake: false,
             wake_ticker: false,
@@ -123,6 +127,11 @@ impl Core {
     /// A task may have become claimable.
     pub(super) fn wake(&mut self) {
         self.wake = true;
+    }
+
+    /// Whether the commit in the making may have made a task claimable, and when that was if it is known.
+    pub(super) fn woken(&self) -> Option<Option<Timestamp>> {
+        self.wake.then(|| self.pending.iter().map(|event| event.at).max())
     }
 
     /// A schedule may have become due.

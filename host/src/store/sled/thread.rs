@@ -13,6 +13,7 @@ use tokio::sync::{broadcast, oneshot, watch};
 use super::core::{Core, Halt, Verdict};
 use super::fault::{self, Point};
 use super::open::Opened;
+use super::parked::answer_parked;
 use crate::event::Event;
 use crate::store::StoreError;
 
@@ -171,6 +172,7 @@ fn serve(core: &mut Core, group: Vec<Box<dyn Job>>, outlets: &Outlets) -> Result
         job.run(core)?;
     }
     core.tell_children().map_err(|halt| halt.to_string())?;
+    let served = core.serve_parked().map_err(|halt| halt.to_string())?;
     if core.trees.writes() != before {
         fault::point(Point::Applied);
         let news = core.seal().map_err(|halt| halt.to_string())?;
@@ -189,6 +191,7 @@ fn serve(core: &mut Core, group: Vec<Box<dyn Job>>, outlets: &Outlets) -> Result
             outlets.schedule_wakeups.send_modify(|count| *count = count.wrapping_add(1));
         }
     }
+    answer_parked(served);
     for job in writes {
         job.answer();
     }

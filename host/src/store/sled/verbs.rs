@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use tokio::sync::{broadcast, watch};
+use tokio_util::sync::CancellationToken;
 
 use super::SledStore;
 use crate::event::Event;
@@ -38,6 +39,16 @@ impl Store for SledStore {
 
     async fn claim(&self, request: ClaimRequest, now: Timestamp) -> Result<Claim, StoreError> {
         self.write(0, move |core| core.claim(&request, now)).await
+    }
+
+    async fn claim_or_wait(
+        &self,
+        request: ClaimRequest,
+        known_due: Option<Timestamp>,
+        now: Timestamp,
+        withdrawn: &CancellationToken,
+    ) -> Result<Claim, StoreError> {
+        self.park((request, known_due), now, withdrawn).await
     }
 
     async fn heartbeat(&self, beat: Heartbeat, now: Timestamp) -> Result<bool, StoreError> {
