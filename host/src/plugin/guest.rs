@@ -35,9 +35,9 @@ const MAX_CURSOR_BYTES: usize = 64 * 1024;
 /// The longest delay that a guest may ask for before the next attempt: 30 days.
 const MAX_RETRY_AFTER_MS: u64 = 30 * 24 * 3600 * 1000;
 /// Bounds of a plugin that only says what it is. Of memory it has what an attempt has: an interpreter with its modules
-/// is there before it is asked anything.
+/// is there before it is asked anything. On a busy machine 100 ms of computing take seconds.
 const DESCRIBE_CPU_MS: u64 = 100;
-const DESCRIBE_WALL_MS: u64 = 1000;
+const DESCRIBE_WALL_MS: u64 = 10_000;
 
 /// What a call is for, which decides what works during it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -45,13 +45,13 @@ pub(super) fn install() -> Result<()> {
 }
 
 pub(super) fn compile(dir: &Path, plugin: &str) -> Result<PathBuf> {
-    let built = dir.join(format!("{plugin}.wasm"));
+    let component = dir.join(format!("{plugin}.wasm"));
     let mut build = Command::new(program());
     // As `npm run build` does it.
     build.args(["app.js", "--wit", "wit", "-n", "plugin", "--disable", "http", "fetch-event", "--out"]);
-    run(build.arg(&built).current_dir(dir))?;
-    if !built.is_file() {
-        bail!("componentize-js left no {}", built.display());
+    run(build.arg(&component).current_dir(dir))?;
+    if !component.is_file() {
+        bail!("componentize-js left no {}", component.display());
     }
-    Ok(built)
+    Ok(component)
 }

@@ -46,11 +46,11 @@ pub(super) fn install() -> Result<()> {
 }
 
 pub(super) fn compile(dir: &Path, plugin: &str) -> Result<PathBuf> {
-    let built = dir.join(format!("{plugin}.wasm"));
+    let component = dir.join(format!("{plugin}.wasm"));
     let mut build = Command::new(program("componentize-py"));
-    run(build.args(["-q", "-d", "wit", "-w", "plugin", "componentize", "app", "-o"]).arg(&built).current_dir(dir))?;
-    if !built.is_file() {
-        bail!("componentize-py left no {}", built.display());
+    run(build.args(["-q", "-d", "wit", "-w", "plugin", "componentize", "app", "-o"]).arg(&component).current_dir(dir))?;
+    if !component.is_file() {
+        bail!("componentize-py left no {}", component.display());
     }
-    Ok(built)
+    Ok(component)
 }
