@@ -45,8 +45,8 @@ pub(in crate::cli) fn new(arguments: NewArguments) -> Exit {
         return failed(&told);
     }
     let dir = dir.display();
-    let commands: String = lang.commands(&name).iter().map(|line| format!("  {line}\n")).collect();
-    print(&format!("{dir} has a plugin that adds two numbers. Build it and try it:\n\n  cd {dir}\n{commands}\n"));
+    let commands = lang.commands(&name).join("\n  ");
+    print(&format!("{dir} has a plugin that adds two numbers. Build it and try it:\n\n  cd {dir}\n  {commands}\n\n"));
     print(&format!("{dir}/README.md says how to go on.\n"));
     Exit::Done
 }
