@@ -1,6 +1,7 @@
 //! The suite that every store passes. [`conformance_tests`] turns it into tests over a [`Harness`].
 
 pub(crate) mod claims;
+pub(crate) mod clock;
 pub(crate) mod events;
 mod flow;
 pub(crate) mod keys;
