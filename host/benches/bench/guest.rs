@@ -120,7 +120,6 @@ impl BareLoop {
         log::add_to_linker::<_, HasSelf<Bare>>(&mut linker, |bare| bare).unwrap();
         config::add_to_linker::<_, HasSelf<Bare>>(&mut linker, |bare| bare).unwrap();
         context::add_to_linker::<_, HasSelf<Bare>>(&mut linker, |bare| bare).unwrap();
-        linker.define_unknown_imports_as_traps(&component).unwrap();
         let pre = linker.instantiate_pre(&component).unwrap();
         let role = GuestIndices::new(&pre).unwrap();
         let id = TaskId::generate().to_string();
