@@ -120,7 +120,8 @@ async fn javascript_summarises_videos() {
 
     let task = once(&host, "video.poster", json!({ "media": video["id"], "width": 160 })).await;
     let picture = &task["output"]["picture"];
-    assert_eq!(picture["at_ms"], 600, "{task:#}");
+    // A tenth of the length, which has the sound's last packet in it.
+    assert!(picture["at_ms"].as_u64().is_some_and(|at| (600..610).contains(&at)), "{task:#}");
     assert!(host.content(picture["media"].as_str().unwrap()).await.starts_with(b"\xff\xd8\xff"), "{task:#}");
     let task = once(&host, "video.poster", json!({ "media": video["id"], "at_ms": 60_000 })).await;
     assert_eq!(error(&task)["code"], "bad-input", "{task:#}");
@@ -273,7 +274,6 @@ const PROBE: &str = r#"tried = {}
                 tried[name] = str(what())
             except Exception as error:
                 tried[name] = type(error).__name__
-        import os, random, socket, sys, time
         attempt("file", lambda: open("/etc/passwd").read())
         attempt("folder", lambda: os.listdir("/"))
         attempt("write", lambda: open("x", "w"))
@@ -292,6 +292,7 @@ const PROBE: &str = r#"tried = {}
 #[ignore = "needs `cargo xtask languages --templates`"]
 async fn wasi_is_complete_and_empty_for_python() {
     let project = Project::new("python");
+    project.change("app.py", "import json\n", "import json, os, random, socket, sys, time\n");
     project.change("app.py", "total = ", PROBE);
     let tools = languages().join("tools/python");
     std::os::unix::fs::symlink(tools, project.dir.path().join(".venv")).unwrap();
