@@ -3,6 +3,7 @@
 //! Every verb is one commit: it answers after the change is durable (invariant I15), and its
 //! events are published after that (I2). Reads see durable state only.
 
+pub mod batches;
 #[cfg(test)]
 mod conformance;
 pub mod dump;
@@ -19,6 +20,7 @@ use async_trait::async_trait;
 use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
+pub use self::batches::{Batch, CreatedBatch, NewBatch};
 pub use self::flow::{Brief, LinkedTask, Parent, Relations, TreeNode};
 pub use self::limits::{Backlog, LimitUse, Limits, Pausable, ValueUse};
 pub use self::request::{
@@ -30,7 +32,7 @@ pub use self::schedules::{Backfill, Backfilled, DueQuery, FiredDue};
 use crate::event::Event;
 use crate::limit::{Fairness, Limit, LimitRule};
 use crate::schedule::{Schedule, ScheduleSpec};
-use crate::task::{NewTask, Task, TaskId};
+use crate::task::{BatchId, NewTask, Task, TaskId};
 use crate::time::Timestamp;
 
 /// Why a verb did nothing, by what the caller can do about it.
@@ -153,6 +155,19 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// The task's checkpoint.
     async fn checkpoint(&self, id: TaskId) -> Result<Option<Vec<u8>>, StoreError>;
 
+    // --- batches ---
+
+    /// Creates a batch with its members, all or none. A batch without members is complete at once. The
+    /// counts of a batch, and the tasks that follow from them, are part of the commit of each end.
+    /// [`StoreError::Taken`] for a member that would not be new.
+    async fn create_batch(&self, batch: NewBatch, now: Timestamp) -> Result<CreatedBatch, StoreError>;
+    /// One batch.
+    async fn batch(&self, id: BatchId) -> Result<Option<Batch>, StoreError>;
+    /// Batches, newest first, those before `before`.
+    async fn batches(&self, before: Option<BatchId>, limit: u32) -> Result<Page<Batch>, StoreError>;
+    /// Asks to stop every member of a batch, like [`Self::request_cancel`].
+    async fn cancel_batch(&self, id: BatchId, now: Timestamp) -> Result<Batch, StoreError>;
+
     // --- limits ---
 
     /// Makes the limits of the configuration equal to these. Limits of clients stay, except that the
@@ -236,7 +251,8 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     async fn state_put(&self, write: StateWrite, now: Timestamp) -> Result<Swapped, StoreError>;
     /// Deletes; answers whether there was something.
     async fn state_delete(&self, plugin: &str, key: &str, now: Timestamp) -> Result<bool, StoreError>;
-    /// Entries whose key starts with `prefix` and is greater than `after`, in key order.
+    /// Entries whose key starts with `prefix` and is greater than `after`, in key order: at least one, if there is
+    /// one, and no more than fit into a mebibyte.
     async fn state_scan(
         &self,
         plugin: &str,

@@ -3,6 +3,7 @@
 //! Everything here derives its persisted form; a change of a field is a change of the store's
 //! record version (see `store/sled/codec`), and of the export's (`store/dump`). The HTTP form lives in `api`.
 
+mod batch;
 pub mod flow;
 mod id;
 mod status;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::batch::{BatchSpec, BatchTally, Callbacks, MAX_BATCH_NAME_LEN, Milestone};
 pub use self::flow::{MAX_PARENTS, OnParentFailure, PARENT_FAILED};
 pub use self::id::{BatchId, BootId, Digest, InvalidBatchId, InvalidTaskId, TaskId};
 pub use self::status::{Lease, POISON, Stale, Status};

@@ -3,6 +3,7 @@
 mod bench;
 mod deadline;
 mod demo;
+mod fuzz;
 mod http;
 mod languages;
 mod plugins;
@@ -34,6 +35,8 @@ enum Command {
     Test(test::Options),
     /// Measure
     Bench(bench::Options),
+    /// Throw components that nobody wrote at the loader
+    Fuzz(fuzz::Options),
 }
 
 #[derive(clap::Args)]
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
         Command::Demo(options) => demo::run(&options),
         Command::Test(options) => test::run(&options),
         Command::Bench(options) => bench::run(&options),
+        Command::Fuzz(options) => fuzz::run(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -27,6 +27,7 @@ impl Live {
         let dir = scratch();
         let mut config = Config { data: dir.path().join("data"), schedules: Vec::new(), ..Config::default() };
         config.plugins.dir = dir.path().join("plugins");
+        config.plugins.compiler = Some(env!("CARGO_BIN_EXE_taskhost").into());
         config.server.listen = ([127, 0, 0, 1], 0).into();
         config.runner.shutdown_grace_ms = 500;
         config.media.min_free_bytes = 0;
@@ -68,7 +69,7 @@ impl Live {
         loop {
             let request = self.client.get(format!("{}/v1/tasks/{id}", self.base)).header("prefer", "wait=60");
             let task: Value = request.send().await.unwrap().json().await.unwrap();
-            if !matches!(task["state"].as_str(), Some("queued" | "running")) {
+            if !matches!(task["state"].as_str(), Some("waiting" | "queued" | "running")) {
                 return task;
             }
         }

@@ -12,6 +12,7 @@ mod idle;
 mod intake;
 mod languages;
 mod latency;
+mod limits;
 mod live;
 mod pipeline;
 mod reload;
@@ -36,6 +37,7 @@ const BENCHES: &[(&str, Bench)] = &[
     ("pipeline", pipeline::run),
     ("latency", latency::run),
     ("schedules", schedules::run),
+    ("limits", limits::run),
     ("cut", cut::run),
     ("idle", idle::run),
     ("spin", responsiveness::run),

@@ -3,7 +3,7 @@
 pub mod after;
 pub mod batch;
 pub mod create;
-mod idempotency;
+pub mod idempotency;
 pub mod logs;
 pub mod redrive;
 mod tree;

@@ -145,6 +145,7 @@ macro_rules! conformance_tests {
             state::writes_are_conditional_and_versions_never_return,
             state::the_quota_counts_what_is_there_and_expired_entries_give_way,
             state::a_scan_stays_within_its_plugin_and_prefix,
+            state::a_scan_of_large_values_comes_in_parts,
             tasks::i1_an_outbox_is_created_with_the_end_of_its_task,
             tasks::i8_enqueue_is_all_or_none,
             tasks::i8_each_state_is_pruned_by_its_own_bounds,

@@ -8,9 +8,11 @@ mod support;
 
 mod bad_input;
 mod cancel;
+mod compile;
 mod cut;
 mod events;
 mod flaws;
+mod flow;
 mod hostile;
 mod kill_loop;
 mod languages;

@@ -106,8 +106,8 @@ mod tests {
     use crate::schedule::{Action, CatchUp, Dst, Origin, Overlap, Pause, Schedule, ScheduleSpec, Trigger, Waiting};
     use crate::store::request::{MediaRecord, MediaStatus, StateEntry};
     use crate::task::{
-        AttemptEnd, AttemptRecord, BatchId, BootId, Digest, Failure, Idempotency, NewTask, OnParentFailure, Progress,
-        Source, Spec, State, Status, TaskId, UniqueMode, UniqueRule,
+        AttemptEnd, AttemptRecord, BatchId, BatchSpec, BatchTally, BootId, Callbacks, Digest, Failure, Idempotency,
+        NewTask, OnParentFailure, Progress, Source, Spec, State, Status, TaskId, UniqueMode, UniqueRule,
     };
     use crate::time::Timestamp;
 
@@ -198,6 +198,17 @@ mod tests {
             &("0101".to_owned() + &"03".repeat(16)),
         );
         golden(&Namespace { version: 3, bytes: 4 }, "010304");
+        let callbacks = Callbacks { on_complete: Some(NewTask::new("k", "{}")), ..Callbacks::default() };
+        let name = Some("n".to_owned());
+        golden(
+            &BatchSpec { name, members: 300, callbacks, idempotency: None, created_at: at(5) },
+            "0101016eac02000001016b027b7d040500e80780dddb01010100000764656661756c740007000000000000000005",
+        );
+        let tally = BatchTally { succeeded: 1, failed: 2, cancelled: 3, forgotten: 4, ..BatchTally::default() };
+        golden(
+            &BatchTally { completed_at: Some(at(6)), on_complete: Some(TaskId::from_u128(7)), ..tally },
+            "01010203040000010600000107",
+        );
         golden(&StateEntry { value: vec![1, 2], version: 3, expires_at: Some(at(4)) }, "01020102030104");
         let status = MediaStatus::Trashed { at: at(2), purge_after: at(3) };
         let (id, name, content_type) = ("i".to_owned(), "n".to_owned(), "video/mp4".to_owned());
@@ -228,19 +239,6 @@ mod tests {
             &held,
             "0101730106406461696c7903555443000001016b027b7d020203030001040001050106000101070000000000000001080101090172000000",
         );
-        let rate = Rate { tasks: 1, per_ms: 2, burst: 3 };
-        let rule = LimitRule {
-            name: "l".to_owned(),
-            queues: vec!["q".to_owned()],
-            kinds: Vec::new(),
-            key: Some(KeyPath::Input("/a".to_owned())),
-            concurrency: Some(4),
-            rate: Some(rate),
-        };
-        golden(&Limit { rule, origin: Origin::Client, revision: 5 }, "01016c010171000101022f610104010102030105");
-        golden(&TokenBucket::full(rate, at(7)), "01060207");
-        let key = KeyPath::Attribute("t".to_owned());
-        golden(&Fairness { key, weights: [("x".to_owned(), 2)].into() }, "0100017401017802");
         let task = |change| (at(1), Change::Task { id: a_task(), kind: "a".to_owned(), attempt: 1, change });
         let events: EventRecord = vec![
             task(TaskChange::Started { digest: Digest([1; 32]) }),
@@ -254,6 +252,23 @@ mod tests {
             &events,
             "0106010090f5adfbe8a397d2a387f3f3b18fd3969103016101010101010101010101010101010101010101010101010101010101010101010101010090f5adfbe8a397d2a387f3f3b18fd396910301610107010090f5adfbe8a397d2a387f3f3b18fd39691030161010802010307030101016d03010201730101",
         );
+    }
+
+    #[test]
+    fn the_bytes_of_limits_are_stable() {
+        let rate = Rate { tasks: 1, per_ms: 2, burst: 3 };
+        let rule = LimitRule {
+            name: "l".to_owned(),
+            queues: vec!["q".to_owned()],
+            kinds: Vec::new(),
+            key: Some(KeyPath::Input("/a".to_owned())),
+            concurrency: Some(4),
+            rate: Some(rate),
+        };
+        golden(&Limit { rule, origin: Origin::Client, revision: 5 }, "01016c010171000101022f610104010102030105");
+        golden(&TokenBucket::full(rate, at(7)), "01060207");
+        let key = KeyPath::Attribute("t".to_owned());
+        golden(&Fairness { key, weights: [("x".to_owned(), 2)].into() }, "0100017401017802");
     }
 
     #[test]

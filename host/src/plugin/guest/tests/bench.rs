@@ -1,5 +1,8 @@
 //! A sandbox with ports that record.
 
+#[path = "../../../../tests/it/support/frame.rs"]
+mod frame;
+
 use std::collections::BTreeMap;
 use std::future::pending;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,13 +11,14 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use tokio::sync::Notify;
 
-use crate::plugin::control::Control;
+use crate::plugin::compile::InProcess;
+use crate::plugin::control::{Control, Directive};
 use crate::plugin::engine::Sandbox;
 use crate::plugin::limits::Limits;
 use crate::plugin::link::{Grants, LinkRequest, Linked, LoadError, TaskCheck};
 use crate::plugin::ports::{
     CheckpointPort, CutRequest, FfmpegError, FfmpegPort, LibraryPort, LogLine, LogPort, LogSource, Media, OnPercent,
-    PortError, Ports, ProbeInfo, StateEntry, StatePort, StateWrite, Swapped,
+    Parent, ParentState, ParentsPort, PortError, Ports, ProbeInfo, StateEntry, StatePort, StateWrite, Swapped,
 };
 use crate::plugin::{InputError, Job, Settings};
 use crate::task::{Digest, NewTask, Outcome, Spec, TaskId};
@@ -28,14 +32,53 @@ pub(in crate::plugin) struct Recorder {
     /// A cut has begun, and a cut was dropped before it was done.
     pub(in crate::plugin) cutting: Notify,
     pub(in crate::plugin) cuts_dropped: Mutex<u32>,
+    /// What happens at the line of this number, counted down.
+    pub(in crate::plugin) at_line: Mutex<Option<(u32, Arc<Control>)>>,
     /// Lines of guests make the port panic.
     pub(in crate::plugin) panics: AtomicBool,
+}
+
+impl Recorder {
+    fn count_down(&self) {
+        let mut at_line = self.at_line.lock().unwrap();
+        *at_line = at_line.take().and_then(|(left, control)| {
+            if left == 0 {
+                control.direct(Directive::Cancel);
+                return None;
+            }
+            Some((left - 1, control))
+        });
+    }
+}
+
+#[async_trait]
+impl ParentsPort for Recorder {
+    async fn list(&self, _task: TaskId) -> Result<Vec<Parent>, PortError> {
+        let parent = |id, state, code| Parent { id: TaskId::from_u128(id), kind: "ok".to_owned(), state, code };
+        Ok(vec![
+            parent(1, ParentState::Succeeded, None),
+            parent(2, ParentState::Failed, Some("busy".to_owned())),
+            parent(3, ParentState::Succeeded, None),
+        ])
+    }
+
+    async fn output(&self, _task: TaskId, parent: TaskId) -> Result<Option<String>, PortError> {
+        match parent.as_u128() {
+            1 => Ok(Some("[1]".to_owned())),
+            2 => Ok(None),
+            3 => Ok(Some("3".repeat(1_000))),
+            _ => Err(PortError::NotFound),
+        }
+    }
 }
 
 impl LogPort for Recorder {
     fn append(&self, _task: TaskId, line: LogLine) {
         let panics = self.panics.load(Ordering::Relaxed) && line.source == LogSource::Log;
         assert!(!panics, "no line today");
+        if line.source == LogSource::Log {
+            self.count_down();
+        }
         self.lines.lock().unwrap().push(line);
     }
 }
@@ -173,7 +216,9 @@ impl Bench {
             library: recorder.clone(),
             ffmpeg: recorder.clone(),
             checkpoints: recorder.clone(),
+            parents: recorder.clone(),
             logs: recorder.clone(),
+            compiler: Arc::new(InProcess),
         };
         Self { sandbox: Sandbox::start(&settings, ports).unwrap(), recorder, _dir: dir }
     }
@@ -218,6 +263,11 @@ impl Bench {
     pub(in crate::plugin) fn lines(&self) -> Vec<LogLine> {
         self.recorder.lines.lock().unwrap().clone()
     }
+}
+
+/// A fixture of `hostile/`.
+pub(in crate::plugin) fn hostile(fixture: &str) -> Vec<u8> {
+    frame::encode(fixture)
 }
 
 /// A fixture's text.
