@@ -100,6 +100,12 @@ impl context::Host for Bare {
     fn load_checkpoint(&mut self) -> Option<Vec<u8>> {
         None
     }
+    fn parents(&mut self) -> Result<Vec<context::Parent>, context::ParentError> {
+        Ok(Vec::new())
+    }
+    fn parent_output(&mut self, _: String) -> Result<String, context::ParentError> {
+        Err(context::ParentError::NotAParent)
+    }
 }
 
 struct BareLoop {
