@@ -10,6 +10,7 @@ mod cut;
 mod guest;
 mod idle;
 mod intake;
+mod languages;
 mod latency;
 mod limits;
 mod live;
@@ -44,6 +45,7 @@ const BENCHES: &[(&str, Bench)] = &[
     ("spin", responsiveness::run),
     ("reload", reload::run),
     ("scale", scale::run),
+    ("languages", languages::run),
 ];
 
 /// Those that take minutes: they only run by name.

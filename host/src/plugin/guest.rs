@@ -34,10 +34,10 @@ use super::link::{Code, Descriptor, Linked, LoadError, RawBatch};
 const MAX_CURSOR_BYTES: usize = 64 * 1024;
 /// The longest delay that a guest may ask for before the next attempt: 30 days.
 const MAX_RETRY_AFTER_MS: u64 = 30 * 24 * 3600 * 1000;
-/// Bounds of a plugin that only says what it is.
+/// Bounds of a plugin that only says what it is. Of memory it has what an attempt has: an interpreter with its modules
+/// is there before it is asked anything. On a busy machine 100 ms of computing take seconds.
 const DESCRIBE_CPU_MS: u64 = 100;
-const DESCRIBE_WALL_MS: u64 = 1000;
-const DESCRIBE_MEMORY_BYTES: u64 = 32 * 1024 * 1024;
+const DESCRIBE_WALL_MS: u64 = 10_000;
 
 /// What a call is for, which decides what works during it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,7 +116,6 @@ impl Code {
     fn describing(self: &Arc<Self>) -> Call {
         let mut call = self.call(Purpose::Describe, Arc::default(), DESCRIBE_WALL_MS);
         call.limits.cpu_ms = call.limits.cpu_ms.min(DESCRIBE_CPU_MS);
-        call.limits.memory_bytes = call.limits.memory_bytes.min(DESCRIBE_MEMORY_BYTES);
         call
     }
 

@@ -17,6 +17,8 @@ pub(in crate::plugin) const MAX_LINE_BYTES: usize = 8 * 1024;
 const MAX_FIELDS: usize = 32;
 const MAX_FIELD_KEY_BYTES: usize = 128;
 const MAX_FIELD_VALUE_BYTES: usize = 4096;
+/// Of standard error, what a crash is told with: where most languages write why they gave up.
+const MAX_LAST_WORDS_BYTES: usize = 1024;
 
 /// The log of one attempt. Lines without a task (of a dispatcher) go to the host's own log.
 pub(in crate::plugin) struct Book {
@@ -38,6 +40,8 @@ struct Pages {
     /// What was written without a line's end yet.
     stdout: Vec<u8>,
     stderr: Vec<u8>,
+    /// The end of standard error, also when the log has no room for it.
+    last_words: String,
 }
 
 impl Book {
@@ -89,6 +93,13 @@ impl Book {
         self.write(&mut pages, (level, LogSource::Host), message, Vec::new());
     }
 
+    /// The last lines of standard error, if there are any.
+    pub(in crate::plugin) fn last_words(&self) -> Option<String> {
+        let mut pages = self.pages();
+        self.end_partial(&mut pages);
+        (!pages.last_words.is_empty()).then(|| pages.last_words.clone())
+    }
+
     /// The attempt is over: what is left of a line is a line, and what was dropped is told.
     pub(in crate::plugin) fn finish(&self) {
         let mut pages = self.pages();
@@ -119,6 +130,9 @@ impl Book {
         let partial = pages.partial(source);
         let text = String::from_utf8_lossy(partial).trim_end_matches('\r').to_owned();
         partial.clear();
+        if source == LogSource::Stderr {
+            pages.last_words = last_words(std::mem::take(&mut pages.last_words), &text);
+        }
         self.keep(pages, (level, source), text, Vec::new());
     }
 
@@ -188,6 +202,20 @@ impl Pages {
             LogSource::Stdout | LogSource::Log | LogSource::Host => &mut self.stdout,
         }
     }
+}
+
+/// Adds a line to what is kept of standard error, and forgets its beginning.
+fn last_words(mut words: String, line: &str) -> String {
+    let line = line.trim();
+    if line.is_empty() {
+        return words;
+    }
+    if !words.is_empty() {
+        words.push_str(" | ");
+    }
+    words.push_str(line);
+    let excess = words.len().saturating_sub(MAX_LAST_WORDS_BYTES);
+    words.split_off(words.ceil_char_boundary(excess))
 }
 
 fn size(message: &str, fields: &[(String, String)]) -> u64 {

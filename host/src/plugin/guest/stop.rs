@@ -94,6 +94,16 @@ impl Stop {
         }
     }
 
+    /// A crash is told with what the guest wrote to standard error last: there languages put the exception or the panic.
+    pub(super) fn with_last_words(mut self, words: impl FnOnce() -> Option<String>) -> Self {
+        if let Self::Crashed(failure) = &mut self
+            && let Some(words) = words()
+        {
+            failure.message = format!("{}; it wrote: {words}", failure.message);
+        }
+        self
+    }
+
     /// Whether the host had no time or room, which says nothing about the guest.
     pub(super) fn is_host_busy(&self) -> bool {
         match self {

@@ -60,6 +60,7 @@ pub(super) async fn supervise<I: Invoke>(code: &Arc<Code>, call: Call, invoke: I
     } else {
         joined((&mut Running(guests.spawn(watched(code.clone(), call, invoke))).0).await)
     };
+    let end = end.map_err(|stop| stop.with_last_words(|| book.last_words()));
     if let Err(Stop::Crashed(failure) | Stop::Retry(failure)) = &end {
         book.host(LogLevel::Error, format!("{}: {}", failure.code, failure.message));
     }

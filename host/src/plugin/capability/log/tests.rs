@@ -55,6 +55,18 @@ fn what_is_over_the_share_is_counted_and_told_once() {
 }
 
 #[test]
+fn the_end_of_standard_error_is_kept_also_beyond_the_share() {
+    let (_lines, book) = book(10);
+    book.output(LogSource::Stdout, b"not this\n");
+    assert_eq!(book.last_words(), None);
+    book.output(LogSource::Stderr, b"Traceback:\n\n  ValueError: no");
+    book.output(LogSource::Stderr, b" such luck");
+    assert_eq!(book.last_words().unwrap(), "Traceback: | ValueError: no such luck");
+    book.output(LogSource::Stderr, "ä".repeat(2000).as_bytes());
+    assert_eq!(book.last_words().unwrap(), "ä".repeat(512));
+}
+
+#[test]
 fn messages_and_fields_are_bounded() {
     let (lines, book) = book(1 << 20);
     book.line(LogLevel::Info, "ä".repeat(MAX_LINE_BYTES), vec![("k".repeat(1000), "v".repeat(10_000)); 100]);
