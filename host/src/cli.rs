@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand.
 
+mod compile;
 mod config;
 mod exit;
 mod logging;
@@ -12,6 +13,8 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
+
+use crate::host::COMPILE_COMMAND;
 
 pub use self::exit::Exit;
 
@@ -52,6 +55,9 @@ enum Command {
     /// About the store of a host that does not run.
     #[command(subcommand)]
     Store(StoreCommand),
+    /// What a host starts to compile a component.
+    #[command(name = COMPILE_COMMAND, hide = true)]
+    Compile,
 }
 
 #[derive(Debug, Subcommand)]
@@ -97,6 +103,7 @@ impl Cli {
         match self.command {
             Command::Serve(arguments) => serve::run(arguments),
             Command::Plugin(PluginCommand::Check(arguments)) => plugin::check(arguments),
+            Command::Compile => compile::run(),
             Command::Config(ConfigCommand::Check(arguments)) => config::check(arguments),
             Command::Store(StoreCommand::Export(arguments)) => store::export(arguments),
             Command::Store(StoreCommand::Import(arguments)) => store::import(arguments),

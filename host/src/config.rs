@@ -149,6 +149,13 @@ pub struct Plugins {
     pub max_component_bytes: u64,
     /// How long a cancelled guest may take to stop by itself, in milliseconds.
     pub cancel_grace_ms: u64,
+    /// How long compiling one component may take, in milliseconds.
+    pub compile_time_ms: u64,
+    /// Address space of the process that compiles, in bytes.
+    pub compile_memory_bytes: u64,
+    /// The program `taskhost`, which compiles in a child process; this process compiles when absent. Not
+    /// for operators: the command line sets it.
+    pub compiler: Option<PathBuf>,
 }
 
 /// `[media]`
@@ -289,6 +296,9 @@ impl Default for Plugins {
             memory_total_bytes: 2 * GIB,
             max_component_bytes: 64 * MIB,
             cancel_grace_ms: 25,
+            compile_time_ms: 120 * SECOND_MS,
+            compile_memory_bytes: 4 * GIB,
+            compiler: None,
         }
     }
 }

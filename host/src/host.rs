@@ -1,5 +1,6 @@
 //! The composition root: opens the parts, wires them, starts them, and stops them in two phases.
 
+mod compile;
 mod lend;
 mod space;
 
@@ -13,6 +14,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+pub use self::compile::{COMPILE_COMMAND, this_program};
 use self::space::SpaceWatch;
 use crate::api::{self, AppState, HostInfo, Readiness};
 use crate::config::{Config, Kept};
@@ -196,7 +198,13 @@ impl Parts {
         let logs = TaskLogs::open(&data.join("logs"), config.log.task_log_bytes)
             .with_context(|| DataDirectory::cannot("use", &data.join("logs")))?;
         let logs = Arc::new(logs);
-        let ports = lend::ports(&store, &library, &Arc::new(ffmpeg), &logs);
+        let bounds = compile::Bounds {
+            wall: Duration::from_millis(config.plugins.compile_time_ms),
+            memory_bytes: config.plugins.compile_memory_bytes,
+            max_component_bytes: config.plugins.max_component_bytes,
+        };
+        let compiler = compile::compiler(config.plugins.compiler.as_deref(), bounds, &supervisor);
+        let ports = lend::ports(&store, &library, &Arc::new(ffmpeg), &logs, compiler);
         let plugins = Self::start_plugins(config, ports).await?;
         store.declare_schedules(config.schedules.clone(), now()).await.context("cannot declare the schedules")?;
         let limits = store.declare_limits(config.limits.clone(), config.fairness.clone()).await;

@@ -32,6 +32,7 @@ pub mod runner;
 pub mod schedule;
 pub mod spelling;
 pub mod store;
+pub mod sync;
 pub mod task;
 pub mod ticker;
 pub mod time;

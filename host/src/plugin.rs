@@ -5,6 +5,7 @@
 
 mod capability;
 pub mod check;
+pub mod compile;
 mod contract;
 pub mod control;
 pub mod engine;
@@ -37,7 +38,7 @@ pub const WASMTIME_VERSION: &str = "48";
 pub struct Settings {
     /// The folder that is watched.
     pub dir: PathBuf,
-    /// Where compiled code is kept between starts.
+    /// Where compiled code is kept between starts; a folder for this alone.
     pub cache_dir: PathBuf,
     /// Threads of the guests' own runtime; 0 means one a core.
     pub threads: usize,
@@ -125,8 +126,21 @@ pub struct PluginInfo {
     pub live: Option<GenerationInfo>,
     /// Older generations that still run attempts.
     pub draining: Vec<(Digest, u32)>,
+    /// A version that is on its way: it goes live if it is sound.
+    pub loading: Option<Loading>,
     /// Why the file that is in the folder now is not live.
     pub error: Option<LoadFailure>,
+}
+
+/// How far a version is on its way.
+#[derive(Clone, Copy, Debug)]
+pub struct Loading {
+    /// SHA-256 of the component.
+    pub digest: Digest,
+    /// What is done with it now.
+    pub stage: compile::Stage,
+    /// Since when.
+    pub since: Timestamp,
 }
 
 /// Why a file did not become a generation.
@@ -157,6 +171,8 @@ pub struct GenerationInfo {
     pub grants: Vec<String>,
     /// When it went live.
     pub loaded_at: Timestamp,
+    /// What it took to compile it, or to find it compiled.
+    pub compiled: compile::Effort,
     /// Attempts that run on it now.
     pub running: u32,
 }

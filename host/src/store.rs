@@ -251,7 +251,8 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     async fn state_put(&self, write: StateWrite, now: Timestamp) -> Result<Swapped, StoreError>;
     /// Deletes; answers whether there was something.
     async fn state_delete(&self, plugin: &str, key: &str, now: Timestamp) -> Result<bool, StoreError>;
-    /// Entries whose key starts with `prefix` and is greater than `after`, in key order.
+    /// Entries whose key starts with `prefix` and is greater than `after`, in key order: at least one, if there is
+    /// one, and no more than fit into a mebibyte.
     async fn state_scan(
         &self,
         plugin: &str,

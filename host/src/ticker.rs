@@ -1,6 +1,7 @@
 //! What happens by itself: fires schedules, reclaims leases, forgets history.
 
 mod pass;
+mod steady;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use tokio::task::{Id, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use self::steady::Steady;
 use crate::logs::TaskLogs;
 use crate::plugin::Plugins;
 use crate::schedule::Schedule;
@@ -68,6 +70,8 @@ impl Ticker {
         let (mut reclaim_at, mut prune_at) = (start + lease_step, start + PRUNE_EVERY);
         let (mut tick_at, mut expire_at) = (start, start);
         let mut wakeups = self.store.schedule_wakeups();
+        // A third of a lease is left when it is renewed, and more of it for what comes late.
+        let mut clocks = Steady::new(Duration::from_millis(self.settings.lease_ms / 3), now(), start);
         loop {
             tokio::select! {
                 biased;
@@ -81,7 +85,7 @@ impl Ticker {
                 () = tokio::time::sleep_until(tick_at) => tick_at = self.fire_due().await,
                 () = tokio::time::sleep_until(expire_at) => expire_at = self.expire().await,
                 () = tokio::time::sleep_until(reclaim_at) => {
-                    self.reclaim().await;
+                    self.reclaim(&mut clocks).await;
                     reclaim_at = Instant::now() + lease_step;
                 }
                 () = tokio::time::sleep_until(prune_at) => prune_at = self.prune().await,
@@ -160,8 +164,14 @@ impl Ticker {
         Instant::now() + wait.max(Duration::from_millis(1))
     }
 
-    async fn reclaim(&self) {
-        match self.store.reclaim_expired(now()).await {
+    /// Takes back attempts that gave no sign of life. By a clock that was just set forward all of them
+    /// look like that; they renew their leases by it before the next look.
+    async fn reclaim(&self, clocks: &mut Steady) {
+        let now = now();
+        if !clocks.look(now, Instant::now()) {
+            return tracing::warn!("the wall clock was set forward, or the machine was asleep");
+        }
+        match self.store.reclaim_expired(now).await {
             Ok(0) => {}
             Ok(count) => tracing::warn!(count, "requeued tasks whose lease had expired"),
             Err(error) => tracing::warn!(%error, "cannot reclaim leases"),

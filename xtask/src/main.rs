@@ -3,6 +3,7 @@
 mod bench;
 mod deadline;
 mod demo;
+mod fuzz;
 mod http;
 mod plugins;
 mod shell;
@@ -31,6 +32,8 @@ enum Command {
     Test(test::Options),
     /// Measure
     Bench(bench::Options),
+    /// Throw components that nobody wrote at the loader
+    Fuzz(fuzz::Options),
 }
 
 fn main() -> ExitCode {
@@ -41,6 +44,7 @@ fn main() -> ExitCode {
         Command::Demo(options) => demo::run(&options),
         Command::Test(options) => test::run(&options),
         Command::Bench(options) => bench::run(&options),
+        Command::Fuzz(options) => fuzz::run(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

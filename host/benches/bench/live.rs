@@ -27,6 +27,7 @@ impl Live {
         let dir = scratch();
         let mut config = Config { data: dir.path().join("data"), schedules: Vec::new(), ..Config::default() };
         config.plugins.dir = dir.path().join("plugins");
+        config.plugins.compiler = Some(env!("CARGO_BIN_EXE_taskhost").into());
         config.server.listen = ([127, 0, 0, 1], 0).into();
         config.runner.shutdown_grace_ms = 500;
         config.media.min_free_bytes = 0;

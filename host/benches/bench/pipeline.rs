@@ -19,7 +19,7 @@ const ENQUEUE: usize = 500;
 const ROUNDS: usize = 3;
 const KIND: &str = "ok";
 /// A guest that takes its memory back after every call, so that it may stay, and its limits.
-const STAYS: (&str, &str) = ("count", "attempts_per_instance = 1000\n");
+const STAYS: (&str, &str) = ("calls", "attempts_per_instance = 1000\n");
 
 async fn enqueue(store: &dyn Store, kind: &str) {
     for _ in 0..TASKS / ENQUEUE {

@@ -139,6 +139,7 @@ impl Rig {
             ffmpeg: Arc::new(bare.clone()),
             checkpoints: Arc::new(bare.clone()),
             logs: Arc::new(bare),
+            compiler: Arc::new(taskhost::plugin::compile::InProcess),
         };
         let settings = plugin_settings(folder, dir.path().join("cache"), threads);
         let plugins = Plugins::start(settings, ports).await.unwrap();

@@ -1,5 +1,6 @@
 //! A long queue: what claims cost, what the host weighs, and how soon it is back.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -7,6 +8,7 @@ use taskhost::store::sled::{Settings, SledStore};
 use taskhost::store::{ClaimRequest, Finish, GenerationRoom, Store};
 use taskhost::task::{BootId, Digest, NewTask, Outcome};
 use taskhost::time::now;
+use tempfile::TempDir;
 use tokio::time::Instant;
 
 use crate::child::{install, start};
@@ -28,34 +30,59 @@ async fn add(store: &SledStore, count: usize) {
     store.enqueue(tasks, now()).await.unwrap();
 }
 
-/// Tasks a second, claimed alone and through their whole lives, while the queue keeps its length.
-async fn claims(queued: usize) -> (f64, f64) {
-    let dir = scratch();
-    let settings = Settings { max_live_tasks: ROOM, ..Settings::new(dir.path(), BootId(1)) };
-    let store = SledStore::open(settings, now()).unwrap();
-    for _ in 0..queued / BATCH {
-        add(&store, BATCH).await;
+/// A store whose queue keeps its length while tasks are claimed and ended.
+struct Line {
+    store: Arc<SledStore>,
+    claiming: Duration,
+    living: Duration,
+    _dir: TempDir,
+}
+
+impl Line {
+    async fn of(queued: usize) -> Self {
+        let dir = scratch();
+        let settings = Settings { max_live_tasks: ROOM, ..Settings::new(dir.path(), BootId(1)) };
+        let store = SledStore::open(settings, now()).unwrap();
+        for _ in 0..queued / BATCH {
+            add(&store, BATCH).await;
+        }
+        Self { store, claiming: Duration::ZERO, living: Duration::ZERO, _dir: dir }
     }
-    let (begin, mut claiming) = (Instant::now(), Duration::ZERO);
-    for _ in 0..TURNS {
-        let room = GenerationRoom { kinds: vec![KIND.to_owned()], room: u32::MAX, digest: Digest([7; 32]) };
+
+    /// Claims a group and ends it, while as many tasks take their places.
+    async fn turn(&mut self) {
+        let begin = Instant::now();
         let limit = u32::try_from(GROUP).unwrap();
-        let lease_until = now().plus_millis(60_000);
-        let asked = Instant::now();
-        let request = ClaimRequest { rooms: vec![room], limit, boot: BootId(1), lease_until };
-        let claim = store.claim(request, now()).await.unwrap();
-        claiming += asked.elapsed();
-        assert_eq!(claim.claimed.len(), GROUP);
-        let ends = claim.claimed.into_iter().map(|one| {
+        let rooms = vec![GenerationRoom { kinds: vec![KIND.to_owned()], room: limit, digest: Digest([7; 32]) }];
+        let request = ClaimRequest { rooms, limit, boot: BootId(1), lease_until: now().plus_millis(60_000) };
+        let claimed = self.store.claim(request, now()).await.unwrap().claimed;
+        self.claiming += begin.elapsed();
+        assert_eq!(claimed.len(), GROUP);
+        let ends = claimed.into_iter().map(|one| {
             let outcome = Outcome::Succeeded { output: "{}".to_owned(), outbox: Vec::new() };
-            store.finish(Finish { id: one.id, attempt: one.status.attempt, outcome, jitter: 0.0 }, now())
+            self.store.finish(Finish { id: one.id, attempt: one.status.attempt, outcome, jitter: 0.0 }, now())
         });
-        let (ended, ()) = tokio::join!(join_all(ends), add(&store, GROUP));
+        let (ended, ()) = tokio::join!(join_all(ends), add(&self.store, GROUP));
         assert!(ended.iter().all(Result::is_ok));
+        self.living += begin.elapsed();
     }
-    let rates = (rate(TURNS * GROUP, claiming), rate(TURNS * GROUP, begin.elapsed()));
-    store.close().await;
-    rates
+}
+
+/// A short and a long queue in turns, so that a busy machine slows both.
+async fn claims(report: &mut Report) {
+    let (mut few, mut many) = (Line::of(FEW).await, Line::of(MANY).await);
+    for _ in 0..TURNS {
+        few.turn().await;
+        many.turn().await;
+    }
+    let rates = |line: &Line| (rate(TURNS * GROUP, line.claiming), rate(TURNS * GROUP, line.living));
+    let ((few_claims, few_lives), (many_claims, many_lives)) = (rates(&few), rates(&many));
+    report.add("scale", "claims_of_1000", few_claims, "1/s", None);
+    report.add("scale", "claims_of_1000000", many_claims, "1/s", Some((many_claims / few_claims, "of 1000")));
+    report.add("scale", "lifecycle_of_1000", few_lives, "1/s", None);
+    report.add("scale", "lifecycle_of_1000000", many_lives, "1/s", Some((many_lives / few_lives, "of 1000")));
+    few.store.close().await;
+    many.store.close().await;
 }
 
 /// A host with a million tasks that are due later: its weight, and the way back after a `kill -9`.
@@ -75,16 +102,10 @@ async fn host(report: &mut Report) {
     report.add("scale", "resident_after_restart", child.resident("VmRSS"), "MiB", None);
 }
 
-/// The best of the rounds at each length: what is left is the code, not the neighbours.
+/// Two measurements, one after the other.
 pub(crate) fn run(report: &mut Report) {
-    let runtime = runtime();
-    let best = |one: (f64, f64), two: (f64, f64)| (one.0.max(two.0), one.1.max(two.1));
-    let mut few = runtime.block_on(claims(FEW));
-    let many = runtime.block_on(claims(MANY));
-    few = best(few, runtime.block_on(claims(FEW)));
-    report.add("scale", "claims_of_1000", few.0, "1/s", None);
-    report.add("scale", "claims_of_1000000", many.0, "1/s", Some((many.0 / few.0, "of 1000")));
-    report.add("scale", "lifecycle_of_1000", few.1, "1/s", None);
-    report.add("scale", "lifecycle_of_1000000", many.1, "1/s", Some((many.1 / few.1, "of 1000")));
-    runtime.block_on(host(report));
+    runtime().block_on(async {
+        claims(report).await;
+        host(report).await;
+    });
 }

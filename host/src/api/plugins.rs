@@ -24,6 +24,9 @@ struct PluginWire<'a> {
     live: Option<GenerationWire<'a>>,
     /// Older generations that still run attempts.
     draining: Vec<DrainingWire>,
+    /// A version that is on its way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    loading: Option<LoadingWire>,
     /// Why the file that is in the folder now is not live.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<LoadFailureWire<'a>>,
@@ -38,7 +41,23 @@ struct GenerationWire<'a> {
     kinds: Vec<KindWire<'a>>,
     grants: &'a [String],
     loaded_at: Rfc3339,
+    /// What it took to compile it, or to find it compiled.
+    compiled: EffortWire,
     running: u32,
+}
+
+#[derive(Serialize)]
+struct EffortWire {
+    cached: bool,
+    took_ms: u64,
+}
+
+#[derive(Serialize)]
+struct LoadingWire {
+    digest: Text<Digest>,
+    /// `queued`, `compiling` or `checking`.
+    stage: &'static str,
+    since: Rfc3339,
 }
 
 #[derive(Serialize)]
@@ -94,6 +113,11 @@ impl<'a> PluginWire<'a> {
             draining: draining
                 .map(|(digest, running)| DrainingWire { digest: Text(*digest), running: *running })
                 .collect(),
+            loading: plugin.loading.map(|loading| LoadingWire {
+                digest: Text(loading.digest),
+                stage: loading.stage.name(),
+                since: Rfc3339(loading.since),
+            }),
             error: plugin.error.as_ref().map(Into::into),
         }
     }
@@ -109,6 +133,7 @@ impl<'a> GenerationWire<'a> {
             kinds: generation.kinds.iter().map(|kind| KindWire::new(kind, plugins)).collect(),
             grants: &generation.grants,
             loaded_at: Rfc3339(generation.loaded_at),
+            compiled: EffortWire { cached: generation.compiled.cached, took_ms: generation.compiled.took_ms },
             running: generation.running,
         }
     }

@@ -8,7 +8,7 @@ use tracing::{error, info};
 use super::signals::Signals;
 use super::{ConfigFile, Exit, complain, config, logging};
 use crate::config::{Config, Flags};
-use crate::host::{DataDirectory, Host};
+use crate::host::{DataDirectory, Host, this_program};
 use crate::store::sled::OpenError;
 
 #[derive(Debug, clap::Args)]
@@ -32,10 +32,11 @@ pub(super) struct Arguments {
 /// Runs a host until it is asked to stop.
 pub(super) fn run(arguments: Arguments) -> Exit {
     let Arguments { file, data, plugins, listen, accept_data_loss } = arguments;
-    let loaded = match config::load(file.config, Flags { data, plugins, listen, accept_data_loss }) {
+    let mut loaded = match config::load(file.config, Flags { data, plugins, listen, accept_data_loss }) {
         Ok(loaded) => loaded,
         Err(exit) => return exit,
     };
+    loaded.config.plugins.compiler = Some(this_program());
     logging::start(&loaded.config.log);
     let file = loaded.file.as_ref().map(|file| file.display().to_string());
     info!(version = env!("CARGO_PKG_VERSION"), config = file.as_deref().unwrap_or("defaults"), "starting");

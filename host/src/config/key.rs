@@ -97,6 +97,8 @@ pub(super) const KEYS: &[Key] = &[
     Key { name: "plugins.memory_total", slot: |c| Slot::Bytes(&mut c.plugins.memory_total_bytes, 16 * MIB, 16 * TIB) },
     Key { name: "plugins.max_component", slot: |c| Slot::Bytes(&mut c.plugins.max_component_bytes, KIB, GIB) },
     Key { name: "plugins.cancel_grace", slot: |c| Slot::Millis(&mut c.plugins.cancel_grace_ms, 1, 60 * SECOND_MS) },
+    Key { name: "plugins.compile_time", slot: |c| Slot::Millis(&mut c.plugins.compile_time_ms, SECOND_MS, HOUR_MS) },
+    Key { name: "plugins.compile_memory", slot: |c| Slot::Bytes(&mut c.plugins.compile_memory_bytes, 256 * MIB, TIB) },
     Key { name: "media.max_upload", slot: |c| Slot::Bytes(&mut c.media.max_upload_bytes, KIB, 64 * TIB) },
     Key { name: "media.trash_grace", slot: |c| Slot::Millis(&mut c.media.trash_grace_ms, 0, 3_650 * DAY_MS) },
     Key { name: "media.min_free", slot: |c| Slot::Bytes(&mut c.media.min_free_bytes, 0, 64 * TIB) },

@@ -49,6 +49,8 @@ fn nothing_said_gives_the_documented_defaults() {
         "succeeded_max_age = \"30d\"",
         "lease = \"30s\"",
         "cancel_grace = \"25ms\"",
+        "compile_time = \"2m\"",
+        "compile_memory = \"4GiB\"",
         "max_upload = \"16GiB\"",
         "format = \"auto\"",
         "every = \"10s\"",

@@ -10,6 +10,7 @@ use crate::ffmpeg::{self, Ffmpeg};
 use crate::limiter::{BreakerInfo, Breakers};
 use crate::logs::TaskLogs;
 use crate::media::{Library, MediaError};
+use crate::plugin::compile::CompilePort;
 use crate::plugin::ports::{
     Accuracy, CheckpointPort, CutRequest, Expected, FfmpegError, FfmpegPort, LibraryPort, LogPort, Media, OnPercent,
     Parent, ParentState, ParentsPort, PortError, Ports, ProbeInfo, StateEntry, StatePort, StateWrite, StreamInfo,
@@ -20,8 +21,14 @@ use crate::store::{self, MediaQuery, MediaRecord, MediaStatus, Store, StoreError
 use crate::task::{State, TaskId};
 use crate::time::{Timestamp, now};
 
-/// Everything that guests may borrow.
-pub(super) fn ports(store: &Arc<dyn Store>, library: &Library, ffmpeg: &Arc<Ffmpeg>, logs: &Arc<TaskLogs>) -> Ports {
+/// Everything that guests and their loader may borrow.
+pub(super) fn ports(
+    store: &Arc<dyn Store>,
+    library: &Library,
+    ffmpeg: &Arc<Ffmpeg>,
+    logs: &Arc<TaskLogs>,
+    compiler: Arc<dyn CompilePort>,
+) -> Ports {
     let kept = Arc::new(Kept(Arc::clone(store)));
     let logs: Arc<dyn LogPort> = Arc::clone(logs) as _;
     Ports {
@@ -31,6 +38,7 @@ pub(super) fn ports(store: &Arc<dyn Store>, library: &Library, ffmpeg: &Arc<Ffmp
         ffmpeg: Arc::new(Cutter { media: library.clone(), ffmpeg: Arc::clone(ffmpeg) }),
         library: Arc::new(Shelf(library.clone())),
         logs,
+        compiler,
     }
 }
 

@@ -2,9 +2,8 @@
 //! its own, such as a plugin or a kind; it is only a name here.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::watch;
+use crate::sync::{Arc, Mutex, MutexGuard, PoisonError, watch};
 
 #[derive(Debug, Default)]
 struct Counts {

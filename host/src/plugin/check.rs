@@ -63,16 +63,16 @@ async fn check(sandbox: &Arc<Sandbox>, candidate: load::Candidate) -> Result<Che
     let (digest, size_bytes) = (source.digest, component.len() as u64);
     let named = load::check_name(&name);
     let manifest = load::manifest(&name, &source);
-    let compiled = load::compile(sandbox, component).await;
+    let compiled = sandbox.code(source.digest, component, &|_| {}).await.map_err(|error| error.to_string());
     let (manifest, compiled) = match (named, manifest, compiled) {
         (Ok(()), Ok(manifest), Ok(compiled)) => (manifest, compiled),
         (named, manifest, compiled) => {
             return Err([named.err(), manifest.err(), compiled.err()].into_iter().flatten().collect());
         }
     };
-    let imports = imports(&compiled.component);
+    let imports = imports(&compiled.0.component);
     let now = crate::time::now();
-    let loaded = load::finish(sandbox, &compiled, (name.clone(), source, manifest), Arc::new(NoTasks), now).await;
+    let loaded = load::finish(sandbox, compiled, (name.clone(), source, manifest), Arc::new(NoTasks), now).await;
     let generation: Generation = loaded.map_err(|error| vec![error.to_string()])?;
     let info = generation.info();
     let used = |grant: &String| imports.iter().any(|import| capability(import) == Some(grant));

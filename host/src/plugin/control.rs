@@ -3,11 +3,8 @@
 //! Made anew for every attempt, so it is plain: a flag, the latest report, and two bells.
 
 use std::pin::pin;
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::Notify;
-
+use crate::sync::{AtomicU8, Mutex, MutexGuard, Notify, Ordering, PoisonError};
 use crate::task::Progress;
 
 /// What the host wants of a guest.

@@ -3,7 +3,6 @@
 mod epoch;
 
 use std::num::NonZeroUsize;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,18 +11,14 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::Semaphore;
 use wasmtime::component::Component;
-use wasmtime::{
-    Cache, CacheConfig, Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig,
-    WasmFeatures,
-};
+use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, WasmFeatures};
 
 pub(super) use self::epoch::Computing;
 use self::epoch::EpochThread;
 use super::Settings;
+use super::compile::Compiler;
 use super::guest::warm::Nests;
 use super::limits::{HostMemory, MAX_MEMORIES, MAX_TABLES};
-use super::link::LoadError;
-use super::link::binary;
 use super::ports::Ports;
 
 /// Frames of a backtrace.
@@ -43,8 +38,6 @@ const MAX_MEMORY_BYTES: usize = 4 << 30;
 const MAX_INSTANCE_BYTES: usize = 10 << 20;
 /// Pages of a freed place that stay mapped, in bytes: cheaper to clear than to fault in again.
 const KEEP_RESIDENT_BYTES: usize = 256 * 1024;
-/// Compiled code on disk, in bytes, before the least used is removed.
-const CACHE_BYTES: u64 = 1 << 30;
 /// Polls between two looks at timers and at new attempts. A poll of a computing guest takes a tick,
 /// so the usual 61 would keep others waiting for long.
 const POLLS_BETWEEN_EVENTS: u32 = 4;
@@ -101,8 +94,7 @@ pub(super) struct Shared {
 pub struct Sandbox {
     pub(super) shared: Arc<Shared>,
     runtime: Mutex<Option<Runtime>>,
-    /// Compiling is a burst of all cores and much memory: one at a time.
-    compiling: Mutex<()>,
+    pub(super) compiler: Compiler,
     /// Last: it ticks until the guests that `runtime` held have come to an end.
     _epoch: EpochThread,
 }
@@ -117,12 +109,15 @@ impl Sandbox {
     /// Reserves the pool and starts the threads. Blocks on the disk for a moment.
     pub fn start(settings: &Settings, ports: Ports) -> Result<Arc<Self>, StartError> {
         let places = settings.max_instances.max(1);
-        let engine = engine(settings, places)?;
+        let engine = engine(places)?;
         let enabled = engine.get_wasm_features().intersection(FORBIDDEN);
         if !enabled.is_empty() {
             let names: Vec<_> = enabled.iter_names().map(|(name, _)| name).collect();
             return Err(StartError::Features(names.join(", ")));
         }
+        let refuse =
+            |error: std::io::Error| StartError::Cache { dir: settings.cache_dir.clone(), reason: error.to_string() };
+        let compiler = Compiler::open(&settings.cache_dir, &engine, ports.compiler.clone()).map_err(refuse)?;
         let epoch = EpochThread::start(&engine)?;
         let runtime = runtime(settings.threads)?;
         let nests = Arc::<Nests>::default();
@@ -139,18 +134,7 @@ impl Sandbox {
             stopping: AtomicBool::new(false),
             cancel_grace: Duration::from_millis(settings.cancel_grace_ms),
         });
-        Ok(Arc::new(Self { shared, runtime: Mutex::new(Some(runtime)), compiling: Mutex::new(()), _epoch: epoch }))
-    }
-
-    /// Translates a component (binary or text) to machine code. Blocks, for seconds when it is big.
-    pub fn compile(&self, bytes: &[u8]) -> Result<Compiled, LoadError> {
-        binary::check(bytes)?;
-        let _one = self.compiling.lock().unwrap_or_else(PoisonError::into_inner);
-        let compiled = catch_unwind(AssertUnwindSafe(|| Component::new(&self.shared.engine, bytes)));
-        let component = compiled
-            .map_err(|_| LoadError::Invalid("the compiler panicked".to_owned()))?
-            .map_err(|error| LoadError::Invalid(format!("{error:#}")))?;
-        Ok(Compiled { component })
+        Ok(Arc::new(Self { shared, runtime: Mutex::new(Some(runtime)), compiler, _epoch: epoch }))
     }
 
     /// Bytes of linear memory and tables that all guests hold now.
@@ -215,9 +199,8 @@ fn runtime(threads: usize) -> std::io::Result<Runtime> {
         .build()
 }
 
-fn engine(settings: &Settings, places: u32) -> Result<Engine, StartError> {
-    let cache = cache(settings)?;
-    let mut config = base_config(cache);
+fn engine(places: u32) -> Result<Engine, StartError> {
+    let mut config = base_config();
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(places)));
     match Engine::new(&config) {
         Ok(engine) => Ok(engine),
@@ -229,19 +212,10 @@ fn engine(settings: &Settings, places: u32) -> Result<Engine, StartError> {
     }
 }
 
-fn cache(settings: &Settings) -> Result<Cache, StartError> {
-    let refuse = |reason: String| StartError::Cache { dir: settings.cache_dir.clone(), reason };
-    std::fs::create_dir_all(&settings.cache_dir).map_err(|error| refuse(error.to_string()))?;
-    let dir = settings.cache_dir.canonicalize().map_err(|error| refuse(error.to_string()))?;
-    let mut config = CacheConfig::new();
-    config.with_directory(dir).with_files_total_size_soft_limit(CACHE_BYTES);
-    Cache::new(config).map_err(|error| refuse(format!("{error:#}")))
-}
-
-fn base_config(cache: Cache) -> Config {
+/// What decides which code is made, apart from where its instances live.
+pub(super) fn base_config() -> Config {
     let mut config = Config::new();
     config
-        .cache(Some(cache))
         .cranelift_opt_level(OptLevel::Speed)
         .epoch_interruption(true)
         .wasm_backtrace_max_frames(Some(BACKTRACE_FRAMES))
@@ -274,3 +248,6 @@ fn pool(places: u32) -> PoolingAllocationConfig {
         .pagemap_scan(Enabled::Auto);
     pool
 }
+
+#[cfg(test)]
+mod tests;

@@ -166,6 +166,9 @@ pub enum LoadError {
     /// The compiler refuses it.
     #[error("not a valid component: {0}")]
     Invalid(String),
+    /// Compiling it takes more than it may.
+    #[error("cannot be compiled: {0}")]
+    Compile(String),
     /// It asks for what it was not granted.
     #[error(
         "imports {import} but plugin {plugin:?} is not granted the capability {capability:?}: add `{capability} = true` under [grant] in plugins/{plugin}.toml"

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use super::compile::CompilePort;
 use crate::task::TaskId;
 use crate::time::Timestamp;
 
@@ -334,7 +335,7 @@ pub trait LogPort: Send + Sync {
     fn append(&self, task: TaskId, line: LogLine);
 }
 
-/// Everything that guests may borrow.
+/// Everything that guests and their loader may borrow.
 #[derive(Clone)]
 pub struct Ports {
     /// Key-value state.
@@ -349,6 +350,8 @@ pub struct Ports {
     pub parents: Arc<dyn ParentsPort>,
     /// Task logs.
     pub logs: Arc<dyn LogPort>,
+    /// Who compiles.
+    pub compiler: Arc<dyn CompilePort>,
 }
 
 impl fmt::Debug for Ports {

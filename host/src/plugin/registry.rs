@@ -17,13 +17,15 @@ use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use crate::time::Timestamp;
+use crate::task::Digest;
+use crate::time::{Timestamp, now};
 
+use super::compile::Stage;
 use super::engine::{Sandbox, StartError};
 use super::link::TaskCheck;
 use super::ports::Ports;
 use super::reload::Reloader;
-use super::{InputError, KindInfo, LoadFailure, PluginInfo, Settings};
+use super::{InputError, KindInfo, LoadFailure, Loading, PluginInfo, Settings};
 use book::Book;
 use generation::{Generation, Source};
 use load::{Candidate, NotLoaded};
@@ -192,14 +194,16 @@ impl Registry {
         Self { sandbox, live: Arc::default(), book: Mutex::default(), changed: watch::Sender::new(0) }
     }
 
-    /// Loads a candidate and makes it live if it is sound (invariant I11).
+    /// Loads a candidate and makes it live if it is sound (invariant I11). Dropping the future gives it up.
     pub(super) async fn offer(&self, candidate: Candidate, now: Timestamp) -> Verdict {
         let (name, source) = (candidate.name.clone(), candidate.source.clone());
         if let Some(verdict) = self.recall(&name, &source) {
             return verdict;
         }
         let rules = Arc::new(LiveRules(Arc::downgrade(&self.live)));
-        let loaded = load::load(&self.sandbox, candidate, rules, now).await;
+        let loading = Arrival::new(self, &name, source.digest);
+        let loaded = load::load(&self.sandbox, candidate, rules, &|stage| loading.at(stage), now).await;
+        drop(loading);
         match loaded {
             Ok(generation) => self.adopt(&name, &source, Arc::new(generation), now),
             Err(reason) => {
@@ -278,5 +282,35 @@ impl Registry {
     fn book(&self) -> MutexGuard<'_, Book> {
         // Every change of the book is complete before anything in it can panic.
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Shows a candidate as loading for as long as it exists.
+struct Arrival<'a> {
+    registry: &'a Registry,
+    name: &'a str,
+    digest: Digest,
+}
+
+impl<'a> Arrival<'a> {
+    fn new(registry: &'a Registry, name: &'a str, digest: Digest) -> Self {
+        Self { registry, name, digest }
+    }
+
+    fn at(&self, stage: Stage) {
+        let Self { registry, name, digest } = *self;
+        match stage {
+            Stage::Compiling => tracing::info!(plugin = name, %digest, "compiling a plugin"),
+            Stage::Queued | Stage::Checking => tracing::debug!(plugin = name, stage = stage.name(), "loading a plugin"),
+        }
+        registry.book().arrive(name, Loading { digest, stage, since: now() });
+        registry.bump();
+    }
+}
+
+impl Drop for Arrival<'_> {
+    fn drop(&mut self) {
+        self.registry.book().arrived(self.name, self.digest);
+        self.registry.bump();
     }
 }

@@ -2,6 +2,7 @@
 //! is loaded is decided by what the looks see.
 
 pub(super) mod folder;
+mod loads;
 mod settle;
 #[cfg(test)]
 mod tests;
@@ -22,6 +23,7 @@ use super::registry::load::check_name;
 use super::registry::{Refusal, Registry, Verdict};
 use super::{LoadFailure, Settings};
 use folder::{MAX_PLUGINS, ReadError, Stamp};
+use loads::{Loaded, Loads};
 use settle::{Settling, Step};
 
 /// Looks without a hint: network file systems and full event queues send none.
@@ -30,6 +32,10 @@ const RESCAN: Duration = Duration::from_secs(10);
 const RESCAN_UNWATCHED: Duration = Duration::from_secs(1);
 /// Before a file is tried again for which the host had no room.
 const RETRY_BUSY: Duration = Duration::from_secs(2);
+/// A load that takes longer goes on beside the others; until then they are loaded one after the other.
+const ASIDE: Duration = Duration::from_secs(1);
+/// How long a host that starts waits for its plugins, those that have to be compiled first included.
+const START_PATIENCE: Duration = Duration::from_secs(10);
 /// Between two looks, however many hints there are.
 const MIN_GAP: Duration = Duration::from_millis(20);
 /// Renames that are remembered between two looks.
@@ -74,6 +80,7 @@ pub(super) struct Reloader {
     /// The folder that is watched: a folder of the same name may be another one.
     watched: Option<(u64, u64)>,
     settling: Settling,
+    loads: Loads,
     /// Names that wait for a kind which another plugin has.
     blocked: BTreeSet<String>,
     /// A plugin came or went since: a kind may be free.
@@ -100,6 +107,7 @@ impl Reloader {
             watcher,
             watched: None,
             settling: Settling::default(),
+            loads: Loads::default(),
             blocked: BTreeSet::new(),
             freed: false,
             complaint: None,
@@ -113,8 +121,12 @@ impl Reloader {
     pub(super) async fn load_all(&mut self) {
         let Some(seen) = self.look().await else { return };
         let names: Vec<(String, Stamp)> = seen.into_iter().collect();
+        let until = Instant::now() + START_PATIENCE;
         for (name, stamp) in names {
             self.load(&name, stamp).await;
+        }
+        while let Ok(Some(loaded)) = tokio::time::timeout_at(until, self.loads.next()).await {
+            self.take_in(loaded);
         }
         // Nothing has left yet, so whoever is blocked stays so.
         self.freed = false;
@@ -123,6 +135,7 @@ impl Reloader {
     /// Follows the folder until it is told to stop. A load that is under way is given up.
     pub(super) async fn run(mut self, stop: CancellationToken) {
         stop.run_until_cancelled(self.follow()).await;
+        self.loads.stop().await;
     }
 
     async fn follow(&mut self) {
@@ -132,6 +145,11 @@ impl Reloader {
             let wake = self.settling.next().map_or(rescan, |due| due.min(rescan)).max(last_look + MIN_GAP);
             tokio::select! {
                 () = self.hints.wake.notified() => tokio::time::sleep_until(last_look + MIN_GAP).await,
+                Some(loaded) = self.loads.next() => {
+                    self.take_in(loaded);
+                    self.unblock().await;
+                    continue;
+                }
                 () = tokio::time::sleep_until(wake) => {}
             }
             last_look = Instant::now();
@@ -152,6 +170,7 @@ impl Reloader {
             Step::Load(stamp) => self.load(name, stamp).await,
             Step::Remove => {
                 self.settling.settled(name, Stamp::default());
+                self.loads.give_up(name);
                 self.blocked.remove(name);
                 self.registry.remove(name);
                 self.freed = true;
@@ -165,6 +184,7 @@ impl Reloader {
 
     async fn load(&mut self, name: &str, stamp: Stamp) {
         self.blocked.remove(name);
+        self.loads.give_up(name);
         if let Err(message) = check_name(name) {
             self.settling.settled(name, stamp);
             return self.refuse(name, message);
@@ -173,16 +193,11 @@ impl Reloader {
         match self.read(name, stamp).await {
             Ok(candidate) => {
                 self.settling.settled(name, stamp);
-                match self.registry.offer(candidate, crate::time::now()).await {
-                    Verdict::Adopted => self.freed = true,
-                    Verdict::Same | Verdict::Refused(Refusal::Invalid) => {}
-                    Verdict::Refused(Refusal::Clash) => {
-                        self.blocked.insert(name.to_owned());
-                    }
-                    Verdict::Refused(Refusal::Busy) => {
-                        let now = Instant::now();
-                        self.settling.again(name, stamp, now + RETRY_BUSY, now);
-                    }
+                self.loads.start(Arc::clone(&self.registry), candidate, stamp);
+                while self.loads.has(name)
+                    && let Ok(Some(loaded)) = tokio::time::timeout_at(now + ASIDE, self.loads.next()).await
+                {
+                    self.take_in(loaded);
                 }
             }
             Err(ReadError::Changed) => self.settling.again(name, stamp, now + MIN_GAP, now),
@@ -193,6 +208,21 @@ impl Reloader {
             Err(error @ ReadError::Unreadable { .. }) => {
                 self.settling.again(name, stamp, now + RESCAN, now);
                 self.refuse(name, error.to_string());
+            }
+        }
+    }
+
+    /// Takes note of a load's end.
+    fn take_in(&mut self, Loaded { name, stamp, verdict }: Loaded) {
+        match verdict {
+            Verdict::Adopted => self.freed = true,
+            Verdict::Same | Verdict::Refused(Refusal::Invalid) => {}
+            Verdict::Refused(Refusal::Clash) => {
+                self.blocked.insert(name);
+            }
+            Verdict::Refused(Refusal::Busy) => {
+                let now = Instant::now();
+                self.settling.again(&name, stamp, now + RETRY_BUSY, now);
             }
         }
     }

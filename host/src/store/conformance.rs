@@ -1,8 +1,10 @@
 //! The suite that every store passes. [`conformance_tests`] turns it into tests over a [`Harness`].
 
 pub(crate) mod claims;
+pub(crate) mod clock;
 pub(crate) mod events;
 mod flow;
+pub(crate) mod flows;
 pub(crate) mod keys;
 pub(crate) mod limited;
 pub(crate) mod limits;
@@ -114,6 +116,10 @@ macro_rules! conformance_tests {
             claims::next_due_names_the_next_instant,
             events::i2_events_follow_the_order_of_commits_and_only_after_them,
             events::i2_a_reader_resumes_and_is_told_of_a_gap,
+            flows::a_batch_calls_back_once_whatever_restarts,
+            flows::i8_room_is_kept_for_callbacks_and_an_empty_batch_ages,
+            flows::i8_very_many_children_are_told_in_slices_and_all_are,
+            flows::parents_are_kept_for_those_that_come_after_them,
             keys::a_debounced_task_runs_once_its_requests_have_ceased,
             keys::a_key_may_be_held_beyond_the_end,
             keys::a_refusing_key_names_its_holder_and_nothing_of_the_call_is_written,
@@ -144,6 +150,7 @@ macro_rules! conformance_tests {
             state::writes_are_conditional_and_versions_never_return,
             state::the_quota_counts_what_is_there_and_expired_entries_give_way,
             state::a_scan_stays_within_its_plugin_and_prefix,
+            state::a_scan_of_large_values_comes_in_parts,
             tasks::i1_an_outbox_is_created_with_the_end_of_its_task,
             tasks::i8_enqueue_is_all_or_none,
             tasks::i8_each_state_is_pruned_by_its_own_bounds,

@@ -144,7 +144,7 @@ mod tests {
 
     use super::{Bound, Memory, Tree};
     use crate::store::Store;
-    use crate::store::conformance::{self, Harness, add, at, new_task, plan};
+    use crate::store::conformance::{self, Harness, add, at, clock, limited, new_task, plan};
     use crate::store::sled::{OpenError, Settings, SledStore};
     use crate::task::BootId;
     use crate::time::Timestamp;
@@ -160,6 +160,18 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn i12_a_clock_that_is_set_by_hours_is_survived(plan in clock::plan()) {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            runtime.block_on(clock::is_survived(&Memory::default(), &plan));
+        }
+
+        #[test]
+        fn i6_permits_in_use_are_running_leases_and_nobody_who_may_begin_waits(plan in limited::plan(), fair in any::<bool>()) {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            runtime.block_on(limited::obeys(&Memory::default(), &plan, fair));
+        }
 
         #[test]
         fn i1_i3_i4_agrees_with_a_plain_model(plan in plan::plan()) {

@@ -231,6 +231,31 @@ async fn a_batch_that_is_too_large_or_has_one_mistake_is_refused_whole() {
 }
 
 #[tokio::test]
+async fn cycles_and_parents_that_there_are_not_are_refused() {
+    let host = echo_host().await;
+    let batch = |tasks: &[String]| raw(&host, "/v1/tasks/batch", format!(r#"{{"tasks":[{}]}}"#, tasks.join(",")));
+    let linked = |name: &str, after: &str| format!(r##"{{"kind":"echo","ref":"{name}","after":["#{after}"]}}"##);
+    for (tasks, detail) in [
+        (vec![linked("me", "me")], "/tasks/0/after: a cycle: #me comes after #me"),
+        (vec![linked("a", "b"), linked("b", "a")], "/tasks/0/after: a cycle: #a comes after #b comes after #a"),
+        (vec![linked("a", "z")], "/tasks/0/after/0: no task of this request has the ref \"z\""),
+    ] {
+        let problem = refused(&host, batch(&tasks), 422, "invalid-batch").await;
+        assert_eq!(problem["detail"], detail, "{problem:#}");
+    }
+    // As long as a batch can be: found, and told in short.
+    let long: Vec<_> = (0..10_000).map(|at| linked(&format!("t{at}"), &format!("t{}", (at + 1) % 10_000))).collect();
+    let problem = refused(&host, batch(&long), 422, "invalid-batch").await;
+    assert!(problem["detail"].as_str().unwrap().contains("a cycle: #t"), "{problem:#}");
+    let unknown = "01912d4c-7b1e-7cc3-a3a4-5d1e8f6b7a90";
+    let body = format!(r#"{{"kind":"echo","after":["{unknown}"]}}"#);
+    let problem = refused(&host, raw(&host, "/v1/tasks", body), 422, "unknown-parent").await;
+    assert_eq!(problem["errors"][0]["pointer"], "/after/0", "{problem:#}");
+    assert!(problem["detail"].as_str().unwrap().contains(unknown), "{problem:#}");
+    host.stop().await;
+}
+
+#[tokio::test]
 async fn json_that_is_double_deep_or_no_text_is_refused() {
     let host = echo_host().await;
     for (fields, pointer) in [

@@ -1,5 +1,11 @@
 //! Guests that mean harm: each costs an attempt with a reason, and nobody else anything.
 
+mod dispatchers;
+mod files;
+mod guests;
+mod leaks;
+mod scene;
+
 use serde_json::{Value, json};
 
 use crate::support::folder::fixture;

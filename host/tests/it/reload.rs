@@ -182,15 +182,15 @@ pub(crate) fn sha256(bytes: &[u8]) -> String {
 async fn i7_an_instance_that_stays_goes_with_its_generation() {
     let host = Home::new().start().await;
     let stays = |attempts: u32| format!("[limits]\nattempts_per_instance = {attempts}\nconcurrency = 1\n");
-    host.plugins().put("count", &fixture("count"), Some(&stays(100)));
-    let first = host.plugin_until("count", |plugin| live_digest(plugin).is_some()).await;
+    host.plugins().put("calls", &fixture("calls"), Some(&stays(100)));
+    let first = host.plugin_until("calls", |plugin| live_digest(plugin).is_some()).await;
     for expected in ["1", "2", "3"] {
-        assert_eq!(host.run("count", &json!({})).await["output"].to_string(), expected);
+        assert_eq!(host.run("calls", &json!({})).await["output"].to_string(), expected);
     }
-    host.plugins().put("count", &with_custom_section(&fixture("count")), Some(&stays(2)));
-    host.plugin_until("count", |plugin| live_digest(plugin) != live_digest(&first)).await;
+    host.plugins().put("calls", &with_custom_section(&fixture("calls")), Some(&stays(2)));
+    host.plugin_until("calls", |plugin| live_digest(plugin) != live_digest(&first)).await;
     for expected in ["1", "2", "1"] {
-        assert_eq!(host.run("count", &json!({})).await["output"].to_string(), expected);
+        assert_eq!(host.run("calls", &json!({})).await["output"].to_string(), expected);
     }
     host.stop().await;
 }

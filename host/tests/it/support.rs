@@ -1,9 +1,11 @@
 //! The harness: the real host on a temporary directory and a free port, and a client for it.
 
 pub(crate) mod binary;
+pub(crate) mod bomb;
 pub(crate) mod component;
 pub(crate) mod events;
 pub(crate) mod folder;
+pub(crate) mod frame;
 pub(crate) mod video;
 
 use std::path::{Path, PathBuf};
@@ -36,6 +38,7 @@ impl Home {
         let dir = TempDir::new().unwrap();
         let mut config = Config { data: dir.path().join("data"), schedules: Vec::new(), ..Config::default() };
         config.plugins.dir = dir.path().join("plugins");
+        config.plugins.compiler = Some(env!("CARGO_BIN_EXE_taskhost").into());
         config.server.listen = ([127, 0, 0, 1], 0).into();
         config.runner.shutdown_grace_ms = 5_000;
         config.media.min_free_bytes = 0;

@@ -9,7 +9,8 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
     ("time", &[]),
     ("retry", &[]),
     ("process", &[]),
-    ("limiter", &[]),
+    ("sync", &[]),
+    ("limiter", &["sync"]),
     ("spelling", &[]),
     ("task", &["time", "retry"]),
     ("schedule", &["time", "retry", "task", "spelling"]),
@@ -17,7 +18,7 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
     ("event", &["time", "retry", "task", "schedule"]),
     ("store", &["time", "retry", "task", "schedule", "limit", "event"]),
     // Guests reach the rest of the host only through the ports that the plugin runtime owns.
-    ("plugin", &["time", "retry", "task"]),
+    ("plugin", &["time", "retry", "task", "sync"]),
     ("logs", &["time", "task", "plugin"]),
     ("ffmpeg", &["process"]),
     ("media", &["time", "retry", "task", "schedule", "event", "store"]),

@@ -69,11 +69,19 @@ impl PluginDirectory for Directory {
             kinds: vec![kind],
             grants: vec!["log".to_owned()],
             loaded_at: Timestamp::from_millis(1_000),
+            compiled: crate::plugin::compile::Effort { cached: false, took_ms: 40 },
             running: 1,
         };
         let error = LoadFailure { at: Timestamp::from_millis(2_000), digest: None, message: "half a file".to_owned() };
-        let echo = PluginInfo { name: "echo".to_owned(), live: Some(live), draining: vec![(DIGEST, 2)], error: None };
-        let bad = PluginInfo { name: "bad".to_owned(), live: None, draining: Vec::new(), error: Some(error) };
+        let echo = PluginInfo {
+            name: "echo".to_owned(),
+            live: Some(live),
+            draining: vec![(DIGEST, 2)],
+            loading: None,
+            error: None,
+        };
+        let bad =
+            PluginInfo { name: "bad".to_owned(), live: None, draining: Vec::new(), loading: None, error: Some(error) };
         vec![echo, bad]
     }
 }

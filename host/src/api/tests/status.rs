@@ -46,7 +46,8 @@ async fn plugins_are_shown_live_or_with_what_is_wrong() {
             "kinds": [{
                 "name": "echo", "summary": "Returns its input", "input_schema": {"type": "object"}, "concurrency": 4,
             }],
-            "grants": ["log"], "loaded_at": "1970-01-01T00:00:01.000Z", "running": 1,
+            "grants": ["log"], "loaded_at": "1970-01-01T00:00:01.000Z",
+            "compiled": { "cached": false, "took_ms": 40 }, "running": 1,
         }, "draining": [{"digest": digest, "running": 2}]},
         {"name": "bad", "live": null, "draining": [],
          "error": {"at": "1970-01-01T00:00:02.000Z", "message": "half a file"}},

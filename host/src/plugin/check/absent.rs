@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use crate::plugin::compile::InProcess;
 use crate::plugin::ports::{
     CheckpointPort, CutRequest, FfmpegError, FfmpegPort, LibraryPort, LogLine, LogPort, Media, OnPercent, Parent,
     ParentsPort, PortError, Ports, ProbeInfo, StateEntry, StatePort, StateWrite, Swapped,
@@ -22,6 +23,7 @@ pub(in crate::plugin) fn ports() -> Ports {
         checkpoints: absent.clone(),
         parents: absent.clone(),
         logs: absent,
+        compiler: Arc::new(InProcess),
     }
 }
 

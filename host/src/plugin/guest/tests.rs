@@ -4,6 +4,7 @@ pub(in crate::plugin) mod bench;
 mod bounds;
 mod dispatching;
 mod hostile;
+mod isolation;
 mod linking;
 mod reuse;
 mod steering;

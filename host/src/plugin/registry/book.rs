@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
-use crate::plugin::{LoadFailure, PluginInfo};
+use crate::plugin::{LoadFailure, Loading, PluginInfo};
+use crate::task::Digest;
 
 use super::generation::{Generation, Source};
 
@@ -13,6 +14,8 @@ struct Entry {
     live: Option<Arc<Generation>>,
     /// What older attempts may still use.
     draining: Vec<Weak<Generation>>,
+    /// What is on its way.
+    loading: Option<Loading>,
     /// Why the file is not live.
     failure: Option<LoadFailure>,
     /// The last source that was refused for good: not worth a second look.
@@ -61,6 +64,21 @@ impl Book {
         entry.tried = tried;
     }
 
+    /// A candidate is on its way.
+    pub(super) fn arrive(&mut self, name: &str, loading: Loading) {
+        self.entries.entry(name.to_owned()).or_default().loading = Some(loading);
+    }
+
+    /// A candidate is no longer on its way; another one of the same name may be.
+    pub(super) fn arrived(&mut self, name: &str, digest: Digest) {
+        if let Some(entry) = self.entries.get_mut(name) {
+            entry.loading = entry.loading.filter(|loading| loading.digest != digest);
+            if !entry.is_known() {
+                self.entries.remove(name);
+            }
+        }
+    }
+
     /// Takes a failure back; whether there was one.
     pub(super) fn forgive(&mut self, name: &str) -> bool {
         let Some(entry) = self.entries.get_mut(name) else { return false };
@@ -75,7 +93,7 @@ impl Book {
         entry.failure = None;
         entry.tried = None;
         // Names come and go for years: forget the ones that nothing is known about.
-        self.entries.retain(|_, entry| entry.live.is_some() || entry.failure.is_some() || !entry.drained());
+        self.entries.retain(|_, entry| entry.is_known());
     }
 
     /// What new attempts use.
@@ -92,9 +110,12 @@ impl Book {
                 name: name.clone(),
                 live: entry.live.as_ref().map(|live| live.info()),
                 draining: entry.draining(),
+                loading: entry.loading,
                 error: entry.failure.clone(),
             })
-            .filter(|info| info.live.is_some() || info.error.is_some() || !info.draining.is_empty())
+            .filter(|info| {
+                info.live.is_some() || info.loading.is_some() || info.error.is_some() || !info.draining.is_empty()
+            })
             .collect()
     }
 }
@@ -106,6 +127,10 @@ impl Entry {
             old.retire();
             self.draining.push(Arc::downgrade(&old));
         }
+    }
+
+    fn is_known(&self) -> bool {
+        self.live.is_some() || self.loading.is_some() || self.failure.is_some() || !self.drained()
     }
 
     fn drained(&self) -> bool {

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::json;
 
+use crate::plugin::compile::Effort;
 use crate::plugin::control::Control;
 use crate::plugin::limits::Limits;
 use crate::plugin::link::{Descriptor, Grants, Linked, Role, TaskCheck};
@@ -31,6 +32,7 @@ pub struct Generation {
     linked: Arc<Linked>,
     tasks: TaskRules,
     loaded_at: Timestamp,
+    effort: Effort,
     running: AtomicU32,
 }
 
@@ -54,6 +56,7 @@ pub(in crate::plugin) struct Parts {
     pub(in crate::plugin) linked: Arc<Linked>,
     pub(in crate::plugin) tasks: Arc<dyn TaskCheck>,
     pub(in crate::plugin) loaded_at: Timestamp,
+    pub(in crate::plugin) effort: Effort,
 }
 
 #[derive(Debug)]
@@ -90,7 +93,7 @@ impl Drop for Running<'_> {
 impl Generation {
     /// Checks what the plugin says of itself; the error is for the plugin's author.
     pub(in crate::plugin) fn new(parts: Parts) -> Result<Self, String> {
-        let Parts { plugin, source, descriptor, roles, limits, grants, linked, tasks, loaded_at } = parts;
+        let Parts { plugin, source, descriptor, roles, limits, grants, linked, tasks, loaded_at, effort } = parts;
         let works = roles.contains(&Role::Executor) || roles.contains(&Role::Actuator);
         if works == descriptor.kinds.is_empty() {
             return Err(if works {
@@ -111,7 +114,21 @@ impl Generation {
         }
         let (version, summary) = (descriptor.version, descriptor.summary);
         let (tasks, running) = (TaskRules(tasks), AtomicU32::new(0));
-        Ok(Self { plugin, source, version, summary, roles, kinds, limits, grants, linked, tasks, loaded_at, running })
+        Ok(Self {
+            plugin,
+            source,
+            version,
+            summary,
+            roles,
+            kinds,
+            limits,
+            grants,
+            linked,
+            tasks,
+            loaded_at,
+            effort,
+            running,
+        })
     }
 
     /// The plugin's name.
@@ -225,6 +242,7 @@ impl Generation {
             kinds: self.kinds.iter().map(|kind| kind.info.clone()).collect(),
             grants: granted.iter().filter(|(_, yes)| *yes).map(|(name, _)| (*name).to_owned()).collect(),
             loaded_at: self.loaded_at,
+            compiled: self.effort,
             running: self.running(),
         }
     }

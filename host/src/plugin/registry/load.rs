@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use crate::plugin::compile::{Effort, Stage};
 use crate::plugin::engine::{Compiled, Sandbox};
 use crate::plugin::link::{LinkRequest, LoadError, TaskCheck};
 use crate::plugin::manifest::Manifest;
@@ -51,18 +52,21 @@ pub(in crate::plugin) fn check_name(name: &str) -> Result<(), String> {
     Err(format!("{name:?} is not a plugin name: 1 to 64 of a-z, 0-9 and -, not starting with a dash{hint}"))
 }
 
-/// Compiles, links and questions a candidate. `tasks` decides what its guests may create.
+/// Compiles, links and questions a candidate. `tasks` decides what its guests may create, and
+/// `on_stage` hears how far it is.
 pub(in crate::plugin) async fn load(
     sandbox: &Arc<Sandbox>,
     candidate: Candidate,
     tasks: Arc<dyn TaskCheck>,
+    on_stage: &(dyn Fn(Stage) + Sync),
     now: Timestamp,
 ) -> Result<Generation, NotLoaded> {
     let Candidate { name, component, source } = candidate;
     check_name(&name)?;
     let manifest = manifest(&name, &source)?;
-    let compiled = compile(sandbox, component).await?;
-    finish(sandbox, &compiled, (name, source, manifest), tasks, now).await
+    let code = sandbox.code(source.digest, component, on_stage).await?;
+    on_stage(Stage::Checking);
+    finish(sandbox, code, (name, source, manifest), tasks, now).await
 }
 
 /// The candidate's manifest, or the defaults; a pin must fit.
@@ -81,19 +85,10 @@ pub(in crate::plugin) fn manifest(name: &str, source: &Source) -> Result<Manifes
     }
 }
 
-/// Compiles off the runtime's threads; the sandbox lets one in at a time.
-pub(in crate::plugin) async fn compile(sandbox: &Arc<Sandbox>, component: Vec<u8>) -> Result<Compiled, String> {
-    let compiler = Arc::clone(sandbox);
-    tokio::task::spawn_blocking(move || compiler.compile(&component))
-        .await
-        .map_err(|error| format!("the compiler failed on this file: {error}"))?
-        .map_err(|error| error.to_string())
-}
-
 /// Links what was compiled, off the runtime's threads too, and asks the guest about itself, under tight limits.
 pub(in crate::plugin) async fn finish(
     sandbox: &Arc<Sandbox>,
-    compiled: &Compiled,
+    (compiled, effort): (Compiled, Effort),
     (plugin, source, manifest): (String, Source, Manifest),
     tasks: Arc<dyn TaskCheck>,
     now: Timestamp,
@@ -101,7 +96,7 @@ pub(in crate::plugin) async fn finish(
     let Manifest { limits, grants, config, sha256: _ } = manifest;
     let digest = source.digest;
     let request = LinkRequest { name: plugin.clone(), digest, limits: limits.clone(), grants: grants.clone(), config };
-    let (on, compiled, checks) = (Arc::clone(sandbox), compiled.clone(), Arc::clone(&tasks));
+    let (on, checks) = (Arc::clone(sandbox), Arc::clone(&tasks));
     let linked = tokio::task::spawn_blocking(move || on.link(&compiled, request, checks))
         .await
         .map_err(|error| format!("the linker failed on this file: {error}"))??;
@@ -109,5 +104,5 @@ pub(in crate::plugin) async fn finish(
     linked.validate_config().await?;
     let roles = linked.roles().to_vec();
     let loaded_at = now;
-    Ok(Generation::new(Parts { plugin, source, descriptor, roles, limits, grants, linked, tasks, loaded_at })?)
+    Ok(Generation::new(Parts { plugin, source, descriptor, roles, limits, grants, linked, tasks, loaded_at, effort })?)
 }

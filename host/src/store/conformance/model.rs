@@ -96,6 +96,7 @@ impl<H: Harness> Run<'_, H> {
                 assert_eq!(gone, self.model.prune(*max_tasks, *max_age_ms, now));
             }
             Step::Wait { millis } => self.now += millis,
+            Step::SetClock { millis } => self.now = self.now.saturating_add_signed(*millis),
             Step::Reopen => self.reopen().await,
         }
         self.model.settle();

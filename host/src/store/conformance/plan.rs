@@ -14,16 +14,42 @@ pub(crate) const KINDS: [&str; 3] = ["a", "b", "c"];
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
     Enqueue(Vec<Draft>),
-    Claim { kinds: Vec<usize>, room: u32, limit: u32 },
-    Beat { task: Index, stale: bool, lease_ms: u64, done: Option<u64> },
-    Finish { task: Index, stale: bool, end: End },
+    Claim {
+        kinds: Vec<usize>,
+        room: u32,
+        limit: u32,
+    },
+    Beat {
+        task: Index,
+        stale: bool,
+        lease_ms: u64,
+        done: Option<u64>,
+    },
+    Finish {
+        task: Index,
+        stale: bool,
+        end: End,
+    },
     Cancel(Index),
     Redrive(Index),
-    Checkpoint { task: Index, stale: bool, byte: u8 },
+    Checkpoint {
+        task: Index,
+        stale: bool,
+        byte: u8,
+    },
     Reclaim,
     Expire,
-    Prune { max_tasks: u64, max_age_ms: u64 },
-    Wait { millis: u64 },
+    Prune {
+        max_tasks: u64,
+        max_age_ms: u64,
+    },
+    Wait {
+        millis: u64,
+    },
+    /// Somebody sets the clock.
+    SetClock {
+        millis: i64,
+    },
     Reopen,
 }
 
@@ -212,6 +238,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Expire),
         1 => (0..20_u64, 0..300_u64).prop_map(|(max_tasks, max_age_ms)| Step::Prune { max_tasks, max_age_ms }),
         4 => (0..60_u64).prop_map(|millis| Step::Wait { millis }),
+        1 => (-20_000_000..20_000_000_i64).prop_map(|millis| Step::SetClock { millis }),
         1 => Just(Step::Reopen),
     ]
 }

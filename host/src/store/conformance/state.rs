@@ -97,3 +97,22 @@ pub(crate) async fn a_scan_stays_within_its_plugin_and_prefix(harness: &impl Har
     assert_eq!(scan("", None, 10, 5).await, ["", "a/1", "a/2", "a/3", "b/1"]);
     assert_eq!(scan("c", None, 10, 5).await, [""; 0]);
 }
+
+pub(crate) async fn a_scan_of_large_values_comes_in_parts(harness: &impl Harness) {
+    let store = harness.open(1, MANY, at(0));
+    // A few such answers at the same time would be more than the host has.
+    let large = "x".repeat(256 << 10);
+    for number in 0..9 {
+        let write = StateWrite { quota_bytes: u64::MAX, ..put("p", &number.to_string(), &large) };
+        stored(&*store, write, 0).await;
+    }
+    let (mut after, mut parts) = (None::<String>, Vec::new());
+    loop {
+        let part = store.state_scan("p", "", after.as_deref(), 1_000, at(0)).await.unwrap();
+        let Some((last, _)) = part.last() else { break };
+        after = Some(last.clone());
+        parts.push(part.len());
+    }
+    assert_eq!(parts.iter().sum::<usize>(), 9);
+    assert!(parts.iter().all(|entries| *entries <= 4), "{parts:?}");
+}

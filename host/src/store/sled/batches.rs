@@ -188,24 +188,24 @@ impl Core {
             Happened::Revived(state) => tally.uncount(state),
             Happened::Forgotten => tally.forgotten += 1,
         }
+        let was_open = tally.completed_at.is_none();
         for milestone in tally.reach(spec.members, at) {
             let (change, word) = match milestone {
                 Milestone::Failing => (BatchChange::Failing, "failure"),
                 Milestone::Succeeded => (BatchChange::Succeeded, "success"),
                 Milestone::Completed => (BatchChange::Completed, "complete"),
             };
-            let is_open = tally.completed_at.is_none() || milestone == Milestone::Completed;
             self.emit(at, Change::Batch { id, change });
             if let Some(new) = spec.callbacks.of(milestone) {
                 let followed = self.insert(callback(new, id, word), at)?;
                 tally.followed(milestone, followed.id);
-                if is_open {
+                if was_open {
                     self.batches.reserved = self.batches.reserved.saturating_sub(1);
                 }
             }
-            if milestone == Milestone::Completed {
-                self.batches.reserved = self.batches.reserved.saturating_sub(uncalled(spec, tally));
-            }
+        }
+        if was_open && tally.completed_at.is_some() {
+            self.batches.reserved = self.batches.reserved.saturating_sub(uncalled(spec, tally));
         }
         Ok(())
     }

@@ -121,7 +121,9 @@ impl Core {
     /// What a claim gets at `now`; nothing when it is to wait.
     fn try_parked(&mut self, parked: &mut Parked, now: Timestamp) -> Verdict<Option<Claim>> {
         parked.request.lease_until = now.plus_millis(parked.lease_ms);
-        let claim = self.claim(&parked.request, now)?;
+        let mut claim = self.claim(&parked.request, now)?;
+        // What is due but cannot be had is no reason to ask again at once.
+        claim.next_due = claim.next_due.map(|next| next.max(now.plus_millis(1)));
         let is_news = match (claim.next_due, parked.known_due) {
             (Some(next), Some(known)) => next < known,
             (Some(_), None) => true,

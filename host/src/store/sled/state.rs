@@ -12,6 +12,8 @@ use crate::time::Timestamp;
 
 /// Expired entries that one write or one prune looks for, in records.
 const MAX_SWEEP: usize = 1_024;
+/// Keys and values that one scan answers, in bytes, unless the first entry alone is larger.
+const MAX_SCAN_BYTES: u64 = 1024 * 1024;
 
 impl Core {
     /// See [`crate::store::Store::state_get`].
@@ -72,7 +74,7 @@ impl Core {
         let start = keys::state(plugin, prefix);
         let after = after.map(|after| keys::state(plugin, after)).filter(|after| *after >= start);
         let from = after.as_ref().map_or(Bound::Included(start.as_slice()), |after| Bound::Excluded(after.as_slice()));
-        let mut found = Vec::new();
+        let (mut found, mut bytes) = (Vec::new(), 0);
         for record in self.trees.state.range(from, Bound::Unbounded) {
             let (key, value) = record?;
             if found.len() >= limit || !key.starts_with(&start) {
@@ -80,6 +82,10 @@ impl Core {
             }
             let entry = self.trees.state.decode(&value)?;
             if let Some((_, key)) = keys::state_of(&key).filter(|_| is_current(&entry, now)) {
+                bytes += size(key, &entry);
+                if bytes > MAX_SCAN_BYTES && !found.is_empty() {
+                    break;
+                }
                 found.push((key.to_owned(), entry));
             }
         }

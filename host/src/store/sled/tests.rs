@@ -12,7 +12,7 @@ use proptest::prelude::*;
 
 use super::mark::{Mark, Position};
 use super::{OpenError, Settings, SledStore};
-use crate::store::conformance::{self, Harness, MANY, add, at, limited, new_task, plan};
+use crate::store::conformance::{self, Harness, MANY, add, at, clock, limited, new_task, plan};
 use crate::store::{Store, StoreError};
 use crate::task::{BootId, NewTask};
 use crate::time::Timestamp;
@@ -46,6 +46,12 @@ conformance::conformance_tests!(Directory::new());
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn i12_a_clock_that_is_set_by_hours_is_survived(plan in clock::plan()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(clock::is_survived(&Directory::new(), &plan));
+    }
 
     #[test]
     fn i1_i3_i4_agrees_with_a_plain_model(plan in plan::plan()) {

@@ -55,6 +55,12 @@ pub(crate) fn fixture(name: &str) -> Vec<u8> {
     encode(&text(name))
 }
 
+/// A fixture of `hostile/`, or one of those beside it, as a binary component.
+pub(crate) fn hostile(name: &str) -> Vec<u8> {
+    let plain = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/{name}.wat"));
+    if plain.exists() { fixture(name) } else { super::frame::encode(name) }
+}
+
 /// A fixture with every occurrence of a text replaced; there must be one.
 pub(crate) fn variant(name: &str, from: &str, to: &str) -> Vec<u8> {
     let text = text(name);

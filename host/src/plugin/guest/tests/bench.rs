@@ -1,5 +1,8 @@
 //! A sandbox with ports that record.
 
+#[path = "../../../../tests/it/support/frame.rs"]
+mod frame;
+
 use std::collections::BTreeMap;
 use std::future::pending;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,7 +11,8 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use tokio::sync::Notify;
 
-use crate::plugin::control::Control;
+use crate::plugin::compile::InProcess;
+use crate::plugin::control::{Control, Directive};
 use crate::plugin::engine::Sandbox;
 use crate::plugin::limits::Limits;
 use crate::plugin::link::{Grants, LinkRequest, Linked, LoadError, TaskCheck};
@@ -28,6 +32,8 @@ pub(in crate::plugin) struct Recorder {
     /// A cut has begun, and a cut was dropped before it was done.
     pub(in crate::plugin) cutting: Notify,
     pub(in crate::plugin) cuts_dropped: Mutex<u32>,
+    /// What happens at the line of this number, counted down.
+    pub(in crate::plugin) at_line: Mutex<Option<(u32, Arc<Control>)>>,
     /// Lines of guests make the port panic.
     pub(in crate::plugin) panics: AtomicBool,
 }
@@ -53,10 +59,26 @@ impl ParentsPort for Recorder {
     }
 }
 
+impl Recorder {
+    fn count_down(&self) {
+        let mut at_line = self.at_line.lock().unwrap();
+        *at_line = at_line.take().and_then(|(left, control)| {
+            if left == 0 {
+                control.direct(Directive::Cancel);
+                return None;
+            }
+            Some((left - 1, control))
+        });
+    }
+}
+
 impl LogPort for Recorder {
     fn append(&self, _task: TaskId, line: LogLine) {
         let panics = self.panics.load(Ordering::Relaxed) && line.source == LogSource::Log;
         assert!(!panics, "no line today");
+        if line.source == LogSource::Log {
+            self.count_down();
+        }
         self.lines.lock().unwrap().push(line);
     }
 }
@@ -196,6 +218,7 @@ impl Bench {
             checkpoints: recorder.clone(),
             parents: recorder.clone(),
             logs: recorder.clone(),
+            compiler: Arc::new(InProcess),
         };
         Self { sandbox: Sandbox::start(&settings, ports).unwrap(), recorder, _dir: dir }
     }
@@ -240,6 +263,11 @@ impl Bench {
     pub(in crate::plugin) fn lines(&self) -> Vec<LogLine> {
         self.recorder.lines.lock().unwrap().clone()
     }
+}
+
+/// A fixture of `hostile/`.
+pub(in crate::plugin) fn hostile(fixture: &str) -> Vec<u8> {
+    frame::encode(fixture)
 }
 
 /// A fixture's text.

@@ -12,7 +12,7 @@ fn limits(attempts_per_instance: u32) -> Limits {
     Limits { attempts_per_instance, ..Limits::default() }
 }
 
-/// What the fixture `count` answers: how often its instance was called. Empty when it went down.
+/// What the fixture `calls` answers: how often its instance was called. Empty when it went down.
 async fn count(linked: &Linked, input: &str) -> String {
     match linked.execute(job(input), Arc::default(), u64::MAX).await {
         Outcome::Succeeded { output, .. } => output,
@@ -23,11 +23,11 @@ async fn count(linked: &Linked, input: &str) -> String {
 #[tokio::test]
 async fn i7_an_instance_is_fresh_unless_the_manifest_opts_in_and_then_serves_so_many() {
     let bench = Bench::new();
-    let fresh = bench.load("count", Limits::default());
+    let fresh = bench.load("calls", Limits::default());
     assert_eq!([count(&fresh, "{}").await, count(&fresh, "{}").await], ["1", "1"]);
     bench.all_places_are_free().await;
 
-    let stays = bench.load("count", limits(3));
+    let stays = bench.load("calls", limits(3));
     let mut counts = Vec::new();
     for _ in 0..7 {
         counts.push(count(&stays, "{}").await);
@@ -39,7 +39,7 @@ async fn i7_an_instance_is_fresh_unless_the_manifest_opts_in_and_then_serves_so_
 #[tokio::test]
 async fn after_an_end_that_is_not_a_good_one_the_next_attempt_is_fresh() {
     let bench = Bench::new();
-    let stays = bench.load("count", Limits { cpu_ms: 60_000, ..limits(100) });
+    let stays = bench.load("calls", Limits { cpu_ms: 60_000, ..limits(100) });
     assert_eq!([count(&stays, "{}").await, count(&stays, "{}").await], ["1", "2"]);
     assert_eq!(count(&stays, "\"trap\"").await, "");
     assert_eq!(count(&stays, "{}").await, "1", "after a trap");
@@ -63,7 +63,7 @@ async fn after_an_end_that_is_not_a_good_one_the_next_attempt_is_fresh() {
 #[tokio::test]
 async fn idle_instances_give_way_and_go_with_their_generation() {
     let bench = Bench::with(|settings| settings.max_instances = 1);
-    let (one, two) = (bench.load("count", limits(100)), bench.load("count", limits(100)));
+    let (one, two) = (bench.load("calls", limits(100)), bench.load("calls", limits(100)));
     assert_eq!(count(&one, "{}").await, "1");
     assert!(bench.sandbox.memory_used() > 0, "it stays");
     assert_eq!(count(&two, "{}").await, "1", "the only place was given up");
@@ -83,7 +83,7 @@ async fn idle_instances_give_way_and_go_with_their_generation() {
 async fn memory_of_idle_instances_is_there_for_those_that_run() {
     const PAGE: u64 = 64 * 1024;
     let bench = Bench::with(|settings| settings.memory_total_bytes = PAGE + PAGE / 2);
-    let (one, two) = (bench.load("count", limits(100)), bench.load("count", limits(100)));
+    let (one, two) = (bench.load("calls", limits(100)), bench.load("calls", limits(100)));
     assert_eq!(count(&one, "{}").await, "1");
     assert_eq!(count(&two, "{}").await, "1");
     assert_eq!(count(&two, "{}").await, "2");

@@ -1,0 +1,15 @@
+//! What a running host starts to compile one component. It ends within the limits that the host set.
+
+use super::{Exit, complain};
+use crate::plugin::compile::run_child;
+
+/// Reads a component from the standard input and writes its machine code to the standard output.
+pub(super) fn run() -> Exit {
+    match run_child(std::io::stdin().lock(), std::io::stdout().lock()) {
+        Ok(()) => Exit::Done,
+        Err(reason) => {
+            complain(&reason);
+            Exit::Failed
+        }
+    }
+}

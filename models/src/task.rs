@@ -1,0 +1,8 @@
+//! What `control` reports, reduced to what is compared.
+
+/// Stands for the host's type of this name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// How far the guest is.
+    pub done: u64,
+}
