@@ -11,6 +11,7 @@ mod guest;
 mod idle;
 mod intake;
 mod latency;
+mod limits;
 mod live;
 mod pipeline;
 mod reload;
@@ -35,6 +36,7 @@ const BENCHES: &[(&str, Bench)] = &[
     ("pipeline", pipeline::run),
     ("latency", latency::run),
     ("schedules", schedules::run),
+    ("limits", limits::run),
     ("cut", cut::run),
     ("idle", idle::run),
     ("spin", responsiveness::run),

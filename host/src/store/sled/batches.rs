@@ -79,7 +79,9 @@ impl Core {
         self.require_new(&tasks, now)?;
         self.check_callback_room(tasks.len() as u64, callbacks.count())?;
         let id = BatchId::generate();
-        tasks.iter_mut().for_each(|task| task.new.batch = Some(id));
+        for task in &mut tasks {
+            task.new.batch = Some(id);
+        }
         let members = u32::try_from(tasks.len()).unwrap_or(u32::MAX);
         let enqueued = self.enqueue_linked(tasks, now)?;
         self.batches.reserved += u64::from(callbacks.count());

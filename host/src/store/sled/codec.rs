@@ -239,19 +239,6 @@ mod tests {
             &held,
             "0101730106406461696c7903555443000001016b027b7d020203030001040001050106000101070000000000000001080101090172000000",
         );
-        let rate = Rate { tasks: 1, per_ms: 2, burst: 3 };
-        let rule = LimitRule {
-            name: "l".to_owned(),
-            queues: vec!["q".to_owned()],
-            kinds: Vec::new(),
-            key: Some(KeyPath::Input("/a".to_owned())),
-            concurrency: Some(4),
-            rate: Some(rate),
-        };
-        golden(&Limit { rule, origin: Origin::Client, revision: 5 }, "01016c010171000101022f610104010102030105");
-        golden(&TokenBucket::full(rate, at(7)), "01060207");
-        let key = KeyPath::Attribute("t".to_owned());
-        golden(&Fairness { key, weights: [("x".to_owned(), 2)].into() }, "0100017401017802");
         let task = |change| (at(1), Change::Task { id: a_task(), kind: "a".to_owned(), attempt: 1, change });
         let events: EventRecord = vec![
             task(TaskChange::Started { digest: Digest([1; 32]) }),
@@ -265,6 +252,23 @@ mod tests {
             &events,
             "0106010090f5adfbe8a397d2a387f3f3b18fd3969103016101010101010101010101010101010101010101010101010101010101010101010101010090f5adfbe8a397d2a387f3f3b18fd396910301610107010090f5adfbe8a397d2a387f3f3b18fd39691030161010802010307030101016d03010201730101",
         );
+    }
+
+    #[test]
+    fn the_bytes_of_limits_are_stable() {
+        let rate = Rate { tasks: 1, per_ms: 2, burst: 3 };
+        let rule = LimitRule {
+            name: "l".to_owned(),
+            queues: vec!["q".to_owned()],
+            kinds: Vec::new(),
+            key: Some(KeyPath::Input("/a".to_owned())),
+            concurrency: Some(4),
+            rate: Some(rate),
+        };
+        golden(&Limit { rule, origin: Origin::Client, revision: 5 }, "01016c010171000101022f610104010102030105");
+        golden(&TokenBucket::full(rate, at(7)), "01060207");
+        let key = KeyPath::Attribute("t".to_owned());
+        golden(&Fairness { key, weights: [("x".to_owned(), 2)].into() }, "0100017401017802");
     }
 
     #[test]

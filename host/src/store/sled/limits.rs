@@ -9,7 +9,7 @@ use super::keys;
 use crate::limit::{Fairness, Limit, LimitRule, MAX_RULES};
 use crate::schedule::{Origin, Pause};
 use crate::store::StoreError;
-use crate::store::limits::{Backlog, LimitUse, Limits, Pausable};
+use crate::store::limits::{Backlog, LimitUse, Limits, Pausable, ValueUse};
 use crate::time::Timestamp;
 
 /// Queues and kinds that are paused at the same time.
@@ -140,15 +140,17 @@ impl Core {
     /// See [`crate::store::Store::limits`].
     pub(super) fn limits(&mut self, now: Timestamp) -> Verdict<Limits> {
         self.index.advance(now);
-        let usage = |limit: Limit| {
-            let mut busiest = self.index.values(&limit.rule.name, now);
+        let limits = self.known_limits()?;
+        let names: Vec<_> = limits.keys().map(String::as_str).collect();
+        let values = self.index.values(&names, now);
+        let usage = |(limit, mut busiest): (Limit, Vec<ValueUse>)| {
             let values = busiest.len();
             let running = busiest.iter().map(|value| u64::from(value.running)).sum();
             let held = busiest.iter().map(|value| value.held).sum();
             busiest.truncate(MAX_VALUES);
             LimitUse { limit, running, held, values, busiest }
         };
-        let limits = self.known_limits()?.into_values().map(usage).collect();
+        let limits = limits.into_values().zip(values).map(usage).collect();
         Ok(Limits { limits, fairness: self.trees.fairness.get(keys::FAIRNESS)? })
     }
 

@@ -38,6 +38,19 @@ pub(in crate::plugin) struct Recorder {
     pub(in crate::plugin) panics: AtomicBool,
 }
 
+impl Recorder {
+    fn count_down(&self) {
+        let mut at_line = self.at_line.lock().unwrap();
+        *at_line = at_line.take().and_then(|(left, control)| {
+            if left == 0 {
+                control.direct(Directive::Cancel);
+                return None;
+            }
+            Some((left - 1, control))
+        });
+    }
+}
+
 #[async_trait]
 impl ParentsPort for Recorder {
     async fn list(&self, _task: TaskId) -> Result<Vec<Parent>, PortError> {
@@ -56,19 +69,6 @@ impl ParentsPort for Recorder {
             3 => Ok(Some("3".repeat(1_000))),
             _ => Err(PortError::NotFound),
         }
-    }
-}
-
-impl Recorder {
-    fn count_down(&self) {
-        let mut at_line = self.at_line.lock().unwrap();
-        *at_line = at_line.take().and_then(|(left, control)| {
-            if left == 0 {
-                control.direct(Directive::Cancel);
-                return None;
-            }
-            Some((left - 1, control))
-        });
     }
 }
 

@@ -63,9 +63,10 @@ impl Index {
         self.lanes.advance_all(now);
     }
 
-    /// What each value of a rule occupies, the busiest first.
-    pub(in super::super) fn values(&self, rule: &str, now: Timestamp) -> Vec<ValueUse> {
-        self.lanes.values(rule, now)
+    /// What each value of each of these rules occupies, the busiest first.
+    pub(in super::super) fn values(&self, rules: &[&str], now: Timestamp) -> Vec<Vec<ValueUse>> {
+        let due = self.lanes.due_by_bucket();
+        rules.iter().map(|rule| self.lanes.values(rule, &due, now)).collect()
     }
 
     /// Every queue with live tasks, by name.

@@ -19,16 +19,21 @@ impl Lanes {
         kinds.into_iter().for_each(|kind| self.advance(kind, now));
     }
 
-    /// What each value of a rule occupies, the busiest first.
-    pub(in super::super) fn values(&self, rule: &str, now: Timestamp) -> Vec<ValueUse> {
-        let Some(slot) = self.buckets.slots.iter().find(|slot| slot.rule.name == rule) else { return Vec::new() };
-        let mut held: HashMap<u32, u64> = HashMap::new();
+    /// Due tasks that are subject to each bucket.
+    pub(in super::super) fn due_by_bucket(&self) -> HashMap<u32, u64> {
+        let mut due: HashMap<u32, u64> = HashMap::new();
         for (_, lane) in self.lanes.iter().filter(|(_, lane)| lane.ready > 0) {
             let shared = self.classes.get(lane.class).map(|class| &*class.shared).unwrap_or_default();
             for bucket in lane.key.keyed.iter().chain(shared) {
-                *held.entry(*bucket).or_default() += u64::from(lane.ready);
+                *due.entry(*bucket).or_default() += u64::from(lane.ready);
             }
         }
+        due
+    }
+
+    /// What each value of a rule occupies, the busiest first.
+    pub(in super::super) fn values(&self, rule: &str, due: &HashMap<u32, u64>, now: Timestamp) -> Vec<ValueUse> {
+        let Some(slot) = self.buckets.slots.iter().find(|slot| slot.rule.name == rule) else { return Vec::new() };
         let told = |(value, at): (&Box<str>, &u32)| {
             let bucket = self.buckets.slab.get(*at)?;
             let is_shut = self.buckets.check(*at, now).is_err();
@@ -36,7 +41,7 @@ impl Lanes {
             Some(ValueUse {
                 value: value.to_string(),
                 running: bucket.running,
-                held: held.get(at).copied().filter(|_| is_shut).unwrap_or(0),
+                held: due.get(at).copied().filter(|_| is_shut).unwrap_or(0),
                 tokens: slot.rule.rate.map(left),
             })
         };
