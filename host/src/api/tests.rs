@@ -1,5 +1,6 @@
 //! The routes, called as a client calls them.
 
+mod batches;
 mod events;
 mod flow;
 pub(in crate::api) mod harness;

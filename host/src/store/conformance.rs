@@ -4,6 +4,7 @@ pub(crate) mod claims;
 pub(crate) mod clock;
 pub(crate) mod events;
 mod flow;
+pub(crate) mod flows;
 pub(crate) mod keys;
 pub(crate) mod limited;
 pub(crate) mod limits;
@@ -116,6 +117,10 @@ macro_rules! conformance_tests {
             claims::next_due_names_the_next_instant,
             events::i2_events_follow_the_order_of_commits_and_only_after_them,
             events::i2_a_reader_resumes_and_is_told_of_a_gap,
+            flows::a_batch_calls_back_once_whatever_restarts,
+            flows::i8_room_is_kept_for_callbacks_and_an_empty_batch_ages,
+            flows::i8_very_many_children_are_told_in_slices_and_all_are,
+            flows::parents_are_kept_for_those_that_come_after_them,
             keys::a_debounced_task_runs_once_its_requests_have_ceased,
             keys::a_key_may_be_held_beyond_the_end,
             keys::a_refusing_key_names_its_holder_and_nothing_of_the_call_is_written,
