@@ -18,7 +18,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     // The test runs in another folder.
     let file = std::path::absolute(target().join("components"))?;
     let count = options.count.to_string();
-    let mut generate = cargo(&["run", "--release", "--manifest-path", "fuzz/Cargo.toml", "--", &count]);
+    let mut generate = cargo(&["run", "--release", "--manifest-path", "host/fuzz/Cargo.toml", "--", &count]);
     run_command(generate.arg(&file))?;
     let mut load =
         cargo(&["test", "--package", "taskhost", "--lib", "whatever_is_thrown_at_the_loader", "--", "--nocapture"]);

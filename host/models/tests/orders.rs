@@ -137,10 +137,10 @@ fn the_latest_report_is_heard() {
         block_on(async {
             let mut seen = 0;
             loop {
-                let (progress, count) = control.reported(seen).await;
+                let (news, count) = control.reported(seen).await;
                 assert!(count > seen);
                 seen = count;
-                if progress == Some(Progress { done: 3 }) {
+                if news.progress == Some(Progress { done: 3 }) {
                     break;
                 }
             }
