@@ -8,6 +8,7 @@ mod limits;
 mod media;
 mod options;
 mod problems;
+mod running;
 mod schedules;
 mod server;
 mod status;

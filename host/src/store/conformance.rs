@@ -12,6 +12,7 @@ pub(crate) mod media;
 pub(crate) mod model;
 pub(crate) mod plain;
 pub(crate) mod plan;
+pub(crate) mod running;
 pub(crate) mod schedules;
 pub(crate) mod state;
 pub(crate) mod tasks;
@@ -22,7 +23,7 @@ use std::sync::Arc;
 use super::request::{Claim, ClaimRequest, Enqueued, Finish, GenerationRoom};
 use super::{Store, StoreError};
 use crate::retry::Backoff;
-use crate::task::{BootId, Digest, Failure, NewTask, Outcome, Task, TaskId};
+use crate::task::{AttemptReport, BootId, Digest, Failure, NewTask, Outcome, Task, TaskId};
 use crate::time::Timestamp;
 
 /// One empty data directory, opened again and again.
@@ -84,7 +85,7 @@ pub(crate) async fn finish(
     outcome: Outcome,
     now: u64,
 ) -> Result<Task, StoreError> {
-    store.finish(Finish { id, attempt, outcome, jitter: 0.5 }, at(now)).await
+    store.finish(Finish { id, attempt, outcome, jitter: 0.5, report: AttemptReport::default() }, at(now)).await
 }
 
 /// A good end without an outbox.
@@ -141,6 +142,11 @@ macro_rules! conformance_tests {
             media::media_is_trashed_restored_and_purged,
             media::i15_media_survives_a_restart,
             media::purgeable_media_is_found_among_live_ones,
+            running::a_cancel_is_acknowledged_and_says_who_ended_the_task,
+            running::a_snoozed_task_waits_and_loses_nothing,
+            running::ended_tasks_are_purged_with_all_that_they_hold,
+            running::progress_and_checkpoints_outlive_retries_restarts_and_failure,
+            running::tasks_are_cancelled_by_filter,
             schedules::declaring_keeps_progress_and_drops_the_rest,
             schedules::i12_a_nominal_time_fires_once_with_its_task,
             schedules::i13_a_cursor_and_its_tasks_are_one_commit,

@@ -24,6 +24,7 @@ impl Guest {
             Directive::Proceed => context::Directive::Proceed,
             Directive::Cancel => {
                 self.told = directive;
+                self.call.control.see_cancel();
                 context::Directive::Cancel
             }
             Directive::Yield => {

@@ -21,6 +21,15 @@ struct Looked<'a> {
     requests: HashMap<&'a str, [u8; 16]>,
 }
 
+impl<'a> Looked<'a> {
+    /// The request makes a task.
+    fn remember(&mut self, new: &'a NewTask) {
+        if let Some(request) = new.idempotency.last() {
+            self.requests.insert(&request.key, request.fingerprint);
+        }
+    }
+}
+
 impl Core {
     /// See [`crate::store::Store::enqueue`].
     pub(super) fn enqueue(&mut self, tasks: Vec<NewTask>, now: Timestamp) -> Verdict<Vec<Enqueued>> {
@@ -40,11 +49,12 @@ impl Core {
         for (at, new) in tasks.into_iter().enumerate() {
             self.check_parents(at, new)?;
             edges += new.after.len();
-            if self.is_known(at, new, &mut looked)? {
+            if self.is_known(at, new, &looked)? {
                 continue;
             }
             let Some(key) = new.unique_key.as_deref() else {
                 wanted += 1;
+                looked.remember(new);
                 continue;
             };
             let held = match looked.keys.get(key) {
@@ -67,6 +77,10 @@ impl Core {
                 }
                 (Fate::Existing | Fate::Replace | Fate::ReplaceFollower, _) => {}
             }
+            // A request that only found another one's task has made none, and is not known by one.
+            if !matches!(fate, Fate::Existing) {
+                looked.remember(new);
+            }
         }
         let room = (self.max_live_tasks + u64::from(leaving.is_some()))
             .saturating_sub(self.index.live() + self.batches.reserved());
@@ -78,10 +92,10 @@ impl Core {
     }
 
     /// Whether an earlier request, perhaps of the same call, has made this task already.
-    fn is_known<'a>(&self, at: usize, new: &'a NewTask, looked: &mut Looked<'a>) -> Verdict<bool> {
+    fn is_known(&self, at: usize, new: &NewTask, looked: &Looked<'_>) -> Verdict<bool> {
         let Some(request) = new.idempotency.last() else { return Ok(false) };
-        let known = match looked.requests.insert(&request.key, request.fingerprint) {
-            Some(fingerprint) => Some((None, fingerprint)),
+        let known = match looked.requests.get(request.key.as_str()) {
+            Some(fingerprint) => Some((None, *fingerprint)),
             None => self.known_request(&request.key)?.map(|(id, fingerprint)| (Some(id), fingerprint)),
         };
         match known {
@@ -134,7 +148,7 @@ impl Core {
     pub(super) fn insert(&mut self, new: NewTask, now: Timestamp) -> Verdict<Enqueued> {
         let id = TaskId::generate();
         let due_at = new.first_due(now);
-        let spec = Arc::new(Spec { new, created_at: now });
+        let spec = Arc::new(Spec { new, created_at: now, first_event: self.commit.last_event + 1 });
         let mut status = Status::queued(due_at);
         self.hold_back(&spec, &mut status)?;
         self.write(id, &spec, &status, now)?;
@@ -158,7 +172,7 @@ impl Core {
         new.idempotency = requests;
         // It stays a member of its batch, which waits for it.
         new.batch = old.new.batch;
-        let spec = Arc::new(Spec { new, created_at: old.created_at });
+        let spec = Arc::new(Spec { new, created_at: old.created_at, first_event: old.first_event });
         self.trees.checkpoint.remove(&keys::task(id))?;
         for link in keys::links(id, &old.new) {
             self.trees.link.remove(&link)?;

@@ -14,7 +14,7 @@ use super::super::{Settings, SledStore};
 use super::{Directory, open};
 use crate::store::conformance::{at, new_task, request};
 use crate::store::{Finish, Store, TaskQuery};
-use crate::task::{BootId, NewTask, Outcome, Task};
+use crate::task::{AttemptReport, BootId, NewTask, Outcome, Task};
 
 /// Rounds when `TASKHOST_FAULT_ROUNDS` does not say.
 const ROUNDS: usize = 40;
@@ -67,7 +67,13 @@ async fn work(store: &dyn Store) {
         for one in claim.claimed {
             let outbox = vec![NewTask { kind: "child".to_owned(), input: format!("\"{}\"", one.id), ..new_task() }];
             let outcome = Outcome::Succeeded { output: "{}".to_owned(), outbox };
-            let finish = Finish { id: one.id, attempt: one.status.attempt, outcome, jitter: 0.5 };
+            let finish = Finish {
+                id: one.id,
+                attempt: one.status.attempt,
+                outcome,
+                jitter: 0.5,
+                report: AttemptReport::default(),
+            };
             store.finish(finish, at(2)).await.unwrap();
             say(&format!("ended {}", one.id));
         }
