@@ -12,6 +12,7 @@ pub mod health;
 pub mod limits;
 pub mod media;
 pub mod observe;
+mod once;
 pub mod plugins;
 pub mod problem;
 pub mod query;
@@ -96,11 +97,24 @@ pub struct LogPage {
     pub eof: bool,
 }
 
+/// What is asked of a task's log.
+#[derive(Clone, Copy, Debug)]
+pub struct LogSlice {
+    /// From here on, in bytes since the log began.
+    pub offset: u64,
+    /// About so many bytes.
+    pub max_bytes: usize,
+    /// Only lines of this attempt.
+    pub attempt: Option<u32>,
+}
+
 /// Reads task logs.
 #[async_trait]
 pub trait LogReader: Send + Sync + 'static {
-    /// Whole lines from byte `offset` on, about `max_bytes` of them; none at the end.
-    async fn read(&self, task: TaskId, offset: u64, max_bytes: usize) -> std::io::Result<LogPage>;
+    /// Whole lines, oldest first; none at the end.
+    async fn read(&self, task: TaskId, slice: LogSlice) -> std::io::Result<LogPage>;
+    /// Forgets the logs of these tasks.
+    async fn remove(&self, tasks: Vec<TaskId>) -> std::io::Result<()>;
 }
 
 /// What requests are served from.
@@ -142,9 +156,13 @@ pub fn router(state: AppState) -> Router {
         .route("/v1/tasks", get(tasks::list).post(tasks::create))
         .route("/v1/tasks/batch", post(tasks::batch::create))
         .route("/v1/tasks/redrive", post(tasks::redrive::redrive))
-        .route("/v1/tasks/{id}", get(tasks::read))
-        .route("/v1/tasks/{id}/cancel", post(tasks::cancel))
+        .route("/v1/tasks/cancel", post(tasks::cancel::many))
+        .route("/v1/tasks/purge", post(tasks::purge::many))
+        .route("/v1/tasks/{id}", get(tasks::read).delete(tasks::purge::one))
+        .route("/v1/tasks/{id}/cancel", post(tasks::cancel::one))
+        .route("/v1/tasks/{id}/events", get(events::of_task))
         .route("/v1/tasks/{id}/retry", post(tasks::retry))
+        .route("/v1/tasks/{id}/attempts", get(tasks::attempts::list))
         .route("/v1/tasks/{id}/tree", get(tasks::tree))
         .route("/v1/tasks/{id}/logs", get(tasks::logs::read))
         .route("/v1/events", get(events::follow))

@@ -80,6 +80,12 @@ enum PluginCommand {
     /// Says whether a server would accept a component, and what it asks for.
     #[command(after_help = EXIT_CODES)]
     Check(plugin::Arguments),
+    /// Writes a new plugin that works: its code, manifest, README and the contract, and says how to build it.
+    #[command(after_help = EXIT_CODES)]
+    New(plugin::NewArguments),
+    /// Writes the contract of this host (WIT), for a plugin that was written for an older one.
+    #[command(after_help = EXIT_CODES)]
+    Wit(plugin::WitArguments),
 }
 
 #[derive(Debug, Subcommand)]
@@ -103,6 +109,8 @@ impl Cli {
         match self.command {
             Command::Serve(arguments) => serve::run(arguments),
             Command::Plugin(PluginCommand::Check(arguments)) => plugin::check(arguments),
+            Command::Plugin(PluginCommand::New(arguments)) => plugin::new(arguments),
+            Command::Plugin(PluginCommand::Wit(arguments)) => plugin::wit(&arguments),
             Command::Compile => compile::run(),
             Command::Config(ConfigCommand::Check(arguments)) => config::check(arguments),
             Command::Store(StoreCommand::Export(arguments)) => store::export(arguments),
@@ -136,6 +144,8 @@ mod tests {
             "taskhost serve --listen localhost",
             "taskhost serve extra",
             "taskhost plugin check",
+            "taskhost plugin new sum",
+            "taskhost plugin new sum --lang cobol",
             "taskhost store import",
             "taskhost",
         ] {

@@ -12,7 +12,6 @@ mod show;
 mod source;
 #[cfg(test)]
 mod tests;
-mod unit;
 
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};

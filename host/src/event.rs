@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::task::{BatchId, Digest, Failure, Progress, TaskId};
+use crate::task::{AttemptEnd, BatchId, Digest, Failure, Progress, State, Status, StoppedBy, TaskId};
 use crate::time::Timestamp;
 
 /// A change that is durable.
@@ -26,6 +26,8 @@ pub enum Change {
         id: TaskId,
         /// What sort.
         kind: String,
+        /// The lane that it waits in.
+        queue: String,
         /// The number of its latest attempt; 0 before the first.
         attempt: u32,
         /// How.
@@ -74,6 +76,13 @@ pub enum TaskChange {
     Progress(Progress),
     /// Somebody asked a running attempt to stop.
     CancelRequested,
+    /// The guest has seen that it is to stop.
+    CancelAcknowledged,
+    /// The guest put the task off: not counted as an attempt.
+    Snoozed {
+        /// Not before.
+        due_at: Timestamp,
+    },
     /// The attempt did not succeed; the task waits for its next one.
     Retrying {
         /// Not before.
@@ -86,7 +95,13 @@ pub enum TaskChange {
     /// Given up.
     Failed(Failure),
     /// Stopped on request, or because a parent did not succeed.
-    Cancelled,
+    Cancelled {
+        /// Who brought it to its end.
+        by: StoppedBy,
+    },
+    /// Forgotten on request, with its log and its checkpoint. What is forgotten by age, number or
+    /// bytes has no event.
+    Purged,
     /// Created or put back by hand; waits for other tasks.
     Waiting {
         /// How many of them live.
@@ -122,6 +137,58 @@ pub enum MediaChange {
     Purged,
 }
 
+/// Every event's name.
+pub const TYPES: [&str; 22] = [
+    "task.waiting",
+    "task.queued",
+    "task.started",
+    "task.progress",
+    "task.cancel-requested",
+    "task.cancel-acknowledged",
+    "task.snoozed",
+    "task.retrying",
+    "task.succeeded",
+    "task.failed",
+    "task.cancelled",
+    "task.purged",
+    "media.added",
+    "media.trashed",
+    "media.restored",
+    "media.purged",
+    "schedule.fired",
+    "schedule.overlapped",
+    "batch.created",
+    "batch.failing",
+    "batch.succeeded",
+    "batch.completed",
+];
+
+impl TaskChange {
+    /// What the end of an attempt comes to; `None` for a task that runs.
+    pub fn of_end(status: &Status) -> Option<Self> {
+        let last = status.history.last().map(|attempt| &attempt.end);
+        Some(match &status.state {
+            State::Waiting | State::Running { .. } => return None,
+            State::Queued { due_at } => match last {
+                Some(AttemptEnd::Snoozed { .. }) => Self::Snoozed { due_at: *due_at },
+                Some(AttemptEnd::Failed(failure) | AttemptEnd::Crashed(failure)) => {
+                    Self::Retrying { due_at: *due_at, failure: Some(failure.clone()) }
+                }
+                Some(AttemptEnd::Succeeded | AttemptEnd::Cancelled | AttemptEnd::Killed | AttemptEnd::Returned)
+                | None => Self::Retrying { due_at: *due_at, failure: None },
+            },
+            State::Succeeded { .. } => Self::Succeeded,
+            State::Failed { failure, .. } => Self::Failed(failure.clone()),
+            State::Cancelled { .. } => Self::cancelled(status),
+        })
+    }
+
+    /// The end of a task that was cancelled.
+    pub fn cancelled(status: &Status) -> Self {
+        Self::Cancelled { by: status.cancel.and_then(|cancel| cancel.stopped_by).unwrap_or(StoppedBy::Queue) }
+    }
+}
+
 impl Change {
     /// The event's stable name, such as `task.succeeded`.
     pub fn name(&self) -> &'static str {
@@ -134,7 +201,10 @@ impl Change {
                 TaskChange::Retrying { .. } => "task.retrying",
                 TaskChange::Succeeded => "task.succeeded",
                 TaskChange::Failed(_) => "task.failed",
-                TaskChange::Cancelled => "task.cancelled",
+                TaskChange::CancelAcknowledged => "task.cancel-acknowledged",
+                TaskChange::Snoozed { .. } => "task.snoozed",
+                TaskChange::Cancelled { .. } => "task.cancelled",
+                TaskChange::Purged => "task.purged",
                 TaskChange::Waiting { .. } => "task.waiting",
             },
             Self::Media { change, .. } => match change {

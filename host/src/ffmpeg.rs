@@ -1,4 +1,4 @@
-//! Typed ffmpeg: probe a file, cut a piece out of it. Nothing else can be asked of it.
+//! Typed ffmpeg: probe a file, cut a piece or take a picture out of it. Nothing else can be asked of it.
 //!
 //! The input is a file that the host has opened; it becomes the tool's standard input. Its format
 //! is decided here, from its first bytes and an allow-list, and forced, so that a playlist, a
@@ -9,6 +9,7 @@ mod locate;
 mod probe;
 mod progress;
 mod sniff;
+mod still;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ use tokio::sync::Semaphore;
 
 pub use self::cut::{Accuracy, Container, Cut, Made};
 pub use self::probe::{Probe, Stream};
+pub use self::still::{ImageFormat, Still};
 use crate::process::{Command, Exit, ResourceLimits, SpawnError, Supervisor};
 
 /// The tool's name for its standard input. Opened by path, so that it can seek.

@@ -14,6 +14,7 @@
 //! - [`crate::api`] speaks HTTP
 //! - [`config`], [`host`], [`cli`]: composed, started and stopped
 //! - [`spelling`]: what a mistyped word may have meant
+//! - [`quantity`]: sizes and durations as people write them
 
 pub mod api;
 pub mod cli;
@@ -27,6 +28,7 @@ pub mod logs;
 pub mod media;
 pub mod plugin;
 pub mod process;
+pub mod quantity;
 pub mod retry;
 pub mod runner;
 pub mod schedule;

@@ -1,7 +1,8 @@
 //! What a task said: one file of JSON lines a task, bounded in bytes.
 //!
 //! Logs are not synced to disk line by line: a power failure may cost the last seconds of a log,
-//! never anything else. When a log is full, its last line says so and counts what was dropped.
+//! never anything else. When a log is full, its last line says so and counts what was dropped. A later attempt then
+//! has half of the room: the oldest lines go, and the first line counts them.
 
 mod file;
 mod line;
@@ -14,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use self::file::LogFile;
-use self::line::MAX_LINE_BYTES;
+use self::line::{Head, MAX_LINE_BYTES};
 use crate::plugin::ports::{LogLine, LogPort};
 use crate::task::TaskId;
 
@@ -60,14 +61,15 @@ impl TaskLogs {
         })
     }
 
-    /// Whole lines of a task's log from a byte offset: at least one when there is one, then as many
-    /// as `max_bytes` allow. A task without a log has an empty one. Blocks on the disk.
-    pub fn read(&self, task: TaskId, offset: u64, max_bytes: usize) -> io::Result<LogPage> {
+    /// Whole lines of a task's log, or of one attempt's part of it, from a byte offset: at least one when there is
+    /// one, then as many as `max_bytes` allow. Offsets count from the log's beginning, also when that has made room
+    /// for later attempts. A task without a log has an empty one. Blocks on the disk.
+    pub fn read(&self, task: TaskId, offset: u64, max_bytes: usize, attempt: Option<u32>) -> io::Result<LogPage> {
         if let Some((_, log)) = self.shard(task).iter_mut().find(|(id, _)| *id == task) {
             log.write_count()?;
         }
         match File::open(self.path(task)) {
-            Ok(file) => read_page(&file, offset, max_bytes.min(MAX_PAGE_BYTES)),
+            Ok(file) => read_attempt(&file, offset, max_bytes.min(MAX_PAGE_BYTES), attempt),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(LogPage { eof: true, ..LogPage::default() }),
             Err(error) => Err(error),
         }
@@ -76,13 +78,18 @@ impl TaskLogs {
     /// Forgets a task's log. Blocks on the disk.
     pub fn remove(&self, task: TaskId) -> io::Result<()> {
         self.shard(task).retain(|(id, _)| *id != task);
-        match fs::remove_file(self.path(task)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            Ok(()) | Err(_) => Ok(()),
+        let path = self.path(task);
+        // The second is what a crash has left of one that made room.
+        for path in [path.with_extension("new"), path] {
+            match fs::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                Ok(()) | Err(_) => {}
+            }
         }
+        Ok(())
     }
 
-    fn try_append(&self, task: TaskId, line: &LogLine) -> io::Result<()> {
+    fn try_append(&self, task: TaskId, line: &LogLine) -> io::Result<bool> {
         let mut open = self.shard(task);
         if let Some(place) = open.iter().position(|(id, _)| *id == task) {
             open[..=place].rotate_right(1);
@@ -106,13 +113,28 @@ impl TaskLogs {
 }
 
 impl LogPort for TaskLogs {
-    fn append(&self, task: TaskId, line: LogLine) {
-        if let Err(error) = self.try_append(task, &line) {
+    fn append(&self, task: TaskId, line: LogLine) -> bool {
+        self.try_append(task, &line).unwrap_or_else(|error| {
             // A full disk must not also flood the host's own log.
             let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
             if failures.is_power_of_two() {
                 tracing::error!(%task, %error, failures, "a line of a task's log was lost");
             }
+            false
+        })
+    }
+}
+
+/// Goes on until there is a line of the attempt, or no more.
+fn read_attempt(file: &File, mut offset: u64, max_bytes: usize, attempt: Option<u32>) -> io::Result<LogPage> {
+    let base = Head::of(file)?.map_or(0, |head| head.base());
+    loop {
+        let mut page = read_page(file, offset.saturating_sub(base), max_bytes)?;
+        page.next_offset += base;
+        offset = page.next_offset;
+        page.lines.retain(|text| attempt.is_none_or(|attempt| line::attempt_of(text) == Some(attempt)));
+        if page.eof || !page.lines.is_empty() {
+            return Ok(page);
         }
     }
 }

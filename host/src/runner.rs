@@ -22,7 +22,7 @@ use crate::limiter::{AttemptLimiter, AttemptPermits, Breakers};
 use crate::plugin::control::{Control, Directive};
 use crate::plugin::{Executor, Plugins};
 use crate::store::{Claim, Claimed, Finish, Heartbeat, Store, StoreError};
-use crate::task::{BootId, Outcome, TaskId};
+use crate::task::{AttemptReport, BootId, Outcome, TaskId};
 use crate::time::{Timestamp, now};
 
 /// How attempts are claimed and kept alive.
@@ -185,7 +185,7 @@ impl Runner {
             return;
         };
         let control = Arc::new(Control::default());
-        if claimed.status.cancel_requested {
+        if claimed.status.cancel.is_some() {
             control.direct(Directive::Cancel);
         }
         let id = claimed.id;
@@ -247,7 +247,7 @@ impl Runner {
         let now = now();
         let lease_until = now.plus_millis(self.settings.lease_ms);
         let beats = self.running.iter().map(|(id, running)| {
-            let beat = Heartbeat { id: *id, attempt: running.attempt, lease_until, progress: None };
+            let beat = Heartbeat { id: *id, attempt: running.attempt, lease_until, progress: None, saw_cancel: false };
             let store = &self.store;
             async move { (running, store.heartbeat(beat, now).await) }
         });
@@ -291,7 +291,13 @@ impl Runner {
     fn give_back(&mut self, answered: Answered) {
         let Ok(Claim { claimed, .. }) = answered.answer else { return };
         for Claimed { id, status, .. } in claimed {
-            let finish = Finish { id, attempt: status.attempt, outcome: Outcome::Interrupted, jitter: 0.0 };
+            let finish = Finish {
+                id,
+                attempt: status.attempt,
+                outcome: Outcome::Interrupted,
+                jitter: 0.0,
+                report: AttemptReport::default(),
+            };
             let store = Arc::clone(&self.store);
             self.attempts.spawn(async move {
                 if let Err(error) = store.finish(finish, now()).await {

@@ -4,6 +4,7 @@
 //! events are published after that (I2). Reads see durable state only.
 
 pub mod batches;
+pub mod bulk;
 #[cfg(test)]
 mod conformance;
 pub mod dump;
@@ -21,6 +22,7 @@ use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
 pub use self::batches::{Batch, CreatedBatch, NewBatch};
+pub use self::bulk::{CancelledMany, PurgedMany, TaskFilter};
 pub use self::flow::{Brief, LinkedTask, Parent, Relations, TreeNode};
 pub use self::limits::{Backlog, LimitUse, Limits, Pausable, ValueUse};
 pub use self::request::{
@@ -117,13 +119,20 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
         now: Timestamp,
         withdrawn: &CancellationToken,
     ) -> Result<Claim, StoreError>;
-    /// Extends a lease and keeps the progress. `Ok(true)` when a cancel was requested.
+    /// Extends a lease, keeps the progress and that the guest has seen a cancel. `Ok(true)` when one was
+    /// requested.
     async fn heartbeat(&self, beat: Heartbeat, now: Timestamp) -> Result<bool, StoreError>;
     /// Ends an attempt: the task's next state, its output and its outbox in one commit.
     async fn finish(&self, finish: Finish, now: Timestamp) -> Result<Task, StoreError>;
     /// Asks to stop a task: queued ones end at once, running ones are asked, ended ones stay.
     async fn request_cancel(&self, id: TaskId, now: Timestamp) -> Result<Task, StoreError>;
-    /// Puts an ended task back: into the queue, or to wait when a parent lives. [`StoreError::Conflict`]
+    /// Asks to stop queued and running tasks, oldest first, at most a slice at a time.
+    async fn cancel_matching(&self, filter: TaskFilter, now: Timestamp) -> Result<CancelledMany, StoreError>;
+    /// Forgets an ended task with its checkpoint. [`StoreError::Conflict`] while it lives.
+    async fn purge(&self, id: TaskId, now: Timestamp) -> Result<(), StoreError>;
+    /// Forgets ended tasks, oldest first, at most a slice at a time.
+    async fn purge_matching(&self, filter: TaskFilter, now: Timestamp) -> Result<PurgedMany, StoreError>;
+    /// Puts an ended task back with its checkpoint: into the queue, or to wait when a parent lives. [`StoreError::Conflict`]
     /// while it lives, and when a parent did not succeed and its rule says that this ends it.
     async fn redrive(&self, id: TaskId, now: Timestamp) -> Result<Task, StoreError>;
     /// Puts failed tasks back, oldest first, at most a slice at a time. [`StoreError::Full`] when not
@@ -150,7 +159,8 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// task comes after are kept. Returns the ids that were forgotten.
     async fn prune(&self, retention: Retention, now: Timestamp) -> Result<Vec<TaskId>, StoreError>;
 
-    /// Keeps a running attempt's checkpoint; cleared when the task succeeds. Fenced by the attempt.
+    /// Keeps a running attempt's checkpoint. Fenced by the attempt. It goes when the task succeeds or is
+    /// forgotten; one of a task that failed or was cancelled waits for a redrive.
     async fn save_checkpoint(&self, id: TaskId, attempt: u32, data: Vec<u8>) -> Result<(), StoreError>;
     /// The task's checkpoint.
     async fn checkpoint(&self, id: TaskId) -> Result<Option<Vec<u8>>, StoreError>;

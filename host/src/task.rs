@@ -3,9 +3,11 @@
 //! Everything here derives its persisted form; a change of a field is a change of the store's
 //! record version (see `store/sled/codec`), and of the export's (`store/dump`). The HTTP form lives in `api`.
 
+mod attempt;
 mod batch;
 pub mod flow;
 mod id;
+pub mod rules;
 mod status;
 pub(crate) mod text;
 mod unique;
@@ -15,11 +17,12 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::attempt::{AttemptEnd, AttemptRecord, AttemptReport, LogSize, Outcome, StoppedBy};
 pub use self::batch::{BatchSpec, BatchTally, Callbacks, MAX_BATCH_NAME_LEN, Milestone};
 pub use self::flow::{MAX_PARENTS, OnParentFailure, PARENT_FAILED};
 pub use self::id::{BatchId, BootId, Digest, InvalidBatchId, InvalidTaskId, TaskId};
-pub use self::status::{Lease, POISON, Stale, Status};
-pub use self::unique::{Fate, Holding, STATE_NAMES, StateSet, UniqueMode, UniqueRule};
+pub use self::status::{Cancel, Lease, POISON, Reported, Stale, Status};
+pub use self::unique::{BadPaths, Fate, Holding, STATE_NAMES, StateSet, UniqueMode, UniqueRule, key_of_paths};
 use crate::retry::Backoff;
 use crate::time::Timestamp;
 
@@ -31,6 +34,10 @@ pub const DEFAULT_PRIORITY: u8 = 4;
 pub const MAX_PRIORITY: u8 = 9;
 /// A task whose attempts took the guest or the host down this often is parked as poison.
 pub const MAX_CRASHES: u32 = 3;
+/// A task may be put off by its guest this often in a row; the next time is a failed attempt.
+pub const MAX_SNOOZES: u32 = 10_000;
+/// The shortest time, in milliseconds, for which a guest puts its task off: less is rounded up.
+pub const MIN_SNOOZE_MS: u64 = 1_000;
 /// Attempts that a task remembers; the oldest are forgotten first.
 pub const HISTORY_LEN: usize = 16;
 /// Bytes of a kind's name.
@@ -41,6 +48,9 @@ pub const DEFAULT_QUEUE: &str = "default";
 pub const MAX_QUEUE_LEN: usize = 64;
 /// Idempotency keys that a task remembers; it has several when it was replaced.
 pub const MAX_IDEMPOTENCY_KEYS: usize = 8;
+
+/// What a task may be called by [`Status::name`], in the order of its life.
+pub const STATUS_NAMES: [&str; 7] = ["waiting", "queued", "running", "cancelling", "succeeded", "failed", "cancelled"];
 
 /// Who created a task.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -152,6 +162,8 @@ pub struct Spec {
     pub new: NewTask,
     /// When the task was created.
     pub created_at: Timestamp,
+    /// The number of the event that told so: its history begins here.
+    pub first_event: u64,
 }
 
 /// How far an attempt has come.
@@ -237,6 +249,14 @@ impl State {
         }
     }
 
+    /// When it ended, if it has.
+    pub fn ended_at(&self) -> Option<Timestamp> {
+        match self {
+            Self::Waiting | Self::Queued { .. } | Self::Running { .. } => None,
+            Self::Succeeded { at, .. } | Self::Failed { at, .. } | Self::Cancelled { at } => Some(*at),
+        }
+    }
+
     /// The state's stable name.
     pub fn name(&self) -> &'static str {
         match self {
@@ -250,37 +270,6 @@ impl State {
     }
 }
 
-/// How an attempt ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum AttemptEnd {
-    /// The guest returned an output.
-    Succeeded,
-    /// The guest or the host says that it failed.
-    Failed(Failure),
-    /// The guest or the host went down.
-    Crashed(Failure),
-    /// Stopped on request.
-    Cancelled,
-    /// Gave way at a checkpoint, or the host shut down: not counted.
-    Returned,
-}
-
-/// One run of a task.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AttemptRecord {
-    /// The attempt number: 1 is the first claim.
-    pub number: u32,
-    /// The generation that ran it (invariant I7).
-    pub digest: Digest,
-    /// When it was claimed.
-    pub started_at: Timestamp,
-    /// When it ended.
-    pub ended_at: Timestamp,
-    /// How.
-    pub end: AttemptEnd,
-}
-
 /// A task as a whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Task {
@@ -290,35 +279,6 @@ pub struct Task {
     pub spec: Arc<Spec>,
     /// How it stands.
     pub status: Status,
-}
-
-/// What happened in an attempt. What follows is decided by [`Status::settle`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// The guest returned an output.
-    Succeeded {
-        /// JSON text.
-        output: String,
-        /// Tasks that the guest put into its outbox: created in the same commit.
-        outbox: Vec<NewTask>,
-    },
-    /// Failed; may be tried again.
-    Retry {
-        /// Why.
-        failure: Failure,
-        /// The guest's own wish for the delay, in milliseconds.
-        after_ms: Option<u64>,
-    },
-    /// Failed for good (`fatal`, `invalid-input`).
-    Fatal(Failure),
-    /// The guest trapped, ran out of memory or broke the contract.
-    Crashed(Failure),
-    /// Stopped because cancellation was asked for.
-    Cancelled,
-    /// Gave way because the host asked: requeued at once, not counted.
-    Yielded,
-    /// The host shut down: requeued at once, not counted (invariant I14).
-    Interrupted,
 }
 
 /// Whether `queue` may name a queue: lower-case letters, digits, `-`, `_` and `.`.

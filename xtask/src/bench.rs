@@ -3,7 +3,7 @@
 use anyhow::Result;
 use clap::Args;
 
-use crate::{plugins, shell, tools};
+use crate::{languages, plugins, shell, tools};
 
 /// What to measure and how to show it.
 #[derive(Args)]
@@ -20,6 +20,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     tools::need_wasm_target()?;
     tools::need_ffmpeg()?;
     plugins::build()?;
+    if options.names.is_empty() || options.names.iter().any(|name| name == "languages") {
+        languages::build(true)?;
+    }
     let mut arguments = vec!["bench", "--workspace", "--bench", "bench", "--"];
     arguments.extend(options.names.iter().map(String::as_str));
     if options.json {

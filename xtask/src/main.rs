@@ -5,6 +5,7 @@ mod deadline;
 mod demo;
 mod fuzz;
 mod http;
+mod languages;
 mod plugins;
 mod shell;
 mod test;
@@ -26,6 +27,8 @@ struct Arguments {
 enum Command {
     /// Build every plugin into target/plugins
     Plugins,
+    /// Install what plugins in Python, JavaScript and C need, and build the examples into target/languages/plugins
+    Languages(LanguagesOptions),
     /// Show it at work: upload, cut, stream, trash, clear, swap a plugin
     Demo(demo::Options),
     /// Test everything; installs what is missing
@@ -36,10 +39,18 @@ enum Command {
     Fuzz(fuzz::Options),
 }
 
+#[derive(clap::Args)]
+struct LanguagesOptions {
+    /// Also build what `taskhost plugin new` writes, once a language
+    #[arg(long)]
+    templates: bool,
+}
+
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
-        Command::Plugins => tools::need_wasm_target().and_then(|()| plugins::build()).map(|dir| {
-            shell::say(&format!("plugins and their manifests are in {}", dir.display()));
+        Command::Plugins => build_plugins(),
+        Command::Languages(options) => languages::build(options.templates).map(|()| {
+            shell::say(&format!("plugins and their manifests are in {}", languages::plugins().display()));
         }),
         Command::Demo(options) => demo::run(&options),
         Command::Test(options) => test::run(&options),
@@ -53,4 +64,14 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Those in Rust, and those in other languages whose tools are there.
+fn build_plugins() -> anyhow::Result<()> {
+    tools::need_wasm_target()?;
+    let dir = plugins::build()?;
+    languages::build_possible()?;
+    shell::say(&format!("plugins and their manifests are in {}", dir.display()));
+    shell::say(&format!("those in other languages than Rust are in {}", languages::plugins().display()));
+    Ok(())
 }

@@ -7,12 +7,12 @@ use clap::Args;
 
 use crate::shell::{cargo, complain, run as run_command, say};
 use crate::tools::WASM_TARGET;
-use crate::{deadline, demo, plugins, tools};
+use crate::{deadline, demo, languages, plugins, tools};
 
 /// How much to test.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Leave out the documentation and the demo
+    /// Leave out plugins in other languages than Rust, the documentation and the demo
     #[arg(long)]
     quick: bool,
 }
@@ -25,13 +25,15 @@ struct Check {
     slow: bool,
 }
 
-const CHECKS: [Check; 8] = [
+const CHECKS: [Check; 10] = [
     Check { name: "tools", run: install, slow: false },
     Check { name: "plugins", run: || plugins::build().map(drop), slow: false },
     Check { name: "format", run: || run_command(&mut cargo(&["fmt", "--all", "--check"])), slow: false },
     Check { name: "lints", run: lint, slow: false },
     Check { name: "lints for WebAssembly", run: lint_plugins, slow: false },
     Check { name: "tests", run: || run_command(&mut cargo(&["test", "--workspace"])), slow: false },
+    Check { name: "plugins in other languages", run: || languages::build(true), slow: true },
+    Check { name: "tests in other languages", run: test_languages, slow: true },
     Check { name: "documentation", run: document, slow: true },
     Check { name: "demo", run: || demo::run(&demo::Options::default()), slow: true },
 ];
@@ -66,6 +68,14 @@ fn install() -> Result<()> {
     tools::need_lints()?;
     tools::need_wasm_target()?;
     tools::need_ffmpeg()
+}
+
+/// Those that need what [`languages::build`] has built.
+fn test_languages() -> Result<()> {
+    // Each of them computes for many seconds: two at a time.
+    let arguments =
+        ["test", "--package", "taskhost", "--test", "it", "languages::", "--", "--ignored", "--test-threads=2"];
+    run_command(&mut cargo(&arguments))
 }
 
 fn lint() -> Result<()> {

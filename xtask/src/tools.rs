@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 
 use crate::shell::{cargo, output, run, say, works};
 
@@ -69,6 +69,24 @@ pub(crate) fn need_ffmpeg() -> Result<()> {
     }
     if !has_ffmpeg() {
         bail!("ffmpeg was installed, but `ffmpeg -version` or `ffprobe -version` still fails");
+    }
+    Ok(())
+}
+
+/// Installs Debian's packages, where there is apt.
+pub(crate) fn apt(packages: &[&str]) -> Result<()> {
+    let sudo: &[&str] = if is_root() { &[] } else { &["sudo"] };
+    let install = [sudo, &["apt-get", "install", "-y", "-q", "--no-install-recommends"], packages].concat();
+    if !works("apt-get", "--version") {
+        bail!(
+            "missing, by the names of Debian's packages: {}; install what your system calls them",
+            packages.join(" ")
+        );
+    }
+    say(&format!("installing {}", packages.join(" ")));
+    let update = [sudo, &["apt-get", "update", "-q"]].concat();
+    for line in [update, install] {
+        run(Command::new(line[0]).args(&line[1..])).with_context(|| format!("run `{}` yourself", line.join(" ")))?;
     }
     Ok(())
 }

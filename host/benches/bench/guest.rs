@@ -9,7 +9,7 @@ use taskhost::time::now;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use wasmtime::component::{Component, Linker, ResourceTable};
+use wasmtime::component::{Component, HasSelf, Linker, ResourceTable};
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, Store};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
@@ -21,21 +21,40 @@ const CALLS: u32 = 2_000;
 const ROUNDS: usize = 7;
 /// Attempts at the same time, where the host may use every thread.
 const ABREAST: u32 = 16;
-const INPUT: &str = r#"{"hello":"world"}"#;
 
 mod contract {
     wasmtime::component::bindgen!({
         path: "../wit",
         inline: "
             package taskhost:bench;
-            world bare { export taskhost:plugin/executor@0.1.0; }
+            world bare {
+                import taskhost:host/log@0.1.0;
+                import taskhost:host/config@0.1.0;
+                import taskhost:host/context@0.1.0;
+                export taskhost:plugin/executor@0.1.0;
+            }
         ",
         world: "taskhost:bench/bare",
         exports: { default: async },
     });
 }
 use contract::exports::taskhost::plugin::executor::{self, GuestIndices};
+use contract::taskhost::host::{config, context, log};
 use contract::taskhost::task::types as wire;
+
+/// What is run, on both sides.
+pub(crate) struct Subject {
+    /// The kind, and the plugin's name.
+    pub(crate) kind: &'static str,
+    /// The component.
+    pub(crate) component: Vec<u8>,
+    /// Its manifest.
+    pub(crate) manifest: String,
+    /// The task's input.
+    pub(crate) input: &'static str,
+    /// Calls of one round.
+    pub(crate) calls: u32,
+}
 
 /// The bare side: what a store must at least hold for the component's imports. The context is made
 /// when it is first used, as in the host: making it costs as much as an instance.
@@ -51,16 +70,80 @@ impl WasiView for Bare {
     }
 }
 
+/// Imports that do nothing: what they cost the host is the host's.
+impl log::Host for Bare {
+    fn log(&mut self, _: log::Level, _: String, _: Vec<(String, String)>) {}
+}
+
+impl config::Host for Bare {
+    fn get(&mut self, _: String) -> Option<String> {
+        None
+    }
+    fn all(&mut self) -> Vec<(String, String)> {
+        Vec::new()
+    }
+}
+
+impl context::Host for Bare {
+    fn report(&mut self, _: Option<context::Progress>) -> context::Directive {
+        context::Directive::Proceed
+    }
+    fn remaining(&mut self) -> Option<u64> {
+        None
+    }
+    fn sleep(&mut self, _: u64) -> context::Directive {
+        context::Directive::Proceed
+    }
+    fn save_checkpoint(&mut self, _: Vec<u8>) -> Result<(), context::CheckpointError> {
+        Ok(())
+    }
+    fn load_checkpoint(&mut self) -> Option<Vec<u8>> {
+        None
+    }
+    fn parents(&mut self) -> Result<Vec<context::Parent>, context::ParentError> {
+        Ok(Vec::new())
+    }
+    fn parent_output(&mut self, _: String) -> Result<String, context::ParentError> {
+        Err(context::ParentError::NotAParent)
+    }
+}
+
 struct BareLoop {
     engine: Engine,
     pre: wasmtime::component::InstancePre<Bare>,
     role: GuestIndices,
     task: wire::Task,
+    calls: u32,
 }
 
 impl BareLoop {
     /// The same compiler and pool as the host's, and nothing that watches the guest but the epoch.
-    fn new(component: &[u8], kind: &str) -> Self {
+    fn new(subject: &Subject) -> Self {
+        let engine = Self::engine();
+        let component = Component::new(&engine, &subject.component).unwrap();
+        let mut linker = Linker::new(&engine);
+        wasmtime_wasi::p2::add_to_linker_async(&mut linker).unwrap();
+        log::add_to_linker::<_, HasSelf<Bare>>(&mut linker, |bare| bare).unwrap();
+        config::add_to_linker::<_, HasSelf<Bare>>(&mut linker, |bare| bare).unwrap();
+        context::add_to_linker::<_, HasSelf<Bare>>(&mut linker, |bare| bare).unwrap();
+        let pre = linker.instantiate_pre(&component).unwrap();
+        let role = GuestIndices::new(&pre).unwrap();
+        let id = TaskId::generate().to_string();
+        let task = wire::Task {
+            idempotency_key: id.clone(),
+            id,
+            kind: subject.kind.to_owned(),
+            input: subject.input.to_owned(),
+            attempt: 1,
+            max_attempts: 5,
+            created_at: 0,
+            deadline: None,
+            attributes: Vec::new(),
+        };
+        Self { engine, pre, role, task, calls: subject.calls }
+    }
+
+    fn engine() -> Engine {
         let mut pool = PoolingAllocationConfig::new();
         pool.total_component_instances(256)
             .total_core_instances(256 * 64)
@@ -86,26 +169,7 @@ impl BareLoop {
             .max_wasm_stack(512 << 10)
             .memory_init_cow(true)
             .allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
-        let engine = Engine::new(&config).unwrap();
-        let component = Component::new(&engine, component).unwrap();
-        let mut linker = Linker::new(&engine);
-        wasmtime_wasi::p2::add_to_linker_async(&mut linker).unwrap();
-        linker.define_unknown_imports_as_traps(&component).unwrap();
-        let pre = linker.instantiate_pre(&component).unwrap();
-        let role = GuestIndices::new(&pre).unwrap();
-        let id = TaskId::generate().to_string();
-        let task = wire::Task {
-            idempotency_key: id.clone(),
-            id,
-            kind: kind.to_owned(),
-            input: INPUT.to_owned(),
-            attempt: 1,
-            max_attempts: 5,
-            created_at: 0,
-            deadline: None,
-            attributes: Vec::new(),
-        };
-        Self { engine, pre, role, task }
+        Engine::new(&config).unwrap()
     }
 
     async fn call(&self) {
@@ -118,69 +182,75 @@ impl BareLoop {
 
     async fn round(&self) -> Duration {
         let begin = Instant::now();
-        for _ in 0..CALLS {
+        for _ in 0..self.calls {
             self.call().await;
         }
-        begin.elapsed() / CALLS
+        begin.elapsed() / self.calls
     }
 }
 
-fn job(kind: &str) -> Job {
-    let spec = Arc::new(Spec { new: NewTask::new(kind, INPUT), created_at: now() });
+fn job(subject: &Subject) -> Job {
+    let spec = Arc::new(Spec { new: NewTask::new(subject.kind, subject.input), created_at: now(), first_event: 1 });
     Job { id: TaskId::generate(), attempt: 1, spec, started_at: now() }
 }
 
-async fn attempt(generation: &Arc<Generation>, kind: &str) {
-    let outcome = generation.execute(job(kind), Arc::default()).await;
+async fn attempt(generation: &Arc<Generation>, subject: &Subject) {
+    let outcome = generation.execute(job(subject), Arc::default()).await;
     assert!(matches!(outcome, Outcome::Succeeded { .. }), "{outcome:?}");
 }
 
 /// One attempt after the other.
-async fn round(generation: &Arc<Generation>, kind: &str) -> Duration {
+async fn round(generation: &Arc<Generation>, subject: &Subject) -> Duration {
     let begin = Instant::now();
-    for _ in 0..CALLS {
-        attempt(generation, kind).await;
+    for _ in 0..subject.calls {
+        attempt(generation, subject).await;
     }
-    begin.elapsed() / CALLS
+    begin.elapsed() / subject.calls
 }
 
 /// Several attempts at a time: time a piece on one thread of guests.
-async fn round_abreast(generation: &Arc<Generation>, kind: &'static str, guests: &Handle) -> Duration {
+async fn round_abreast(generation: &Arc<Generation>, subject: &Arc<Subject>, guests: &Handle) -> Duration {
     let begin = Instant::now();
     let mut lanes = JoinSet::new();
     for _ in 0..ABREAST {
-        let generation = Arc::clone(generation);
+        let (generation, subject) = (Arc::clone(generation), Arc::clone(subject));
         let lane = async move {
-            for _ in 0..CALLS / ABREAST {
-                attempt(&generation, kind).await;
+            for _ in 0..subject.calls / ABREAST {
+                attempt(&generation, &subject).await;
             }
         };
         lanes.spawn_on(lane, guests);
     }
     lanes.join_all().await;
-    begin.elapsed() / (CALLS / ABREAST * ABREAST)
+    begin.elapsed() / (subject.calls / ABREAST * ABREAST)
 }
 
-async fn compare(report: &mut Report, kind: &'static str, component: Vec<u8>, manifest: &str) {
-    let bare = BareLoop::new(&component, kind);
+/// Sets attempts against the bare loop.
+pub(crate) async fn compare(report: &mut Report, bench: &str, subject: Subject) {
+    let bare = BareLoop::new(&subject);
+    let kind = subject.kind;
     // One thread of guests on both sides: what is compared is work, not the number of cores.
-    let rig = Rig::new(&[(kind, component, manifest)], 1, |_| {}).await;
+    let rig = Rig::new(&[(kind, subject.component.clone(), &subject.manifest)], 1, |_| {}).await;
     let generation = rig.plugins.executor(kind).expect("the plugin is live");
+    let subject = Arc::new(subject);
     let (mut bare_rounds, mut rounds, mut abreast) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         bare_rounds.push(bare.round().await);
         // As the runner does it: on the guests' own thread.
-        let alone = Arc::clone(&generation);
-        rounds.push(rig.plugins.runtime().spawn(async move { round(&alone, kind).await }).await.unwrap());
-        abreast.push(round_abreast(&generation, kind, &rig.plugins.runtime()).await);
+        let (alone, what) = (Arc::clone(&generation), Arc::clone(&subject));
+        rounds.push(rig.plugins.runtime().spawn(async move { round(&alone, &what).await }).await.unwrap());
+        abreast.push(round_abreast(&generation, &subject, &rig.plugins.runtime()).await);
     }
     let bare = quantile(&mut bare_rounds, 0.5);
     let ratio = |time: Duration| Some((time.as_secs_f64() / bare.as_secs_f64(), "bare loop"));
-    report.add("guest", &format!("{kind}_bare"), micros(bare), "us", None);
+    report.add(bench, &format!("{kind}_bare"), micros(bare), "us", None);
     let time = quantile(&mut abreast, 0.5);
-    report.add("guest", &format!("{kind}_attempt"), micros(time), "us", ratio(time));
+    report.add(bench, &format!("{kind}_attempt"), micros(time), "us", ratio(time));
     let time = quantile(&mut rounds, 0.5);
-    report.add("guest", &format!("{kind}_attempt_alone"), micros(time), "us", ratio(time));
+    report.add(bench, &format!("{kind}_attempt_alone"), micros(time), "us", ratio(time));
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^52 bytes")]
+    let memory = generation.peak_memory() as f64 / f64::from(1 << 20);
+    report.add(bench, &format!("{kind}_memory"), memory, "MiB", None);
     rig.stop().await;
 }
 
@@ -188,8 +258,10 @@ async fn compare(report: &mut Report, kind: &'static str, component: Vec<u8>, ma
 pub(crate) fn run(report: &mut Report) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     runtime.block_on(async {
-        compare(report, "ok", fixture("ok"), "").await;
         let (echo, manifest) = built("echo");
-        compare(report, "echo", echo, &manifest).await;
+        for (kind, component, manifest) in [("ok", fixture("ok"), String::new()), ("echo", echo, manifest)] {
+            let subject = Subject { kind, component, manifest, input: r#"{"hello":"world"}"#, calls: CALLS };
+            compare(report, "guest", subject).await;
+        }
     });
 }

@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use taskhost::limit::{Declaration, Fairness, LimitRule};
 use taskhost::store::sled::{Settings, SledStore};
 use taskhost::store::{ClaimRequest, Claimed, Finish, GenerationRoom, Store};
-use taskhost::task::{BootId, Digest, NewTask, Outcome};
+use taskhost::task::{AttemptReport, BootId, Digest, NewTask, Outcome};
 use taskhost::time::now;
 use tokio::time::Instant;
 
@@ -116,7 +116,10 @@ async fn claim(store: &SledStore, group: usize) -> Vec<Claimed> {
 async fn end(store: &SledStore, claimed: Vec<Claimed>) {
     let end = |one: Claimed| {
         let outcome = Outcome::Succeeded { output: "{}".to_owned(), outbox: Vec::new() };
-        store.finish(Finish { id: one.id, attempt: one.status.attempt, outcome, jitter: 0.0 }, now())
+        store.finish(
+            Finish { id: one.id, attempt: one.status.attempt, outcome, jitter: 0.0, report: AttemptReport::default() },
+            now(),
+        )
     };
     for ended in join_all(claimed.into_iter().map(end)).await {
         ended.unwrap();

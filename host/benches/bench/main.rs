@@ -10,10 +10,12 @@ mod cut;
 mod guest;
 mod idle;
 mod intake;
+mod languages;
 mod latency;
 mod limits;
 mod live;
 mod pipeline;
+mod recovery;
 mod reload;
 mod report;
 mod responsiveness;
@@ -39,9 +41,11 @@ const BENCHES: &[(&str, Bench)] = &[
     ("limits", limits::run),
     ("cut", cut::run),
     ("idle", idle::run),
+    ("recovery", recovery::run),
     ("spin", responsiveness::run),
     ("reload", reload::run),
     ("scale", scale::run),
+    ("languages", languages::run),
 ];
 
 /// Those that take minutes: they only run by name.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use taskhost::store::{ClaimRequest, Finish, GenerationRoom, Store};
-use taskhost::task::{BootId, Digest, NewTask, Outcome};
+use taskhost::task::{AttemptReport, BootId, Digest, NewTask, Outcome};
 use taskhost::time::now;
 use tokio::time::Instant;
 
@@ -39,7 +39,13 @@ async fn drain(store: &Arc<dyn Store>) {
         left -= claim.claimed.len();
         let finishes = claim.claimed.into_iter().map(|claimed| {
             let outcome = Outcome::Succeeded { output: "{}".to_owned(), outbox: Vec::new() };
-            let finish = Finish { id: claimed.id, attempt: claimed.status.attempt, outcome, jitter: 0.0 };
+            let finish = Finish {
+                id: claimed.id,
+                attempt: claimed.status.attempt,
+                outcome,
+                jitter: 0.0,
+                report: AttemptReport::default(),
+            };
             store.finish(finish, now())
         });
         for finished in futures_util::future::join_all(finishes).await {

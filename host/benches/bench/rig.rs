@@ -107,8 +107,9 @@ impl ParentsPort for Bare {
 }
 
 impl LogPort for Bare {
-    fn append(&self, task: TaskId, _line: LogLine) {
+    fn append(&self, task: TaskId, _line: LogLine) -> bool {
         (self.on_log)(task);
+        true
     }
 }
 
@@ -232,7 +233,7 @@ impl Ends {
 
 fn ends(change: &Change) -> bool {
     let Change::Task { change, .. } = change else { return false };
-    matches!(change, TaskChange::Succeeded | TaskChange::Failed(_) | TaskChange::Cancelled)
+    matches!(change, TaskChange::Succeeded | TaskChange::Failed(_) | TaskChange::Cancelled { .. })
 }
 
 /// The value below which `share` of the samples lie.
@@ -277,9 +278,18 @@ pub(crate) fn fixture(name: &str) -> Vec<u8> {
 
 /// A plugin that `cargo xtask plugins` has built, and its manifest.
 pub(crate) fn built(name: &str) -> (Vec<u8>, String) {
+    built_below("plugins", name)
+}
+
+/// A plugin that `cargo xtask languages --templates` has built, and its manifest.
+pub(crate) fn built_language(name: &str) -> (Vec<u8>, String) {
+    built_below("languages/plugins", name)
+}
+
+fn built_below(folder: &str, name: &str) -> (Vec<u8>, String) {
     let binary = Path::new(env!("CARGO_BIN_EXE_taskhost"));
-    let target = binary.ancestors().find(|folder| folder.join("plugins").is_dir());
-    let folder = target.expect("run `cargo xtask plugins` first").join("plugins");
-    let component = std::fs::read(folder.join(format!("{name}.wasm"))).expect("run `cargo xtask plugins` first");
+    let told = "run `cargo xtask plugins` or `cargo xtask languages --templates` first";
+    let folder = binary.ancestors().map(|target| target.join(folder)).find(|folder| folder.is_dir()).expect(told);
+    let component = std::fs::read(folder.join(format!("{name}.wasm"))).expect(told);
     (component, std::fs::read_to_string(folder.join(format!("{name}.toml"))).unwrap_or_default())
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use taskhost::store::sled::{Settings, SledStore};
 use taskhost::store::{ClaimRequest, Finish, GenerationRoom, Store};
-use taskhost::task::{BootId, Digest, NewTask, Outcome};
+use taskhost::task::{AttemptReport, BootId, Digest, NewTask, Outcome};
 use taskhost::time::now;
 use tempfile::TempDir;
 use tokio::time::Instant;
@@ -60,7 +60,16 @@ impl Line {
         assert_eq!(claimed.len(), GROUP);
         let ends = claimed.into_iter().map(|one| {
             let outcome = Outcome::Succeeded { output: "{}".to_owned(), outbox: Vec::new() };
-            self.store.finish(Finish { id: one.id, attempt: one.status.attempt, outcome, jitter: 0.0 }, now())
+            self.store.finish(
+                Finish {
+                    id: one.id,
+                    attempt: one.status.attempt,
+                    outcome,
+                    jitter: 0.0,
+                    report: AttemptReport::default(),
+                },
+                now(),
+            )
         });
         let (ended, ()) = tokio::join!(join_all(ends), add(&self.store, GROUP));
         assert!(ended.iter().all(Result::is_ok));

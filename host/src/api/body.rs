@@ -13,6 +13,7 @@ use serde::de::{DeserializeOwned, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
+use super::once;
 use super::problem::{FieldError, Problem, echo};
 use crate::spelling::distance;
 
@@ -183,11 +184,11 @@ impl<'a> Fields<'a> {
     /// The text of field `name`; giving it twice is an error.
     pub fn raw(&mut self, name: &'static str) -> Option<&'a RawValue> {
         self.known.push(name);
-        let mut values: Vec<_> = self.left.extract_if(.., |(key, _)| key == name).map(|(_, value)| value).collect();
-        if values.len() > 1 {
-            self.wrong(name, "is given more than once");
+        let (value, wrong) = once::take(&mut self.left, name);
+        if let Some(wrong) = wrong {
+            self.wrong(name, wrong);
         }
-        values.pop()
+        value
     }
 
     /// Field `name` as `T`; absent and `null` are the same. `expected` says what would be right.
@@ -224,9 +225,15 @@ impl<'a> Fields<'a> {
         texts
     }
 
+    /// Adds an error about an entry of field `name`.
+    pub fn wrong_in(&mut self, name: &str, entry: &str, message: impl Into<String>) {
+        let pointer = format!("{}/{name}/{}", self.prefix, escaped(entry));
+        self.errors.push(FieldError::pointer(pointer, message));
+    }
+
     /// Adds an error about field `name`.
     pub fn wrong(&mut self, name: &str, message: impl Into<String>) {
-        let pointer = format!("{}/{}", self.prefix, echo(name).replace('~', "~0").replace('/', "~1"));
+        let pointer = format!("{}/{}", self.prefix, escaped(name));
         self.errors.push(FieldError::pointer(pointer, message));
     }
 
@@ -254,6 +261,11 @@ impl<'a> Fields<'a> {
         }
         self.errors
     }
+}
+
+/// A name as a part of a JSON Pointer.
+fn escaped(name: &str) -> String {
+    echo(name).replace('~', "~0").replace('/', "~1")
 }
 
 /// An object's entries in the order of the text, repeated keys and all.

@@ -1,6 +1,7 @@
-//! `GET /v1/events`: every change in commit order, as server-sent events that can be resumed.
+//! Every change in commit order, as server-sent events that can be resumed; and those of one task as a list.
 
 mod follow;
+mod list;
 mod wire;
 
 use std::str::FromStr;
@@ -11,15 +12,17 @@ use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use axum::response::Response;
 
 use self::follow::{Filter, Follower, Start};
-use super::Shared;
 use super::problem::{FieldError, Problem, echo};
-use super::query::Parameters;
+use super::query::{Parameters, TaskPath};
+use super::{AppState, Shared, tasks};
+use crate::event::TYPES;
+use crate::media::MediaId;
 use crate::task;
 
 /// The header that a browser sends when it reconnects.
 const LAST_EVENT_ID: &str = "last-event-id";
-/// Kinds that one filter names at most.
-const MAX_KINDS: usize = 32;
+/// Names that one filter has at most.
+const MAX_NAMES: usize = 32;
 
 /// Where a stream goes on: which store's sequence, and the last number that was seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,10 +50,40 @@ impl FromStr for EventId {
     }
 }
 
-/// Follows events: replayed from the last seen one, then live, without a gap or a duplicate.
+/// `GET /v1/events`: replayed from the last seen one, then live, without a gap or a duplicate.
 pub async fn follow(State(state): Shared, headers: HeaderMap, uri: Uri) -> Result<Response, Problem> {
     let (start, filter) = parse(&headers, &uri)?;
-    let follower = Follower::start(&state, start, filter).await?;
+    stream(&state, start, filter).await
+}
+
+/// `GET /v1/tasks/{id}/events`: what happened to one task, as a list or, when the client accepts
+/// `text/event-stream`, as a stream.
+pub async fn of_task(
+    State(state): Shared,
+    TaskPath(id): TaskPath,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    let task = tasks::find(&*state.store, id).await?;
+    if !wants_stream(&headers) {
+        return list::of_task(&state, &task, &uri).await;
+    }
+    let mut parameters = Parameters::of(&uri)?;
+    let start = start(&headers, &mut parameters)?;
+    parameters.finish()?;
+    stream(&state, start, Filter { task: Some(id), ..Filter::default() }).await
+}
+
+/// Whether a client asks for a stream where a list is usual.
+pub fn wants_stream(headers: &HeaderMap) -> bool {
+    let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    accepted.flat_map(|value| value.split(',')).any(|range| {
+        range.split(';').next().is_some_and(|essence| essence.trim().eq_ignore_ascii_case("text/event-stream"))
+    })
+}
+
+async fn stream(state: &AppState, start: Start, filter: Filter) -> Result<Response, Problem> {
+    let follower = Follower::start(state, start, filter).await?;
     let mut response = Response::new(Body::from_stream(follower.into_stream()));
     let answer = response.headers_mut();
     answer.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
@@ -61,18 +94,37 @@ pub async fn follow(State(state): Shared, headers: HeaderMap, uri: Uri) -> Resul
 
 fn parse(headers: &HeaderMap, uri: &Uri) -> Result<(Start, Filter), Problem> {
     let mut parameters = Parameters::of(uri)?;
-    let task = parameters.parse("task", "a task id");
-    let kinds = parameters.text("kind").map(|kinds| kinds.split(',').map(str::to_owned).collect::<Vec<_>>());
-    let wrong = kinds.iter().flatten().find(|kind| !task::is_valid_kind(kind));
-    if let Some(wrong) = wrong {
-        parameters.wrong("kind", format!("{:?} is not a kind: lower-case words joined by dots", echo(wrong)));
-    } else if kinds.as_ref().is_some_and(|kinds| kinds.len() > MAX_KINDS) {
-        parameters.wrong("kind", format!("names more than {MAX_KINDS} kinds"));
+    let is_media = |id: &str| MediaId::parse(id).is_some();
+    let filter = Filter {
+        task: parameters.parse("task", "a task id"),
+        kinds: names(&mut parameters, "kind", task::is_valid_kind),
+        queues: names(&mut parameters, "queue", task::is_valid_queue),
+        schedules: names(&mut parameters, "schedule", |name| !name.is_empty()),
+        media: names(&mut parameters, "media", is_media),
+        types: names(&mut parameters, "type", |name| TYPES.contains(&name)),
+    };
+    let start = start(headers, &mut parameters)?;
+    parameters.finish()?;
+    Ok((start, filter))
+}
+
+/// Names joined by commas.
+fn names(parameters: &mut Parameters, name: &'static str, is_valid: impl Fn(&str) -> bool) -> Option<Vec<String>> {
+    let text = parameters.text(name)?;
+    let names: Vec<_> = text.split(',').map(str::to_owned).collect();
+    if let Some(wrong) = names.iter().find(|name| !is_valid(name)) {
+        let known = if name == "type" { format!("; known: {}", TYPES.join(", ")) } else { String::new() };
+        parameters.wrong(name, format!("{:?} names no {name}{known}", echo(wrong)));
+    } else if names.len() > MAX_NAMES {
+        parameters.wrong(name, format!("has {} names; at most {MAX_NAMES}", names.len()));
     }
+    Some(names)
+}
+
+/// Where a client goes on. The header is newer than the address: a browser keeps the address when it reconnects.
+fn start(headers: &HeaderMap, parameters: &mut Parameters) -> Result<Start, Problem> {
     let asked: Option<EventId> =
         parameters.parse("last_event_id", "the id of an event, such as 0a1b2c3d-42: use an id as it was given");
-    parameters.finish()?;
-    // The header is newer than the address: a browser keeps the address when it reconnects.
     let resume = match headers.get(LAST_EVENT_ID) {
         None => asked,
         Some(value) => Some(value.to_str().ok().and_then(|text| text.parse().ok()).ok_or_else(|| {
@@ -80,7 +132,7 @@ fn parse(headers: &HeaderMap, uri: &Uri) -> Result<(Start, Filter), Problem> {
             Problem::invalid("invalid-header", vec![FieldError::header("Last-Event-ID", message)])
         })?),
     };
-    Ok((resume.map_or(Start::Now, Start::After), Filter { task, kinds }))
+    Ok(resume.map_or(Start::Now, Start::After))
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use axum::response::Response;
 use http_body::{Frame, SizeHint};
 
 use super::problem::Problem;
-use super::{AppState, tasks};
+use super::{AppState, events, tasks};
 use crate::limiter::{Class, Permit};
 
 /// When a client that was turned away may come back, in seconds.
@@ -46,7 +46,10 @@ fn class_of(request: &Request) -> Option<Class> {
     match path {
         "/healthz" | "/readyz" | "/version" => None,
         "/v1/events" => Some(Class::Watch),
-        "/v1/tasks/{id}" if tasks::wait::preferred(request.headers()).is_some() => Some(Class::Watch),
+        "/v1/tasks/{id}" | "/v1/tasks/{id}/cancel" if tasks::wait::preferred(request.headers()).is_some() => {
+            Some(Class::Watch)
+        }
+        "/v1/tasks/{id}/events" if events::wants_stream(request.headers()) => Some(Class::Watch),
         "/v1/media/{id}/content" => Some(Class::Stream),
         "/v1/media" if request.method() == Method::POST => Some(Class::Upload),
         _ => Some(Class::Api),

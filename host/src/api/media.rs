@@ -94,7 +94,8 @@ pub async fn read(State(state): Shared, PathId(id): PathId) -> Result<Response, 
     Ok(Json(MediaWire::from(&record)).into_response())
 }
 
-/// `DELETE /v1/media/{id}`: hides the file; it can be restored for `?grace=` seconds.
+/// `DELETE /v1/media/{id}`: hides the file; it can be restored for `?grace=` seconds. One that is hidden already
+/// keeps its date, so that a repeated request changes nothing: to give it another one, restore it first.
 pub async fn trash(State(state): Shared, PathId(id): PathId, uri: Uri) -> Result<Response, Problem> {
     let mut parameters = Parameters::of(&uri)?;
     let grace_s = parameters.number("grace", 0..=MAX_GRACE_S);

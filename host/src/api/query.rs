@@ -6,6 +6,7 @@ use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, Uri};
 
+use super::once;
 use super::problem::{FieldError, Problem, echo};
 
 /// Items of a page when the client does not say.
@@ -40,11 +41,11 @@ impl Parameters {
     /// The text of parameter `name`; giving it twice is an error.
     pub fn text(&mut self, name: &'static str) -> Option<String> {
         self.known.push(name);
-        let mut values: Vec<_> = self.left.extract_if(.., |(key, _)| key == name).map(|(_, value)| value).collect();
-        if values.len() > 1 {
-            self.wrong(name, "is given more than once");
+        let (value, wrong) = once::take(&mut self.left, name);
+        if let Some(wrong) = wrong {
+            self.wrong(name, wrong);
         }
-        values.pop()
+        value
     }
 
     /// Parameter `name` as `T`; `expected` says what would be right.

@@ -1,10 +1,14 @@
 //! Tasks: create, list, read, cancel, retry.
 
 pub mod after;
+pub mod attempts;
 pub mod batch;
+pub mod cancel;
 pub mod create;
+mod filter;
 pub mod idempotency;
 pub mod logs;
+pub mod purge;
 pub mod redrive;
 mod tree;
 mod unique;
@@ -27,7 +31,7 @@ use super::problem::{Problem, echo};
 use super::query::{self, Parameters, TaskPath};
 use super::{AppState, Shared};
 use crate::store::{Related, Relations, Store, StoreError, TakenKey, TaskQuery};
-use crate::task::{self, STATE_NAMES, Spec, State as TaskState, Status, Task, TaskId};
+use crate::task::{self, STATUS_NAMES, Spec, State as TaskState, Status, Task, TaskId};
 use crate::time::now;
 
 /// Bytes of inputs and outputs after which a page of tasks ends early.
@@ -46,7 +50,7 @@ pub async fn create(State(state): Shared, request: Request) -> Result<Response, 
     let now = now();
     let Draft { new, links } = create::parse(&bytes, header.as_deref(), state.settings.max_input_bytes, now)?;
     state.plugins.check_input(&new.kind, &new.input)?;
-    let spec = Arc::new(Spec { new: new.clone(), created_at: now });
+    let spec = Arc::new(Spec { new: new.clone(), created_at: now, first_event: 0 });
     let enqueued = state.store.enqueue(vec![new], now).await.map_err(|error| links.blame(error, ""))?;
     let Some(enqueued) = enqueued.first() else { return Err(Problem::internal("the store answered no id")) };
     if enqueued.duplicate || !spec.new.after.is_empty() {
@@ -106,8 +110,8 @@ fn parse_list(uri: &Uri) -> Result<TaskQuery, Problem> {
     let mut parameters = Parameters::of(uri)?;
     let states = parameters.text("state").unwrap_or_default();
     let states: Vec<String> = states.split(',').filter(|state| !state.is_empty()).map(str::to_owned).collect();
-    if let Some(wrong) = states.iter().find(|state| !STATE_NAMES.contains(&state.as_str())) {
-        parameters.wrong("state", format!("{:?} is not one of {}", echo(wrong), STATE_NAMES.join(", ")));
+    if let Some(wrong) = states.iter().find(|state| !STATUS_NAMES.contains(&state.as_str())) {
+        parameters.wrong("state", format!("{:?} is not one of {}", echo(wrong), STATUS_NAMES.join(", ")));
     }
     let kind = parameters.text("kind");
     if let Some(wrong) = kind.as_deref().filter(|kind| !task::is_valid_kind(kind)) {
@@ -201,12 +205,6 @@ async fn relations(state: &AppState, id: TaskId) -> Result<Relations, Problem> {
 pub async fn tree(State(state): Shared, TaskPath(id): TaskPath) -> Result<Response, Problem> {
     let root = state.store.tree(id).await.map_err(|error| of_task(error, id))?;
     Ok(Json(TreeWire::from(&root)).into_response())
-}
-
-/// `POST /v1/tasks/{id}/cancel`: one that waits ends at once, a running one is asked, an ended one stays.
-pub async fn cancel(State(state): Shared, TaskPath(id): TaskPath) -> Result<Response, Problem> {
-    let task = state.store.request_cancel(id, now()).await.map_err(|error| of_task(error, id))?;
-    Ok(Json(shown(&state, &task)).into_response())
 }
 
 /// `POST /v1/tasks/{id}/retry`: puts an ended task back into the queue; 409 while it lives.

@@ -1,5 +1,6 @@
 //! The routes, called as a client calls them.
 
+mod batches;
 mod events;
 mod flow;
 pub(in crate::api) mod harness;
@@ -7,6 +8,7 @@ mod limits;
 mod media;
 mod options;
 mod problems;
+mod running;
 mod schedules;
 mod server;
 mod status;

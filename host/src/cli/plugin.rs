@@ -1,4 +1,7 @@
-//! `taskhost plugin check`
+//! `taskhost plugin check`, `new` and `wit`
+
+mod new;
+mod template;
 
 use std::fmt::{self, Display};
 use std::os::unix::fs::DirBuilderExt;
@@ -8,6 +11,8 @@ use super::{ConfigFile, Exit, complain, config, print};
 use crate::config::{Flags, Plugins};
 use crate::plugin::Settings;
 use crate::plugin::check::{CheckReport, check_file};
+
+pub(super) use self::new::{NewArguments, WitArguments, new, wit};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {

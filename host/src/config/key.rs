@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use super::unit::{parse_bytes, parse_millis, show_bytes, show_millis};
 use super::{Config, DAY_MS, Format, GIB, KIB, Kept, Level, MIB, SECOND_MS};
+use crate::quantity::{parse_bytes, parse_millis, show_bytes, show_millis};
 
 const HOUR_MS: u64 = 3_600_000;
 const TIB: u64 = 1 << 40;

@@ -5,8 +5,8 @@ use std::fmt;
 use super::key::{KEYS, quote};
 use super::mistake::Place;
 use super::source::Loaded;
-use super::unit::show_millis;
 use crate::limit::{LimitRule, Rate};
+use crate::quantity::show_millis;
 use crate::schedule::{Action, CatchUp, Overlap, ScheduleSpec, Trigger};
 
 /// Column of the origins, so that they stand below each other.

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use super::key::{KEYS, Key, Raw};
 use super::mistake::{Mistake, Mistakes, Place, suggestion};
 use super::schedule::Declarations;
-use super::unit::show_bytes;
 use super::{Config, document};
+use crate::quantity::show_bytes;
 use crate::schedule::Action;
 
 /// The file that is read when none is named: the first of these that exists.

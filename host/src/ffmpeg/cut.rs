@@ -123,7 +123,7 @@ impl Ffmpeg {
         let mut progress = Progress::new(range.1 - range.0);
         let mut command = self.command(&tools.ffmpeg).args(args);
         command.stdin = Some(input);
-        command.cwd = job.folder()?.to_owned();
+        command.cwd = folder_and_name(job.output)?.0.to_owned();
         command.stdout = Stdout::Lines(Box::new(move |line| {
             if let Some(percent) = progress.line(line) {
                 heard(percent);
@@ -143,7 +143,7 @@ impl Ffmpeg {
     }
 
     /// Runs the tool and takes the host's paths out of what it says.
-    async fn run(&self, command: Command, output: &Path) -> Result<Exit, Error> {
+    pub(super) async fn run(&self, command: Command, output: &Path) -> Result<Exit, Error> {
         let mut exit = self.supervisor.run(command).await?;
         exit.stderr_tail = redact(&exit.stderr_tail, output);
         Ok(exit)
@@ -172,7 +172,7 @@ impl Ffmpeg {
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "passed to map_err")]
-fn unreadable(error: std::io::Error) -> Error {
+pub(super) fn unreadable(error: std::io::Error) -> Error {
     Error::Unavailable(format!("the file cannot be read: {}", error.kind()))
 }
 
@@ -209,11 +209,6 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    fn folder(&self) -> Result<&Path, Error> {
-        let folder = self.output.parent().filter(|folder| folder.is_absolute());
-        folder.ok_or_else(|| Error::Unavailable("the output needs an absolute path".to_owned()))
-    }
-
     /// The arguments, and what they make.
     fn args(&self, probe: &Probe, threads: u32, max_bytes: u64) -> Result<(Vec<String>, Container), Error> {
         let (start, end) = self.range;
@@ -246,8 +241,7 @@ impl Job<'_> {
         if container == Container::Mp4 {
             add(&["-movflags", "+faststart"]);
         }
-        let name = self.output.file_name().and_then(|name| name.to_str());
-        let name = name.ok_or_else(|| Error::Unavailable("the output needs a name".to_owned()))?;
+        let (_, name) = folder_and_name(self.output)?;
         add(&["-fs", &max_bytes.to_string(), "-f", container.muxer(), &format!("file:{name}")]);
         Ok((args, container))
     }
@@ -265,8 +259,16 @@ fn odd_size(probe: &Probe) -> bool {
 }
 
 /// Decimal seconds of milliseconds.
-fn decimal(millis: u64) -> String {
+pub(super) fn decimal(millis: u64) -> String {
     format!("{}.{:03}", millis / 1000, millis % 1000)
+}
+
+/// Where the tool runs, and what it calls its output there.
+pub(super) fn folder_and_name(output: &Path) -> Result<(&Path, &str), Error> {
+    let folder = output.parent().filter(|folder| folder.is_absolute());
+    let folder = folder.ok_or_else(|| Error::Unavailable("the output needs an absolute path".to_owned()))?;
+    let name = output.file_name().and_then(|name| name.to_str());
+    Ok((folder, name.ok_or_else(|| Error::Unavailable("the output needs a name".to_owned()))?))
 }
 
 /// What the tool said, without where this host keeps its files.

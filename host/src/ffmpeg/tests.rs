@@ -291,3 +291,27 @@ async fn missing_tools_are_explained() {
     let problem = Ffmpeg::detect(settings, supervisor).await.problem().unwrap();
     assert!(problem.starts_with("/bin/true does not work as ffmpeg: it does not tell its version"), "{problem}");
 }
+
+#[tokio::test]
+async fn a_still_is_scaled_down_and_never_up() {
+    let bench = Bench::new(Settings::default()).await;
+    video(&bench.path("in.mp4"), "2", &H264);
+    let still = async |at_ms, format, max_width| {
+        let input = File::open(bench.path("in.mp4")).unwrap();
+        let output = bench.path("out.part");
+        bench.ffmpeg.still(Still { input, output, at_ms, format, max_width }).await
+    };
+    for (format, magic) in [(ImageFormat::Jpeg, &b"\xff\xd8\xff"[..]), (ImageFormat::Png, b"\x89PNG")] {
+        still(1_000, format, Some(160)).await.unwrap();
+        assert!(std::fs::read(bench.path("out.part")).unwrap().starts_with(magic), "{format:?}");
+    }
+    // A PNG says its size in its header.
+    let width = || std::fs::read(bench.path("out.part")).unwrap()[16..20].to_vec();
+    assert_eq!(width(), 160_u32.to_be_bytes());
+    still(1_960, ImageFormat::Png, Some(4_096)).await.unwrap();
+    assert_eq!(width(), 320_u32.to_be_bytes());
+    still(0, ImageFormat::Png, None).await.unwrap();
+    assert_eq!(width(), 320_u32.to_be_bytes());
+    let error = still(9_000, ImageFormat::Png, None).await.unwrap_err().to_string();
+    assert!(error.contains("asked for at 9.000 s but the video lasts 2."), "{error}");
+}

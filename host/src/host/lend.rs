@@ -5,16 +5,16 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::api::{LogPage, LogReader, PluginDirectory};
+use crate::api::{LogPage, LogReader, LogSlice, PluginDirectory};
 use crate::ffmpeg::{self, Ffmpeg};
 use crate::limiter::{BreakerInfo, Breakers};
 use crate::logs::TaskLogs;
 use crate::media::{Library, MediaError};
 use crate::plugin::compile::CompilePort;
 use crate::plugin::ports::{
-    Accuracy, CheckpointPort, CutRequest, Expected, FfmpegError, FfmpegPort, LibraryPort, LogPort, Media, OnPercent,
-    Parent, ParentState, ParentsPort, PortError, Ports, ProbeInfo, StateEntry, StatePort, StateWrite, StreamInfo,
-    Swapped,
+    Accuracy, CheckpointPort, CutRequest, Expected, FfmpegError, FfmpegPort, ImageFormat, LibraryPort, LogPort, Media,
+    OnPercent, Parent, ParentState, ParentsPort, PortError, Ports, ProbeInfo, StateEntry, StatePort, StateWrite,
+    StillRequest, StreamInfo, Swapped,
 };
 use crate::plugin::{InputError, PluginInfo, Plugins};
 use crate::store::{self, MediaQuery, MediaRecord, MediaStatus, Store, StoreError};
@@ -258,9 +258,15 @@ fn stream(stream: ffmpeg::Stream) -> StreamInfo {
 
 /// `talk.mp4` cut from 1.5 s to 4 s becomes `talk_1.500-4.000.mp4`.
 fn cut_name(input: &str, request: &CutRequest, extension: &str) -> String {
-    let stem = input.rsplit_once('.').map_or(input, |(stem, _)| stem);
-    let seconds = |millis: u64| format!("{}.{:03}", millis / 1_000, millis % 1_000);
-    format!("{stem}_{}-{}.{extension}", seconds(request.start_ms), seconds(request.end_ms))
+    format!("{}_{}-{}.{extension}", stem(input), seconds(request.start_ms), seconds(request.end_ms))
+}
+
+fn stem(name: &str) -> &str {
+    name.rsplit_once('.').map_or(name, |(stem, _)| stem)
+}
+
+fn seconds(millis: u64) -> String {
+    format!("{}.{:03}", millis / 1_000, millis % 1_000)
 }
 
 #[async_trait]
@@ -295,6 +301,22 @@ impl FfmpegPort for Cutter {
         let derived = || cut_name(&content.record.name, &request, made.container.extension());
         let name = request.name.clone().unwrap_or_else(derived);
         let adopted = self.media.adopt(output, &name, Some(made.content_type), request.task, now()).await;
+        Ok(adopted.map_err(|error| uncut(&error))?.id)
+    }
+
+    async fn still(&self, request: StillRequest) -> Result<String, FfmpegError> {
+        let StillRequest { input, at_ms, format, max_width, task } = request;
+        let content = self.media.content(&input).await.map_err(|error| uncut(&error))?;
+        let output = self.media.new_temp("still").await.map_err(|error| uncut(&error))?;
+        let format = match format {
+            ImageFormat::Jpeg => ffmpeg::ImageFormat::Jpeg,
+            ImageFormat::Png => ffmpeg::ImageFormat::Png,
+            ImageFormat::Webp => ffmpeg::ImageFormat::Webp,
+        };
+        let still = ffmpeg::Still { input: content.file, output: output.path().to_owned(), at_ms, format, max_width };
+        self.ffmpeg.still(still).await.map_err(failed)?;
+        let name = format!("{}_{}.{}", stem(&content.record.name), seconds(at_ms), format.extension());
+        let adopted = self.media.adopt(output, &name, Some(format.content_type()), task, now()).await;
         Ok(adopted.map_err(|error| uncut(&error))?.id)
     }
 }
@@ -337,10 +359,17 @@ pub(super) struct Logs(pub(super) Arc<TaskLogs>);
 
 #[async_trait]
 impl LogReader for Logs {
-    async fn read(&self, task: TaskId, offset: u64, max_bytes: usize) -> std::io::Result<LogPage> {
+    async fn read(&self, task: TaskId, slice: LogSlice) -> std::io::Result<LogPage> {
         let logs = Arc::clone(&self.0);
-        let read = tokio::task::spawn_blocking(move || logs.read(task, offset, max_bytes)).await;
+        let LogSlice { offset, max_bytes, attempt } = slice;
+        let read = tokio::task::spawn_blocking(move || logs.read(task, offset, max_bytes, attempt)).await;
         let page = read.map_err(std::io::Error::other)??;
         Ok(LogPage { lines: page.lines, next_offset: page.next_offset, eof: page.eof })
+    }
+
+    async fn remove(&self, tasks: Vec<TaskId>) -> std::io::Result<()> {
+        let logs = Arc::clone(&self.0);
+        let remove = move || tasks.into_iter().try_for_each(|task| logs.remove(task));
+        tokio::task::spawn_blocking(remove).await.map_err(std::io::Error::other)?
     }
 }

@@ -1,7 +1,11 @@
 //! The form of a line on disk and over HTTP.
 
+use std::fs::File;
+use std::io;
+
 use serde::{Deserialize, Serialize, Serializer};
 
+use super::read_range;
 use crate::plugin::ports::{LogLevel, LogLine, LogSource};
 
 /// Bytes of one line with its line break.
@@ -116,10 +120,69 @@ impl Marker {
     /// The line, padded to [`MARKER_BYTES`].
     pub(super) fn encode(&self) -> Vec<u8> {
         let message = format!("the log is full: {} further lines were dropped", self.dropped);
-        let mut bytes = encode(&self.line, &message, &[("dropped".to_owned(), self.dropped.to_string())]);
-        bytes.pop();
-        bytes.resize(MARKER_BYTES - 1, b' ');
-        bytes.push(b'\n');
-        bytes
+        padded(encode(&self.line, &message, &[("dropped".to_owned(), self.dropped.to_string())]))
     }
+}
+
+/// Which attempt wrote a line.
+pub(super) fn attempt_of(text: &str) -> Option<u32> {
+    // The only text before it is a date.
+    let (_, rest) = text.split_once("\"attempt\":")?;
+    rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+}
+
+/// The first line of a log that has made room: what went, and where the rest began.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Head {
+    /// Lines that went, in all.
+    pub(super) dropped: u64,
+    /// Where the line behind this one was when the log was whole.
+    pub(super) first_offset: u64,
+}
+
+#[derive(Deserialize)]
+struct StoredHead {
+    source: String,
+    fields: StoredHeadFields,
+}
+
+#[derive(Deserialize)]
+struct StoredHeadFields {
+    dropped: String,
+    first_offset: String,
+}
+
+impl Head {
+    /// The head of a log, if it has one.
+    pub(super) fn of(file: &File) -> io::Result<Option<Self>> {
+        Ok(Self::parse(&read_range(file, 0, MARKER_BYTES)?))
+    }
+
+    /// The head at the beginning of these bytes, if there is one.
+    pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
+        let stored: StoredHead = serde_json::from_slice(bytes.get(..MARKER_BYTES)?).ok()?;
+        let StoredHeadFields { dropped, first_offset } = stored.fields;
+        let head = Self { dropped: dropped.parse().ok()?, first_offset: first_offset.parse().ok()? };
+        (stored.source == "host" && head.first_offset >= MARKER_BYTES as u64).then_some(head)
+    }
+
+    /// What is to be added to a place in the file to get the place in the whole log.
+    pub(super) fn base(&self) -> u64 {
+        self.first_offset - MARKER_BYTES as u64
+    }
+
+    /// The line, padded to [`MARKER_BYTES`]; its time and its attempt are those of `like`.
+    pub(super) fn encode(self, like: &LogLine) -> Vec<u8> {
+        let message = format!("{} older lines were dropped to make room for a later attempt", self.dropped);
+        let fields = [("dropped", self.dropped), ("first_offset", self.first_offset)];
+        let fields = fields.map(|(name, value)| (name.to_owned(), value.to_string()));
+        padded(encode(&Marker::new(like).line, &message, &fields))
+    }
+}
+
+fn padded(mut bytes: Vec<u8>) -> Vec<u8> {
+    bytes.pop();
+    bytes.resize(MARKER_BYTES - 1, b' ');
+    bytes.push(b'\n');
+    bytes
 }

@@ -18,7 +18,7 @@ fn line(message: &str) -> LogLine {
 }
 
 fn all(logs: &TaskLogs, task: TaskId) -> Vec<Value> {
-    let page = logs.read(task, 0, MAX_PAGE_BYTES).unwrap();
+    let page = logs.read(task, 0, MAX_PAGE_BYTES, None).unwrap();
     assert!(page.eof);
     page.lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
@@ -32,12 +32,12 @@ fn lines_are_written_and_read_in_slices() {
     let dir = tempfile::tempdir().unwrap();
     let logs = TaskLogs::open(dir.path(), 1 << 20).unwrap();
     let task = TaskId::generate();
-    assert_eq!(logs.read(task, 7, 100).unwrap(), LogPage { lines: vec![], next_offset: 0, eof: true });
+    assert_eq!(logs.read(task, 7, 100, None).unwrap(), LogPage { lines: vec![], next_offset: 0, eof: true });
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "no file before the first line");
     for number in 0..10 {
         logs.append(task, line(&format!("number {number}\nline")));
     }
-    let first = logs.read(task, 0, 1).unwrap();
+    let first = logs.read(task, 0, 1, None).unwrap();
     assert_eq!(first.lines.len(), 1, "at least one line");
     assert_eq!(
         first.lines[0],
@@ -46,7 +46,7 @@ fn lines_are_written_and_read_in_slices() {
     assert!(!first.eof);
     let (mut offset, mut seen) = (0, 0);
     loop {
-        let page = logs.read(task, offset, 300).unwrap();
+        let page = logs.read(task, offset, 300, None).unwrap();
         seen += page.lines.len();
         offset = page.next_offset;
         if page.eof {
@@ -56,13 +56,13 @@ fn lines_are_written_and_read_in_slices() {
     }
     assert_eq!(seen, 10);
     // Nothing new, then one more.
-    let page = logs.read(task, offset, 300).unwrap();
+    let page = logs.read(task, offset, 300, None).unwrap();
     assert!(page.lines.is_empty() && page.eof && page.next_offset == offset);
     logs.append(task, line("late"));
-    assert_eq!(logs.read(task, offset, 300).unwrap().lines.len(), 1);
+    assert_eq!(logs.read(task, offset, 300, None).unwrap().lines.len(), 1);
     // An offset inside of a line starts with the next one; one beyond the end is the end.
-    assert_eq!(logs.read(task, 1, MAX_PAGE_BYTES).unwrap().lines.len(), 10);
-    assert!(logs.read(task, u64::MAX, 300).unwrap().lines.is_empty());
+    assert_eq!(logs.read(task, 1, MAX_PAGE_BYTES, None).unwrap().lines.len(), 10);
+    assert!(logs.read(task, u64::MAX, 300, None).unwrap().lines.is_empty());
     logs.remove(task).unwrap();
     logs.remove(task).unwrap();
     assert!(all(&logs, task).is_empty());
@@ -121,7 +121,7 @@ fn half_a_line_left_by_a_crash_is_removed() {
     bytes.extend_from_slice(b"{\"at\":\"20");
     fs::write(&path, bytes).unwrap();
     let logs = TaskLogs::open(dir.path(), 1 << 20).unwrap();
-    assert_eq!(logs.read(task, 0, 1000).unwrap().lines.len(), 1, "only whole lines are answered");
+    assert_eq!(logs.read(task, 0, 1000, None).unwrap().lines.len(), 1, "only whole lines are answered");
     logs.append(task, line("next"));
     let messages: Vec<_> = all(&logs, task).iter().map(|line| text(line, "message")).collect();
     assert_eq!(messages, ["whole", "next"]);
@@ -160,4 +160,50 @@ fn many_tasks_share_few_open_files() {
     }
     let open: usize = logs.shards.iter().map(|shard| shard.lock().unwrap().len()).sum();
     assert!(open <= SHARDS * OPEN_PER_SHARD);
+}
+
+#[test]
+fn i8_a_later_attempt_has_room_and_the_oldest_lines_are_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let bound = 16 * 1024;
+    let logs = TaskLogs::open(dir.path(), bound).unwrap();
+    let task = TaskId::generate();
+    let of = |attempt, message: &str| LogLine { attempt, ..line(message) };
+    let mut kept = 0;
+    for number in 0..500 {
+        kept += u64::from(logs.append(task, of(1, &format!("first {number:03}"))));
+    }
+    let before = all(&logs, task);
+    assert_eq!(
+        text(before.last().unwrap(), "message"),
+        format!("the log is full: {} further lines were dropped", 500 - kept)
+    );
+    let end = logs.read(task, 0, MAX_PAGE_BYTES, None).unwrap().next_offset;
+    // Also when another start goes on.
+    drop(logs);
+    let logs = TaskLogs::open(dir.path(), bound).unwrap();
+    assert!(logs.append(task, of(2, "second")));
+    assert!(logs.append(task, of(3, "third")), "there is still room: nothing more has to go");
+
+    let lines = all(&logs, task);
+    let gone: u64 = lines[0]["fields"]["dropped"].as_str().unwrap().parse().unwrap();
+    assert!(text(&lines[0], "message").starts_with(&format!("{gone} older lines")), "{}", lines[0]);
+    assert_eq!(before[usize::try_from(gone).unwrap()]["message"], lines[1]["message"], "the rest follows at once");
+    assert_eq!(lines.len() as u64, 1 + kept - gone + 1 + 2);
+    let size = std::fs::metadata(logs.path(task)).unwrap().len();
+    assert!(size <= bound, "{size}");
+    // A reader that had read to the end goes on there, and one attempt can be read alone.
+    let news = logs.read(task, end, MAX_PAGE_BYTES, None).unwrap();
+    assert_eq!(news.lines.len(), 2, "{news:?}");
+    let second = logs.read(task, 0, 64, Some(2)).unwrap();
+    assert_eq!(second.lines.len(), 1);
+    assert!(second.lines[0].contains("second") && news.lines[0] == second.lines[0]);
+    assert!(logs.read(task, end, MAX_PAGE_BYTES, Some(1)).unwrap().lines.is_empty());
+    // A second time: counts and offsets go on.
+    while logs.append(task, of(3, "more")) {}
+    assert!(logs.append(task, of(4, "fourth")));
+    let again = all(&logs, task);
+    assert!(again[0]["fields"]["dropped"].as_str().unwrap().parse::<u64>().unwrap() > gone);
+    let last = logs.read(task, 0, 64, Some(4)).unwrap();
+    assert!(last.lines[0].contains("fourth") && last.next_offset > end, "{last:?}");
 }

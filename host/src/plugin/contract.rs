@@ -1,21 +1,23 @@
 //! The contract in `wit/`, as Rust sees it from the host's side, and the way from its types to ours.
 
-use crate::task::{self, MAX_PRIORITY, NewTask, is_valid_kind};
+use crate::task::{self, is_valid_kind};
 use crate::time::Timestamp;
 
 use self::bindings::taskhost::task::types;
 use super::Job;
 use super::link::{Descriptor, Kind};
 
+mod wish;
+
 pub(super) use self::bindings::exports::taskhost::plugin::{dispatcher, executor, metadata};
 pub(super) use self::bindings::taskhost::host::{config, context, log, queue, state};
 pub(super) use self::bindings::taskhost::media::{ffmpeg, library};
 pub(super) use self::bindings::taskhost::task::types as wire;
+pub(super) use self::wish::new_task;
 
 /// The version of every package of the contract.
 pub(super) const VERSION: &str = "0.1.0";
 
-const MAX_UNIQUE_KEY_BYTES: usize = 256;
 const MAX_ATTRIBUTES: usize = 32;
 const MAX_ATTRIBUTE_KEY_BYTES: usize = 128;
 const MAX_ATTRIBUTE_VALUE_BYTES: usize = 4096;
@@ -59,30 +61,6 @@ mod bindings {
         },
         exports: { default: async },
     });
-}
-
-/// A task that a guest asks for, or what is wrong with it. Its source is the caller's to set.
-pub(super) fn new_task(wish: types::NewTask, max_input_bytes: u64) -> Result<NewTask, String> {
-    let types::NewTask { kind, input, unique_key, priority, run_at, attributes } = wish;
-    if !is_valid_kind(&kind) {
-        return Err(format!("{:?} is not a kind: lower-case words joined by dots, such as video.cut", clip(&kind)));
-    }
-    if input.len() as u64 > max_input_bytes {
-        return Err(format!("the input has {} bytes, the limit is {max_input_bytes}", input.len()));
-    }
-    if unique_key.as_ref().is_some_and(|key| key.len() > MAX_UNIQUE_KEY_BYTES) {
-        return Err(format!("the unique key is longer than {MAX_UNIQUE_KEY_BYTES} bytes"));
-    }
-    if priority.is_some_and(|priority| priority > MAX_PRIORITY) {
-        return Err(format!("the priority is above {MAX_PRIORITY}"));
-    }
-    let attributes = checked_attributes(attributes)?;
-    let mut new = NewTask::new(kind, input);
-    new.unique_key = unique_key;
-    new.priority = priority.unwrap_or(new.priority);
-    new.run_at = run_at.map(Timestamp::from_millis);
-    new.attributes = attributes;
-    Ok(new)
 }
 
 /// Labels within their bounds.

@@ -1,11 +1,11 @@
 //! The thread between a running attempt and whoever steers it.
 //!
-//! Made anew for every attempt, so it is plain: a flag, the latest report, and two bells.
+//! Made anew for every attempt, so it is plain: a flag, what the guest lets know, and two bells.
 
 use std::pin::pin;
 
 use crate::sync::{AtomicU8, Mutex, MutexGuard, Notify, Ordering, PoisonError};
-use crate::task::Progress;
+use crate::task::{LogSize, Progress};
 
 /// What the host wants of a guest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,11 +29,21 @@ impl Directive {
     }
 }
 
-/// The latest report of a guest, and how many there were.
+/// What a guest has let know.
+#[derive(Clone, Debug, Default)]
+pub struct News {
+    /// Its latest progress.
+    pub progress: Option<Progress>,
+    /// It has seen that it is to stop.
+    pub saw_cancel: bool,
+}
+
+/// The same, how often it changed, and what was logged.
 #[derive(Debug, Default)]
 struct Reported {
-    progress: Option<Progress>,
+    news: News,
     count: u64,
+    log: LogSize,
 }
 
 /// Shared by the runner and one attempt's guest.
@@ -78,27 +88,49 @@ impl Control {
     /// The guest reports.
     pub fn report(&self, progress: Progress) {
         let mut reported = self.lock();
-        if reported.progress.as_ref() == Some(&progress) {
+        if reported.news.progress.as_ref() == Some(&progress) {
             return;
         }
-        reported.progress = Some(progress);
+        reported.news.progress = Some(progress);
+        self.announce(reported);
+    }
+
+    /// The guest sees that it is to stop.
+    pub fn see_cancel(&self) {
+        let mut reported = self.lock();
+        if !std::mem::replace(&mut reported.news.saw_cancel, true) {
+            self.announce(reported);
+        }
+    }
+
+    fn announce(&self, mut reported: MutexGuard<'_, Reported>) {
         reported.count += 1;
         drop(reported);
         self.reports.notify_one();
     }
 
-    /// The latest report.
+    /// The latest progress.
     pub fn progress(&self) -> Option<Progress> {
-        self.lock().progress.clone()
+        self.lock().news.progress.clone()
+    }
+
+    /// The attempt has logged this much so far.
+    pub fn logged(&self, log: LogSize) {
+        self.lock().log = log;
+    }
+
+    /// What the attempt has logged.
+    pub fn log(&self) -> LogSize {
+        self.lock().log
     }
 
     /// Waits for a report after number `seen`; answers the latest and its number. For one listener.
-    pub async fn reported(&self, seen: u64) -> (Option<Progress>, u64) {
+    pub async fn reported(&self, seen: u64) -> (News, u64) {
         loop {
             {
                 let reported = self.lock();
                 if reported.count > seen {
-                    return (reported.progress.clone(), reported.count);
+                    return (reported.news.clone(), reported.count);
                 }
             }
             self.reports.notified().await;

@@ -34,10 +34,10 @@ use super::link::{Code, Descriptor, Linked, LoadError, RawBatch};
 const MAX_CURSOR_BYTES: usize = 64 * 1024;
 /// The longest delay that a guest may ask for before the next attempt: 30 days.
 const MAX_RETRY_AFTER_MS: u64 = 30 * 24 * 3600 * 1000;
-/// Bounds of a plugin that only says what it is.
+/// Bounds of a plugin that only says what it is. Of memory it has what an attempt has: an interpreter with its modules
+/// is there before it is asked anything. On a busy machine 100 ms of computing take seconds.
 const DESCRIBE_CPU_MS: u64 = 100;
-const DESCRIBE_WALL_MS: u64 = 1000;
-const DESCRIBE_MEMORY_BYTES: u64 = 32 * 1024 * 1024;
+const DESCRIBE_WALL_MS: u64 = 10_000;
 
 /// What a call is for, which decides what works during it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,6 +107,7 @@ impl Code {
             Purpose::Execute { task, attempt } => Some((task, attempt)),
             Purpose::Describe | Purpose::Dispatch => None,
         };
+        let subject = (subject, control.clone());
         let book = Book::new(self.shared.ports.logs.clone(), &self.name, subject, limits.log_bytes);
         let deadline = Instant::now() + Duration::from_millis(wall_ms);
         Call { purpose, control, limits, deadline, book: Arc::new(book) }
@@ -115,7 +116,6 @@ impl Code {
     fn describing(self: &Arc<Self>) -> Call {
         let mut call = self.call(Purpose::Describe, Arc::default(), DESCRIBE_WALL_MS);
         call.limits.cpu_ms = call.limits.cpu_ms.min(DESCRIBE_CPU_MS);
-        call.limits.memory_bytes = call.limits.memory_bytes.min(DESCRIBE_MEMORY_BYTES);
         call
     }
 
@@ -172,6 +172,7 @@ impl Linked {
             Err(Stop::Crashed(failure)) => Outcome::Crashed(failure),
             Err(Stop::Retry(failure)) => Outcome::Retry { failure, after_ms: None },
             Err(Stop::Cancelled) => Outcome::Cancelled,
+            Err(Stop::Killed) => Outcome::Killed,
             Err(Stop::Interrupted) => Outcome::Interrupted,
         }
     }
@@ -191,7 +192,8 @@ impl Linked {
             return Err(violation(format!("the cursor has {cursor_bytes} bytes, the limit is {MAX_CURSOR_BYTES}")));
         }
         let check = |(index, wish)| {
-            contract::new_task(wish, limits.output_bytes).map_err(|reason| violation(format!("task {index}: {reason}")))
+            contract::new_task(wish, limits.output_bytes, now())
+                .map_err(|reason| violation(format!("task {index}: {reason}")))
         };
         let tasks = batch.tasks.into_iter().enumerate().map(check).collect::<Result<_, _>>()?;
         Ok(RawBatch { tasks, cursor: batch.cursor, more: batch.more })
@@ -247,6 +249,7 @@ fn refused(error: wire::TaskError, asked: Directive) -> Outcome {
             failure: contract::failure(request.cause),
             after_ms: request.after.map(|after| after.min(MAX_RETRY_AFTER_MS)),
         },
+        wire::TaskError::Snoozed(after) => Outcome::Snoozed { after_ms: after.min(MAX_RETRY_AFTER_MS) },
         wire::TaskError::Other(failure) => Outcome::Retry { failure: contract::failure(failure), after_ms: None },
         wire::TaskError::Fatal(failure) | wire::TaskError::InvalidInput(failure) => {
             Outcome::Fatal(contract::failure(failure))

@@ -13,6 +13,7 @@ use std::ops::RangeInclusive;
 use serde::Deserialize;
 use toml::Spanned;
 
+use crate::quantity::{show_bytes, show_millis};
 use crate::task::Digest;
 
 use super::limits::Limits;
@@ -116,14 +117,10 @@ impl LimitsTable {
     fn check(self, source: Source<'_>) -> Result<Limits, ManifestError> {
         let default = Limits::default();
         let size = |value, key, range, default| {
-            source
-                .in_range(value, |size: &Size| size.0, key, (range, quantity::format_size))
-                .map(|v| v.unwrap_or(default))
+            source.in_range(value, |size: &Size| size.0, key, (range, show_bytes)).map(|v| v.unwrap_or(default))
         };
         let millis = |value, key, range, default| {
-            source
-                .in_range(value, |time: &Millis| time.0, key, (range, quantity::format_millis))
-                .map(|v| v.unwrap_or(default))
+            source.in_range(value, |time: &Millis| time.0, key, (range, show_millis)).map(|v| v.unwrap_or(default))
         };
         let count = |value, key, range, default| {
             source.in_range(value, |count: &u32| u64::from(*count), key, (range, |n| n.to_string())).map(|v| {

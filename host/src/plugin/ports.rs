@@ -226,6 +226,32 @@ pub struct CutRequest {
     pub task: Option<TaskId>,
 }
 
+/// How a still picture is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ImageFormat {
+    /// JPEG.
+    Jpeg,
+    /// PNG.
+    Png,
+    /// WebP.
+    Webp,
+}
+
+/// A picture to be taken.
+#[derive(Clone, Debug)]
+pub struct StillRequest {
+    /// The file to take it from.
+    pub input: String,
+    /// When, in milliseconds.
+    pub at_ms: u64,
+    /// How it is stored.
+    pub format: ImageFormat,
+    /// Scaled down to this width, in pixels, when it is wider.
+    pub max_width: Option<u32>,
+    /// The task that asks: recorded on the output.
+    pub task: Option<TaskId>,
+}
+
 /// Called with percent done, 0 to 100, as the tool advances.
 pub type OnPercent = Arc<dyn Fn(u8) + Send + Sync>;
 
@@ -236,6 +262,10 @@ pub trait FfmpegPort: Send + Sync {
     async fn probe(&self, input: &str) -> Result<ProbeInfo, FfmpegError>;
     /// Cuts and adopts the output into the library; answers its id.
     async fn cut(&self, request: CutRequest, on_percent: OnPercent) -> Result<String, FfmpegError>;
+    /// Takes a picture and adopts it into the library; answers its id.
+    async fn still(&self, _request: StillRequest) -> Result<String, FfmpegError> {
+        Err(FfmpegError::Unsupported("this host takes no pictures".to_owned()))
+    }
 }
 
 /// Checkpoints of running attempts.
@@ -331,8 +361,8 @@ pub struct LogLine {
 
 /// Task logs. Never fails and never blocks for long: it bounds bytes per task and counts what it drops.
 pub trait LogPort: Send + Sync {
-    /// Appends one line to a task's log.
-    fn append(&self, task: TaskId, line: LogLine);
+    /// Appends one line to a task's log; answers whether it was kept.
+    fn append(&self, task: TaskId, line: LogLine) -> bool;
 }
 
 /// Everything that guests and their loader may borrow.

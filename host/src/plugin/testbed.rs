@@ -107,7 +107,7 @@ impl Testbed {
 /// Runs a task on a generation.
 pub(super) async fn run(generation: &Arc<Generation>, kind: &str, control: Arc<Control>) -> Outcome {
     let now = crate::time::now();
-    let spec = Arc::new(Spec { new: NewTask::new(kind, "{}"), created_at: Timestamp::default() });
+    let spec = Arc::new(Spec { new: NewTask::new(kind, "{}"), created_at: Timestamp::default(), first_event: 1 });
     generation.execute(Job { id: TaskId::generate(), attempt: 1, spec, started_at: now }, control).await
 }
 

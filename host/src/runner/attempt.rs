@@ -8,10 +8,10 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::limiter::{AttemptPermit, Trial};
-use crate::plugin::control::{Control, Directive};
+use crate::plugin::control::{Control, Directive, News};
 use crate::plugin::{Generation, Job};
 use crate::store::{Claimed, Finish, Heartbeat, Store, StoreError};
-use crate::task::{Failure, Outcome, POISON, Progress, State, Task};
+use crate::task::{AttemptReport, Failure, Outcome, POISON, State, Task};
 use crate::time::now;
 
 /// Progress of one attempt is committed at most this often.
@@ -45,9 +45,11 @@ impl Attempt {
 
     async fn commit(&self, mut outcome: Outcome, permit: &mut Option<AttemptPermit>) -> Trial {
         let (id, attempt) = (self.claimed.id, self.claimed.status.attempt);
+        let report = AttemptReport { progress: self.control.progress(), log: Some(self.control.log()) };
         let mut tries = 0;
         loop {
-            let finish = Finish { id, attempt, outcome: outcome.clone(), jitter: fastrand::f64() };
+            let (outcome_now, report) = (outcome.clone(), report.clone());
+            let finish = Finish { id, attempt, outcome: outcome_now, jitter: fastrand::f64(), report };
             let mut finishing = pin!(self.store.finish(finish, now()));
             let ended = match futures_util::poll!(finishing.as_mut()) {
                 Poll::Ready(ended) => ended,
@@ -68,12 +70,11 @@ impl Attempt {
                     tracing::info!(task = %id, attempt, "the result of a stale attempt was refused");
                     return Trial::Unclear;
                 }
-                Err(
-                    error @ (StoreError::Full(_)
-                    | StoreError::Conflict(_)
-                    | StoreError::Taken { .. }
-                    | StoreError::NoParent { .. }),
-                ) => {
+                Err(error @ StoreError::Taken { .. }) => {
+                    outcome =
+                        Outcome::Retry { failure: Failure::new("unique-held", error.to_string()), after_ms: None };
+                }
+                Err(error @ (StoreError::Full(_) | StoreError::Conflict(_) | StoreError::NoParent { .. })) => {
                     tries += 1;
                     if tries == FINISH_TRIES {
                         tracing::warn!(task = %id, attempt, %error, "a result does not fit; its task is tried again");
@@ -125,13 +126,14 @@ impl Attempt {
     }
 
     /// Commits a progress report, then leaves a pause: the reports of that time coalesce.
-    async fn report(&self, progress: Option<Progress>) {
+    async fn report(&self, news: News) {
         let now = now();
         let beat = Heartbeat {
             id: self.claimed.id,
             attempt: self.claimed.status.attempt,
             lease_until: now.plus_millis(self.lease_ms),
-            progress,
+            progress: news.progress,
+            saw_cancel: news.saw_cancel,
         };
         match self.store.heartbeat(beat, now).await {
             Ok(false) => {}

@@ -4,6 +4,7 @@ pub(crate) mod claims;
 pub(crate) mod clock;
 pub(crate) mod events;
 mod flow;
+pub(crate) mod flows;
 pub(crate) mod keys;
 pub(crate) mod limited;
 pub(crate) mod limits;
@@ -11,6 +12,7 @@ pub(crate) mod media;
 pub(crate) mod model;
 pub(crate) mod plain;
 pub(crate) mod plan;
+pub(crate) mod running;
 pub(crate) mod schedules;
 pub(crate) mod state;
 pub(crate) mod tasks;
@@ -21,7 +23,7 @@ use std::sync::Arc;
 use super::request::{Claim, ClaimRequest, Enqueued, Finish, GenerationRoom};
 use super::{Store, StoreError};
 use crate::retry::Backoff;
-use crate::task::{BootId, Digest, Failure, NewTask, Outcome, Task, TaskId};
+use crate::task::{AttemptReport, BootId, Digest, Failure, NewTask, Outcome, Task, TaskId};
 use crate::time::Timestamp;
 
 /// One empty data directory, opened again and again.
@@ -83,7 +85,7 @@ pub(crate) async fn finish(
     outcome: Outcome,
     now: u64,
 ) -> Result<Task, StoreError> {
-    store.finish(Finish { id, attempt, outcome, jitter: 0.5 }, at(now)).await
+    store.finish(Finish { id, attempt, outcome, jitter: 0.5, report: AttemptReport::default() }, at(now)).await
 }
 
 /// A good end without an outbox.
@@ -115,6 +117,10 @@ macro_rules! conformance_tests {
             claims::next_due_names_the_next_instant,
             events::i2_events_follow_the_order_of_commits_and_only_after_them,
             events::i2_a_reader_resumes_and_is_told_of_a_gap,
+            flows::a_batch_calls_back_once_whatever_restarts,
+            flows::i8_room_is_kept_for_callbacks_and_an_empty_batch_ages,
+            flows::i8_very_many_children_are_told_in_slices_and_all_are,
+            flows::parents_are_kept_for_those_that_come_after_them,
             keys::a_debounced_task_runs_once_its_requests_have_ceased,
             keys::a_key_may_be_held_beyond_the_end,
             keys::a_refusing_key_names_its_holder_and_nothing_of_the_call_is_written,
@@ -136,6 +142,11 @@ macro_rules! conformance_tests {
             media::media_is_trashed_restored_and_purged,
             media::i15_media_survives_a_restart,
             media::purgeable_media_is_found_among_live_ones,
+            running::a_cancel_is_acknowledged_and_says_who_ended_the_task,
+            running::a_snoozed_task_waits_and_loses_nothing,
+            running::ended_tasks_are_purged_with_all_that_they_hold,
+            running::progress_and_checkpoints_outlive_retries_restarts_and_failure,
+            running::tasks_are_cancelled_by_filter,
             schedules::declaring_keeps_progress_and_drops_the_rest,
             schedules::i12_a_nominal_time_fires_once_with_its_task,
             schedules::i13_a_cursor_and_its_tasks_are_one_commit,

@@ -76,7 +76,7 @@ pub struct TreeNode {
     /// Tasks that it comes after.
     pub after: Vec<TaskId>,
     /// Those that it created, oldest first.
-    pub children: Vec<TreeNode>,
+    pub children: Vec<Self>,
     /// It created more than there are here.
     pub truncated: bool,
 }

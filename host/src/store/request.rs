@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::event::Event;
-use crate::task::{BatchId, BootId, Digest, NewTask, Outcome, Progress, Spec, Status, TaskId};
+use crate::task::{AttemptReport, BatchId, BootId, Digest, NewTask, Outcome, Progress, Spec, Status, TaskId};
 use crate::time::Timestamp;
 
 /// The answer to one [`NewTask`].
@@ -83,6 +83,8 @@ pub struct Heartbeat {
     pub lease_until: Timestamp,
     /// How far it has come; `None` keeps what is known.
     pub progress: Option<Progress>,
+    /// The guest has seen that it is to stop.
+    pub saw_cancel: bool,
 }
 
 /// The end of an attempt.
@@ -96,6 +98,8 @@ pub struct Finish {
     pub outcome: Outcome,
     /// Spreads the retry, in `[0, 1)`.
     pub jitter: f64,
+    /// What the attempt leaves besides.
+    pub report: AttemptReport,
 }
 
 /// A dispatcher's answer.
@@ -114,7 +118,7 @@ pub struct Dispatched {
 /// Selects tasks; filters are joined by "and".
 #[derive(Clone, Debug, Default)]
 pub struct TaskQuery {
-    /// State names ([`crate::task::STATE_NAMES`]); empty means all.
+    /// State names ([`crate::task::STATUS_NAMES`]); empty means all.
     pub states: Vec<String>,
     /// Only this kind.
     pub kind: Option<String>,

@@ -3,13 +3,35 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AttemptEnd, AttemptRecord, BootId, Digest, Failure, HISTORY_LEN, MAX_CRASHES, NewTask, OnParentFailure, Outcome,
-    PARENT_FAILED, Progress, Spec, State, TaskId,
+    AttemptEnd, AttemptRecord, AttemptReport, BootId, Digest, Failure, HISTORY_LEN, MAX_CRASHES, MAX_SNOOZES,
+    MIN_SNOOZE_MS, NewTask, OnParentFailure, Outcome, PARENT_FAILED, Progress, Spec, State, StoppedBy, TaskId,
 };
 use crate::time::Timestamp;
 
 /// The code of a task that took its guest or the host down too often.
 pub const POISON: &str = "poison";
+
+/// A request to stop a task, and what came of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cancel {
+    /// When it was first asked for.
+    pub requested_at: Timestamp,
+    /// When the guest saw it, or the task ended.
+    pub acknowledged_at: Option<Timestamp>,
+    /// Who ended the task, once that has happened.
+    pub stopped_by: Option<StoppedBy>,
+}
+
+/// The last progress that an attempt has reported.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reported {
+    /// Which attempt: the one that runs, or an earlier one.
+    pub attempt: u32,
+    /// When.
+    pub at: Timestamp,
+    /// What.
+    pub progress: Progress,
+}
 
 /// What changes while a task lives.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,13 +44,20 @@ pub struct Status {
     pub failures: u32,
     /// Attempts that took the guest or the host down.
     pub crashes: u32,
+    /// How often in a row the guest put it off.
+    pub snoozes: u32,
     /// Somebody asked to stop it.
-    pub cancel_requested: bool,
-    /// The last report of the attempt that runs or ran last.
-    pub progress: Option<Progress>,
+    pub cancel: Option<Cancel>,
+    /// The last report, also of an earlier attempt: it stands until the next one reports.
+    pub progress: Option<Reported>,
+    /// Bytes of the checkpoint that an ended task has kept; 0 while it lives.
+    pub checkpoint_bytes: u64,
     /// The latest attempts, oldest first, at most [`HISTORY_LEN`].
     pub history: Vec<AttemptRecord>,
 }
+
+/// How a running task that was asked to stop is called.
+pub(super) const CANCELLING: &str = "cancelling";
 
 /// The lease that a claim takes.
 #[derive(Clone, Copy, Debug)]
@@ -54,9 +83,24 @@ impl Status {
             attempt: 0,
             failures: 0,
             crashes: 0,
-            cancel_requested: false,
+            snoozes: 0,
+            cancel: None,
             progress: None,
+            checkpoint_bytes: 0,
             history: Vec::new(),
+        }
+    }
+
+    /// Its state's name; a running task that was asked to stop is `cancelling`.
+    pub fn name(&self) -> &'static str {
+        match self.state {
+            State::Running { .. } if self.cancel.is_some() => CANCELLING,
+            State::Running { .. }
+            | State::Waiting
+            | State::Queued { .. }
+            | State::Succeeded { .. }
+            | State::Failed { .. }
+            | State::Cancelled { .. } => self.state.name(),
         }
     }
 
@@ -107,24 +151,37 @@ impl Status {
             return Err(Stale);
         }
         self.attempt = self.attempt.saturating_add(1);
-        self.progress = None;
         self.state =
             State::Running { boot: lease.boot, lease_until: lease.until, started_at: now, digest: lease.digest };
         Ok(self.attempt)
     }
 
-    /// Proof of life of attempt `attempt`: moves the end of its lease and keeps its progress.
-    pub fn beat(&mut self, attempt: u32, until: Timestamp, progress: Option<Progress>) -> Result<(), Stale> {
+    /// Proof of life of attempt `attempt`: moves the end of its lease.
+    pub fn beat(&mut self, attempt: u32, until: Timestamp) -> Result<(), Stale> {
         let current = self.attempt;
         let State::Running { lease_until, .. } = &mut self.state else { return Err(Stale) };
         if current != attempt {
             return Err(Stale);
         }
         *lease_until = until;
-        if progress.is_some() {
-            self.progress = progress;
-        }
         Ok(())
+    }
+
+    /// The current attempt reports. Whether that is news.
+    pub fn advance(&mut self, progress: &Progress, now: Timestamp) -> bool {
+        let known = self.progress.as_ref();
+        if known.is_some_and(|known| known.attempt == self.attempt && known.progress == *progress) {
+            return false;
+        }
+        self.progress = Some(Reported { attempt: self.attempt, at: now, progress: progress.clone() });
+        true
+    }
+
+    /// The guest has seen that it is to stop. Whether that is news.
+    pub fn acknowledge_cancel(&mut self, now: Timestamp) -> bool {
+        let Some(cancel) = self.cancel.as_mut().filter(|cancel| cancel.acknowledged_at.is_none()) else { return false };
+        cancel.acknowledged_at = Some(now);
+        true
     }
 
     /// Somebody asks to stop the task: one that waits ends now, a running one is asked.
@@ -133,12 +190,16 @@ impl Status {
     pub fn request_cancel(&mut self, now: Timestamp) -> bool {
         match self.state {
             State::Waiting | State::Queued { .. } => {
-                self.cancel_requested = true;
+                let stopped_by = Some(StoppedBy::Queue);
+                self.cancel = Some(Cancel { requested_at: now, acknowledged_at: Some(now), stopped_by });
                 self.state = State::Cancelled { at: now };
                 true
             }
-            State::Running { .. } => !std::mem::replace(&mut self.cancel_requested, true),
-            State::Succeeded { .. } | State::Failed { .. } | State::Cancelled { .. } => false,
+            State::Running { .. } if self.cancel.is_none() => {
+                self.cancel = Some(Cancel { requested_at: now, acknowledged_at: None, stopped_by: None });
+                true
+            }
+            State::Running { .. } | State::Succeeded { .. } | State::Failed { .. } | State::Cancelled { .. } => false,
         }
     }
 
@@ -162,6 +223,7 @@ impl Status {
         self.state = State::Queued { due_at };
         self.failures = 0;
         self.crashes = 0;
+        self.snoozes = 0;
         self.progress = None;
         true
     }
@@ -172,7 +234,8 @@ impl Status {
         self.state = State::Failed { at: now, failure };
     }
 
-    /// Puts a task that ended back into the queue with a fresh budget; the attempt number keeps rising.
+    /// Puts a task that ended back into the queue with a fresh budget; the attempt number keeps rising,
+    /// and what the attempts before have reported stands until the next one reports.
     pub fn redrive(&mut self, now: Timestamp) -> bool {
         if !self.state.is_terminal() {
             return false;
@@ -180,8 +243,9 @@ impl Status {
         self.state = State::Queued { due_at: now };
         self.failures = 0;
         self.crashes = 0;
-        self.cancel_requested = false;
-        self.progress = None;
+        self.snoozes = 0;
+        self.cancel = None;
+        self.checkpoint_bytes = 0;
         true
     }
 
@@ -203,24 +267,75 @@ impl Status {
             Outcome::Succeeded { .. } => AttemptEnd::Succeeded,
             Outcome::Retry { failure, .. } | Outcome::Fatal(failure) => AttemptEnd::Failed(failure.clone()),
             Outcome::Crashed(failure) => AttemptEnd::Crashed(failure.clone()),
+            Outcome::Snoozed { .. } => self.snooze(),
             Outcome::Cancelled => AttemptEnd::Cancelled,
+            Outcome::Killed => AttemptEnd::Killed,
             Outcome::Yielded | Outcome::Interrupted => AttemptEnd::Returned,
         };
-        if self.history.len() >= HISTORY_LEN {
+        if !matches!(end, AttemptEnd::Snoozed { .. } | AttemptEnd::Returned) {
+            self.snoozes = 0;
+        }
+        self.remember(AttemptRecord { number: attempt, digest, started_at, ended_at: now, end, log: None });
+        self.state = self.follow(&spec.new, outcome, digest, (now, jitter));
+        if self.state.is_terminal()
+            && let Some(cancel) = &mut self.cancel
+        {
+            cancel.acknowledged_at.get_or_insert(now);
+            if matches!(self.state, State::Cancelled { .. }) {
+                let by_host = matches!(outcome, Outcome::Killed);
+                cancel.stopped_by = Some(if by_host { StoppedBy::Host } else { StoppedBy::Guest });
+            }
+        }
+        Ok(())
+    }
+
+    /// What the attempt that was just settled leaves beside its outcome.
+    pub fn note(&mut self, report: &AttemptReport, now: Timestamp) {
+        if let Some(progress) = &report.progress {
+            self.advance(progress, now);
+        }
+        if let Some(record) = self.history.last_mut() {
+            record.log = report.log;
+        }
+    }
+
+    /// One more time in a row: not counted as an attempt, except beyond the bound.
+    fn snooze(&mut self) -> AttemptEnd {
+        if self.snoozes >= MAX_SNOOZES {
+            let message = format!("the guest put the task off {MAX_SNOOZES} times in a row");
+            return AttemptEnd::Failed(Failure::new("snoozed-too-often", message));
+        }
+        self.snoozes += 1;
+        AttemptEnd::Snoozed { times: self.snoozes }
+    }
+
+    fn remember(&mut self, record: AttemptRecord) {
+        let is_snooze = |end: &AttemptEnd| matches!(end, AttemptEnd::Snoozed { .. });
+        let repeats = is_snooze(&record.end) && self.history.last().is_some_and(|last| is_snooze(&last.end));
+        if repeats {
+            self.history.pop();
+        } else if self.history.len() >= HISTORY_LEN {
             self.history.remove(0);
         }
-        self.history.push(AttemptRecord { number: attempt, digest, started_at, ended_at: now, end });
-        self.state = self.follow(&spec.new, outcome, digest, (now, jitter));
-        Ok(())
+        self.history.push(record);
     }
 
     fn follow(&mut self, new: &NewTask, outcome: &Outcome, digest: Digest, (now, jitter): (Timestamp, f64)) -> State {
         match outcome {
             // A result that arrived in spite of a cancel request is kept: the work is done.
             Outcome::Succeeded { output, .. } => State::Succeeded { at: now, output: output.clone() },
-            Outcome::Cancelled => State::Cancelled { at: now },
+            Outcome::Cancelled | Outcome::Killed => State::Cancelled { at: now },
             Outcome::Fatal(failure) => State::Failed { at: now, failure: failure.clone() },
-            Outcome::Yielded | Outcome::Interrupted if self.cancel_requested => State::Cancelled { at: now },
+            Outcome::Yielded | Outcome::Interrupted | Outcome::Snoozed { .. } if self.cancel.is_some() => {
+                State::Cancelled { at: now }
+            }
+            Outcome::Snoozed { after_ms } => match self.history.last().map(|last| last.end.clone()) {
+                Some(AttemptEnd::Failed(failure)) => {
+                    self.failures = self.failures.saturating_add(1);
+                    self.retry_or_give_up(new, &failure, (now, jitter), Some(*after_ms))
+                }
+                _ => State::Queued { due_at: now.plus_millis((*after_ms).max(MIN_SNOOZE_MS)) },
+            },
             Outcome::Yielded | Outcome::Interrupted => State::Queued { due_at: now },
             Outcome::Retry { failure, after_ms } => {
                 self.failures = self.failures.saturating_add(1);
@@ -228,7 +343,7 @@ impl Status {
             }
             Outcome::Crashed(failure) => {
                 self.crashes = self.crashes.saturating_add(1);
-                if self.crashes >= MAX_CRASHES && !self.cancel_requested {
+                if self.crashes >= MAX_CRASHES && self.cancel.is_none() {
                     return State::Failed { at: now, failure: self.poison(failure, digest) };
                 }
                 self.retry_or_give_up(new, failure, (now, jitter), None)
@@ -254,7 +369,7 @@ impl Status {
         (now, jitter): (Timestamp, f64),
         after_ms: Option<u64>,
     ) -> State {
-        if self.cancel_requested {
+        if self.cancel.is_some() {
             return State::Cancelled { at: now };
         }
         let tried = self.failures.saturating_add(self.crashes);

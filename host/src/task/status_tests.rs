@@ -7,7 +7,7 @@ fn at(millis: u64) -> Timestamp {
 }
 
 fn spec(max_attempts: u32) -> Spec {
-    Spec { new: NewTask { max_attempts, ..NewTask::new("echo", "{}") }, created_at: at(0) }
+    Spec { new: NewTask { max_attempts, ..NewTask::new("echo", "{}") }, created_at: at(0), first_event: 1 }
 }
 
 fn failure() -> Failure {
@@ -39,7 +39,7 @@ fn i3_a_claim_raises_the_attempt_and_a_stale_result_changes_nothing() {
     assert_eq!(claim(&mut status, 600), 2);
     let before = status.clone();
     assert_eq!(settle(&mut status, 1, &succeeded()), Err(Stale));
-    assert_eq!(status.beat(1, at(9_999), None), Err(Stale));
+    assert_eq!(status.beat(1, at(9_999)), Err(Stale));
     assert_eq!(status, before);
     settle(&mut status, 2, &succeeded()).unwrap();
     assert_eq!(settle(&mut status, 2, &succeeded()), Err(Stale), "settled before");
@@ -152,7 +152,7 @@ fn a_redriven_task_starts_with_a_fresh_budget_and_a_rising_attempt() {
     claim(&mut status, 10);
     settle(&mut status, 1, &Outcome::Fatal(failure())).unwrap();
     assert!(status.redrive(at(600)));
-    assert_eq!((status.failures, status.crashes, status.cancel_requested), (0, 0, false));
+    assert_eq!((status.failures, status.crashes, status.cancel), (0, 0, None));
     assert_eq!(claim(&mut status, 600), 2);
 }
 
@@ -205,4 +205,24 @@ fn a_task_that_waits_may_become_another_request_and_one_that_runs_may_not() {
     settle(&mut status, 1, &retry()).unwrap();
     assert!(status.replace(at(700)));
     assert_eq!((status.state.clone(), status.failures, status.attempt), (State::Queued { due_at: at(700) }, 0, 1));
+}
+
+#[test]
+fn snoozes_are_not_counted_until_there_are_too_many_in_a_row() {
+    let spec = spec(1);
+    let mut status = Status::queued(at(0));
+    let mut now = at(0);
+    for times in 1..=crate::task::MAX_SNOOZES {
+        let attempt = claim(&mut status, now.as_millis());
+        status.settle(&spec, attempt, &Outcome::Snoozed { after_ms: 2_000 }, (now, 0.0)).unwrap();
+        assert_eq!((status.snoozes, status.failures, status.history.len()), (times, 0, 1));
+        now = now.plus_millis(2_000);
+    }
+    let attempt = claim(&mut status, now.as_millis());
+    status.settle(&spec, attempt, &Outcome::Snoozed { after_ms: 2_000 }, (now, 0.0)).unwrap();
+    assert!(
+        matches!(&status.state, State::Failed { failure, .. } if failure.code == "snoozed-too-often"),
+        "{status:?}"
+    );
+    assert_eq!((status.failures, status.snoozes), (1, 0));
 }

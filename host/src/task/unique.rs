@@ -1,8 +1,47 @@
 //! What a unique key does while a task holds it.
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
-use super::State;
+use super::{Digest, State};
+
+/// Paths that a key is made of.
+const MAX_PATHS: usize = 16;
+
+/// Why paths make no key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BadPaths {
+    /// There are none, or too many. The text says so.
+    Count(String),
+    /// These, by their number, are not in the input.
+    Missing(Vec<usize>),
+}
+
+/// The key that tasks of one kind share when what is at these places (JSON Pointers) of their inputs is the same.
+/// `None` for an input that is not JSON, which is reported as such elsewhere.
+pub fn key_of_paths(kind: &str, input: &str, paths: &[String]) -> Result<Option<String>, BadPaths> {
+    if paths.is_empty() || paths.len() > MAX_PATHS {
+        return Err(BadPaths::Count(format!("has {} entries; 1 to {MAX_PATHS}", paths.len())));
+    }
+    let Ok(input) = serde_json::from_str::<serde_json::Value>(input) else { return Ok(None) };
+    let mut hash = Sha256::new();
+    hash.update(kind);
+    let mut missing = Vec::new();
+    for (at, path) in paths.iter().enumerate() {
+        let Some(value) = input.pointer(path) else {
+            missing.push(at);
+            continue;
+        };
+        hash.update([0]);
+        hash.update(path);
+        hash.update([0]);
+        hash.update(value.to_string());
+    }
+    if !missing.is_empty() {
+        return Err(BadPaths::Missing(missing));
+    }
+    Ok(Some(format!("paths:{}", Digest(hash.finalize().into()))))
+}
 
 /// States, as a set.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,15 +6,16 @@ use reqwest::StatusCode;
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::support::{Home, TestHost, attempts};
+use crate::support::{Home, TestHost, answer, attempts};
 
 #[tokio::test]
 async fn a_queued_task_is_cancelled_at_once_and_never_runs() {
     let host = Home::new().built("echo").start().await;
     let id = host.create(&json!({ "kind": "echo", "input": {}, "delay_ms": 3_600_000 })).await;
     let (status, task) = host.cancel(&id).await;
-    assert!(status.is_success(), "{status} {task:#}");
+    assert_eq!(status, StatusCode::OK, "{task:#}");
     assert_eq!(task["state"], "cancelled", "{task:#}");
+    assert_eq!(task["cancel"]["stopped_by"], "queue", "{task:#}");
     assert!(attempts(&task).is_empty());
     host.stop().await;
 }
@@ -26,9 +27,13 @@ async fn a_sleeping_guest_wakes_and_stops() {
     let id = host.enqueue("echo", &json!({ "sleep_ms": 600_000 })).await;
     events.task(&id, "task.started").await;
     let asked = Instant::now();
-    host.cancel(&id).await;
+    let (status, task) = host.cancel(&id).await;
+    assert_eq!((status, &task["state"]), (StatusCode::ACCEPTED, &json!("cancelling")), "{task:#}");
+    let ended = events.task(&id, "task.cancelled").await;
+    assert_eq!(ended.data["stopped_by"], "guest", "{ended:?}");
     let task = host.wait_task(&id).await;
     assert_eq!(task["state"], "cancelled", "{task:#}");
+    assert!(task["cancel"]["acknowledged_at"].is_string(), "{task:#}");
     assert_eq!(attempts(&task)[0]["outcome"], "cancelled");
     assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
     host.stop().await;
@@ -41,9 +46,12 @@ async fn a_guest_that_never_looks_up_is_stopped_too() {
     let id = host.enqueue("spin", &json!({})).await;
     events.task(&id, "task.started").await;
     let asked = Instant::now();
-    host.cancel(&id).await;
-    let task = host.wait_task(&id).await;
-    assert_eq!(task["state"], "cancelled", "{task:#}");
+    // It answers when the guest has had its grace and is gone.
+    let request = host.request(reqwest::Method::POST, &format!("/v1/tasks/{id}/cancel"));
+    let (status, task) = answer(request.header("prefer", "wait=60")).await;
+    assert_eq!((status, &task["state"]), (StatusCode::OK, &json!("cancelled")), "{task:#}");
+    assert_eq!(task["cancel"]["stopped_by"], "host", "{task:#}");
+    assert_eq!(attempts(&task)[0]["outcome"], "killed", "{task:#}");
     assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
     host.stop().await;
 }

@@ -92,3 +92,30 @@ async fn cycles_are_refused_and_nothing_is_created() {
     assert_eq!(problem["errors"][0]["message"], "a cycle: #x comes after #y comes after #x");
     assert!(list(&host.get("/v1/tasks").await).is_empty());
 }
+
+#[tokio::test]
+async fn the_callbacks_of_a_batch_run() {
+    let host = TestHost::with(&["ok", "trap", "parents"]).await;
+    let body = json!({
+        "tasks": [{"kind": "ok", "ref": "a"}, {"kind": "parents", "after": ["#a"]}, {"kind": "trap", "max_attempts": 1}],
+        "on_failure": {"kind": "ok", "input": "failure"}, "on_success": {"kind": "ok", "input": "success"},
+        "on_complete": {"kind": "ok", "input": "complete"},
+    });
+    let mut events = host.events().await;
+    let (status, batch) = host.post("/v1/batches", &body).await;
+    assert_eq!(status, StatusCode::CREATED, "{batch:#}");
+    let at = format!("/v1/batches/{}", batch["id"].as_str().unwrap());
+    loop {
+        let event = events.next().await.unwrap();
+        if event.name == "batch.completed" {
+            break;
+        }
+    }
+    let ended = host.get(&at).await;
+    assert_eq!((&ended["state"], &ended["counts"]["succeeded"]), (&json!("failed"), &json!(2)), "{ended:#}");
+    assert_eq!(ended["on_success"].get("task"), None);
+    for name in ["failure", "complete"] {
+        let id = ended[format!("on_{name}")]["task"].as_str().unwrap();
+        assert_eq!(host.wait_task(id).await["output"], *name);
+    }
+}

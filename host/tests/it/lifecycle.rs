@@ -194,6 +194,25 @@ async fn what_a_guest_logs_is_in_the_log_of_its_task() {
     let id = task["id"].as_str().unwrap();
     let logs = host.get(&format!("/v1/tasks/{id}/logs")).await;
     assert!(!list(&logs).is_empty(), "{logs:#}");
+    let log = &attempts(&task)[0]["log"];
+    for counted in ["lines", "bytes", "dropped_lines", "dropped_bytes"] {
+        assert!(log[counted].as_u64().is_some_and(|count| count > 0), "{counted}: {task:#}");
+    }
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn a_task_that_its_guest_puts_off_comes_back_and_loses_nothing() {
+    let host = TestHost::with(&["snooze"]).await;
+    let mut events = host.events().await;
+    let id = host.create(&json!({ "kind": "snooze", "input": [1], "max_attempts": 1 })).await;
+    let snoozed = events.task(&id, "task.snoozed").await;
+    assert!(snoozed.data["due_at"].is_string(), "{snoozed:?}");
+    let task = host.wait_task(&id).await;
+    assert_eq!((&task["state"], &task["output"], &task["failures"]), (&json!("succeeded"), &json!([1]), &json!(0)));
+    let [put_off, done] = attempts(&task) else { panic!("{task:#}") };
+    assert_eq!((&put_off["outcome"], &put_off["times"], &put_off["number"]), (&json!("snoozed"), &json!(2), &json!(2)));
+    assert_eq!((&done["outcome"], &done["number"]), (&json!("succeeded"), &json!(3)));
     host.stop().await;
 }
 

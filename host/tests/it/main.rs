@@ -15,6 +15,7 @@ mod flaws;
 mod flow;
 mod hostile;
 mod kill_loop;
+mod languages;
 mod lifecycle;
 mod limits;
 mod media;

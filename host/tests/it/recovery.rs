@@ -1,11 +1,14 @@
 //! The real binary is killed: what it had promised is kept.
 
 use std::os::unix::process::ExitStatusExt;
+use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::support::binary::{Place, Served};
 use crate::support::events::Events;
+use crate::support::folder::variant;
 use crate::support::{attempts, expect_json, wait_task};
 
 async fn create(host: &Served, body: &Value) -> String {
@@ -94,5 +97,62 @@ async fn i14_v16_l21_c16_sigterm_ends_the_host_with_success() {
     let task = wait_task(&host.client, &host.base, &id).await;
     assert_eq!(task["state"], "succeeded", "{task:#}");
     assert_eq!(task["crashes"], 0, "{task:#}");
+    host.kill().await;
+}
+
+#[tokio::test]
+async fn i4_i15_what_an_attempt_has_reached_outlives_its_host_and_its_plugin() {
+    let place = Place::with(&["resume"]);
+    let host = place.start().await;
+    let mut stream = events(&host).await;
+    let id = create(&host, &json!({ "kind": "resume", "input": { "n": 1 } })).await;
+    stream.task(&id, "task.progress").await;
+    host.kill().await;
+    // Another version goes on from the checkpoint of the first.
+    place.plugins().put("resume", &variant("resume", "parts", "steps"), None);
+    let host = place.start().await;
+    let task = wait_task(&host.client, &host.base, &id).await;
+    assert_eq!((&task["state"], &task["output"]), (&json!("succeeded"), &json!({ "n": 1 })), "{task:#}");
+    let [first, second] = attempts(&task) else { panic!("{task:#}") };
+    assert_eq!((&first["outcome"], &second["outcome"]), (&json!("crashed"), &json!("succeeded")), "{task:#}");
+    assert_ne!(first["digest"], second["digest"]);
+    assert_eq!((&first["log"], &second["log"]["lines"]), (&Value::Null, &json!(0)), "{task:#}");
+    // The second attempt has reported nothing, so the word of the first stands.
+    let progress = &task["progress"];
+    assert_eq!(
+        (&progress["attempt"], &progress["percent"], &progress["unit"]),
+        (&json!(1), &json!(70), &json!("parts"))
+    );
+    let get = async |path: &str| {
+        expect_json(host.client.get(format!("{}/v1/tasks/{id}/{path}", host.base)).send().await.unwrap()).await
+    };
+    let logs = get("logs?attempt=1").await;
+    assert_eq!(logs["lines"][0]["message"], "resume", "the line of the killed attempt is kept: {logs:#}");
+    assert_eq!(get("logs?attempt=2").await["lines"], json!([]));
+    let told = get("events").await;
+    let types: Vec<_> =
+        told["events"].as_array().unwrap().iter().map(|event| event["type"].as_str().unwrap()).collect();
+    let expected =
+        ["queued", "started", "progress", "retrying", "started", "succeeded"].map(|name| format!("task.{name}"));
+    assert_eq!(types, expected);
+    host.kill().await;
+}
+
+#[tokio::test]
+async fn i4_tasks_of_a_killed_host_run_again_soon_after_its_restart() {
+    let place = Place::with(&[]).built("echo");
+    let host = place.start().await;
+    let mut stream = events(&host).await;
+    let id = create(&host, &json!({ "kind": "echo", "input": { "sleep_ms": 600_000 } })).await;
+    let seen = stream.task(&id, "task.started").await.id;
+    host.kill().await;
+    let begin = Instant::now();
+    let host = place.start().await;
+    let request = host.client.get(format!("{}/v1/events?task={id}", host.base)).header("last-event-id", seen);
+    let mut stream = Events::of(request.send().await.unwrap());
+    let started = stream.task(&id, "task.started").await;
+    assert_eq!(started.data["attempt"], 2);
+    // A second on an idle machine (`cargo xtask bench recovery` says); this one may be busy.
+    assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
     host.kill().await;
 }

@@ -29,15 +29,17 @@ const WASI: [&str; 1] = ["p2"];
 /// The features of every package of the runtime as the whole workspace resolves them, by the package's name.
 fn resolved() -> BTreeMap<String, Vec<String>> {
     let arguments = ["metadata", "--format-version", "1", "--offline", "--locked"];
-    let output = Command::new(env!("CARGO")).args(arguments).current_dir(super::root()).output().unwrap();
+    let output = Command::new(env!("CARGO")).args(arguments).current_dir(super::root()).output().expect("cargo runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let nodes = metadata["resolve"]["nodes"].as_array().unwrap().iter().filter_map(|node| {
-        let id = node["id"].as_str()?;
-        let name = id.rsplit_once('#')?.1.split('@').next()?.to_owned();
-        let features = node["features"].as_array()?.iter().filter_map(|feature| feature.as_str().map(str::to_owned));
-        (name.starts_with("wasmtime") || name.starts_with("winch")).then(|| (name, features.collect()))
-    });
+    let metadata: Value = serde_json::from_slice(&output.stdout).expect("cargo answers JSON");
+    let nodes =
+        metadata["resolve"]["nodes"].as_array().expect("cargo resolves dependencies").iter().filter_map(|node| {
+            let id = node["id"].as_str()?;
+            let name = id.rsplit_once('#')?.1.split('@').next()?.to_owned();
+            let features =
+                node["features"].as_array()?.iter().filter_map(|feature| feature.as_str().map(str::to_owned));
+            (name.starts_with("wasmtime") || name.starts_with("winch")).then(|| (name, features.collect()))
+        });
     nodes.collect()
 }
 

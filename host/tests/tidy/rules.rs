@@ -12,13 +12,14 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
     ("sync", &[]),
     ("limiter", &["sync"]),
     ("spelling", &[]),
+    ("quantity", &[]),
     ("task", &["time", "retry"]),
     ("schedule", &["time", "retry", "task", "spelling"]),
     ("limit", &["time", "task", "schedule"]),
     ("event", &["time", "retry", "task", "schedule"]),
     ("store", &["time", "retry", "task", "schedule", "limit", "event"]),
     // Guests reach the rest of the host only through the ports that the plugin runtime owns.
-    ("plugin", &["time", "retry", "task", "sync"]),
+    ("plugin", &["time", "retry", "task", "quantity", "sync"]),
     ("logs", &["time", "task", "plugin"]),
     ("ffmpeg", &["process"]),
     ("media", &["time", "retry", "task", "schedule", "event", "store"]),
@@ -32,7 +33,7 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
             "spelling",
         ],
     ),
-    ("config", &["time", "retry", "task", "schedule", "limit", "limiter", "spelling"]),
+    ("config", &["time", "retry", "task", "schedule", "limit", "limiter", "spelling", "quantity"]),
     (
         "host",
         &[

@@ -24,6 +24,12 @@ impl TaskError {
         Self::Retry(RetryRequest { cause: Failure::new(code, message), after })
     }
 
+    /// Not now: run the task again after `delay`, without using up an attempt. At least a second is waited;
+    /// after 10,000 times in a row the next one counts as failed.
+    pub fn snooze(delay: Duration) -> Self {
+        Self::Snoozed(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX))
+    }
+
     /// Failed, and always will.
     pub fn fatal(code: &str, message: impl Into<String>) -> Self {
         Self::Fatal(Failure::new(code, message))
@@ -136,6 +142,7 @@ mod tests {
             TaskError::InvalidInput(failure) => format!("invalid-input/{}", failure.code),
             TaskError::Cancelled => "cancelled".to_owned(),
             TaskError::Yielded => "yielded".to_owned(),
+            TaskError::Snoozed(after) => format!("snoozed/{after}"),
             TaskError::Other(failure) => format!("other/{}", failure.code),
         }
     }
@@ -154,5 +161,12 @@ mod tests {
         assert_eq!(mapped(Error::TimedOut), "retry/timed-out");
         assert_eq!(mapped(Error::Unavailable("x".to_owned())), "retry/unavailable");
         assert_eq!(mapped(Error::Cancelled), "cancelled");
+    }
+
+    #[test]
+    fn a_snooze_says_for_how_long() {
+        use std::time::Duration;
+        assert!(matches!(TaskError::snooze(Duration::from_secs(2)), TaskError::Snoozed(2_000)));
+        assert!(matches!(TaskError::snooze(Duration::MAX), TaskError::Snoozed(u64::MAX)));
     }
 }

@@ -34,6 +34,7 @@ mod context;
 mod error;
 mod log;
 mod role;
+mod task;
 
 pub use bindings::dispatcher::exports::taskhost::plugin::dispatcher::Batch;
 pub use bindings::imports::taskhost::exec::command;
@@ -41,7 +42,10 @@ pub use bindings::imports::taskhost::host::context::{Directive, Parent, ParentSt
 pub use bindings::imports::taskhost::host::log::Level;
 pub use bindings::imports::taskhost::host::{config, queue, state};
 pub use bindings::imports::taskhost::media::{ffmpeg, library};
-pub use bindings::imports::taskhost::task::types::{Failure, NewTask, Progress, RetryRequest, Task, TaskError};
+pub use bindings::imports::taskhost::task::types::{
+    Backoff, Failure, Growth, Jitter, NewTask, Progress, RetryRequest, Task, TaskError, TaskStates, Unique, UniqueBy,
+    UniqueMode,
+};
 pub use bindings::metadata::exports::taskhost::plugin::metadata::{Descriptor, Kind};
 pub use context::Context;
 pub use log::log;

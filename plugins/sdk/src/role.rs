@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::bindings::{dispatcher, executor, metadata};
-use crate::{Batch, Context, Descriptor, Failure, Kind, NewTask, Task, TaskError};
+use crate::{Batch, Context, Descriptor, Failure, Kind, Task, TaskError};
 
 /// What every plugin is.
 pub trait Plugin {
@@ -81,27 +81,6 @@ impl Kind {
     #[must_use]
     pub fn output(mut self, schema: &str) -> Self {
         self.output_schema = Some(schema.to_owned());
-        self
-    }
-}
-
-impl NewTask {
-    /// A task of `kind` with every default: `NewTask::new("video.clear", &json!({ "media": id }))`.
-    pub fn new(kind: &str, input: &serde_json::Value) -> Self {
-        Self {
-            kind: kind.to_owned(),
-            input: input.to_string(),
-            unique_key: None,
-            priority: None,
-            run_at: None,
-            attributes: Vec::new(),
-        }
-    }
-
-    /// While a live task holds `key`, a second one is not created.
-    #[must_use]
-    pub fn unique(mut self, key: impl Into<String>) -> Self {
-        self.unique_key = Some(key.into());
         self
     }
 }

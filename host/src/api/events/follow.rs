@@ -20,6 +20,9 @@ use crate::task::TaskId;
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// A browser comes back after this long, in milliseconds.
 const RETRY_MS: u32 = 2_000;
+/// After so many events that a client does not want to hear of it is told where the stream is: from there it
+/// can go on, however long nothing else comes.
+const SILENT_EVENTS: u64 = 4_096;
 /// Events that are replayed at once.
 const REPLAY_SLICE: usize = 512;
 
@@ -35,19 +38,39 @@ pub(super) enum Start {
 /// What a client wants to hear of.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Filter {
-    /// Only this task's events.
+    /// Events of this task …
     pub(super) task: Option<TaskId>,
-    /// Only events of tasks of these kinds.
+    /// … of tasks of these kinds …
     pub(super) kinds: Option<Vec<String>>,
+    /// … and in these queues,
+    pub(super) queues: Option<Vec<String>>,
+    /// or of these schedules,
+    pub(super) schedules: Option<Vec<String>>,
+    /// or of these files.
+    pub(super) media: Option<Vec<String>>,
+    /// Of all those only these.
+    pub(super) types: Option<Vec<String>>,
 }
 
 impl Filter {
-    fn accepts(&self, change: &Change) -> bool {
-        if self.task.is_none() && self.kinds.is_none() {
-            return true;
-        }
-        let Change::Task { id, kind, .. } = change else { return false };
-        self.task.is_none_or(|task| task == *id) && self.kinds.as_ref().is_none_or(|kinds| kinds.contains(kind))
+    pub(super) fn accepts(&self, change: &Change) -> bool {
+        let among = |names: &Option<Vec<String>>, name: &str| {
+            names.as_ref().is_none_or(|names| names.iter().any(|wanted| wanted == name))
+        };
+        let by_task = self.task.is_some() || self.kinds.is_some() || self.queues.is_some();
+        let everything = !by_task && self.schedules.is_none() && self.media.is_none();
+        let is_meant = match change {
+            Change::Task { id, kind, queue, .. } => {
+                (everything || by_task)
+                    && self.task.is_none_or(|task| task == *id)
+                    && among(&self.kinds, kind)
+                    && among(&self.queues, queue)
+            }
+            Change::Schedule { name, .. } => (everything || self.schedules.is_some()) && among(&self.schedules, name),
+            Change::Batch { .. } => everything,
+            Change::Media { id, .. } => (everything || self.media.is_some()) && among(&self.media, id),
+        };
+        is_meant && among(&self.types, change.name())
     }
 }
 
@@ -81,6 +104,8 @@ pub(super) struct Follower {
     filter: Filter,
     /// The last event that was looked at.
     position: u64,
+    /// What the client was told last.
+    told: u64,
     /// Reads from the store until it has caught up; says what a gap means.
     replaying: Option<Reset>,
     /// Text to send before anything else.
@@ -100,6 +125,7 @@ impl Follower {
             stop: state.stop.clone(),
             filter,
             position: last,
+            told: last,
             replaying: None,
             first: String::new(),
         };
@@ -109,7 +135,7 @@ impl Follower {
                 follower.write_reset(&mut first, Reset::OtherEpoch);
             }
             Start::After(id) => {
-                follower.position = id.seq;
+                (follower.position, follower.told) = (id.seq, id.seq);
                 follower.replaying = Some(Reset::Expired);
             }
         }
@@ -140,22 +166,25 @@ impl Follower {
             }
             if let Some(gap_means) = self.replaying {
                 let text = self.replay(gap_means).await?;
-                if text.is_empty() {
-                    continue;
+                if let Some(text) = self.tell(text) {
+                    return Ok(Some(text));
                 }
-                return Ok(Some(text));
+                continue;
             }
             let received = tokio::select! {
                 biased;
                 () = self.stop.cancelled() => return Ok(None),
                 received = self.live.recv() => received,
-                () = tokio::time::sleep_until(keep_alive_at) => return Ok(Some(keep_alive(self.id()))),
+                () = tokio::time::sleep_until(keep_alive_at) => {
+                    self.told = self.position;
+                    return Ok(Some(keep_alive(self.id())));
+                }
             };
             match received {
                 Ok(batch) => {
                     let mut text = String::new();
                     self.write_events(&mut text, &batch);
-                    if !text.is_empty() {
+                    if let Some(text) = self.tell(text) {
                         return Ok(Some(text));
                     }
                 }
@@ -180,6 +209,16 @@ impl Follower {
             self.replaying = None;
         }
         Ok(text)
+    }
+
+    /// What to send, if anything.
+    fn tell(&mut self, text: String) -> Option<String> {
+        let silent = self.position.saturating_sub(self.told);
+        if text.is_empty() && silent < SILENT_EVENTS {
+            return None;
+        }
+        self.told = self.position;
+        Some(if text.is_empty() { keep_alive(self.id()) } else { text })
     }
 
     fn write_events(&mut self, out: &mut String, events: &[Event]) {
@@ -255,5 +294,28 @@ mod tests {
         let text = follower.next().await.unwrap().unwrap();
         let expected = format!("id: {:08x}-3\nevent: reset\ndata: {{\"reason\":\"lagged\"}}\n\n", api.store.epoch());
         assert_eq!(text, expected);
+    }
+
+    #[tokio::test]
+    async fn i2_a_filtered_client_keeps_up_with_what_it_does_not_hear() {
+        let api = Api::new().await;
+        let filter = Filter { kinds: Some(vec!["other".to_owned()]), ..Filter::default() };
+        let start = Start::After(super::EventId { epoch: api.store.epoch(), seq: 0 });
+        for _ in 0..super::SILENT_EVENTS / 512 {
+            let tasks = (0..512).map(|_| crate::task::NewTask::new("echo", "{}")).collect();
+            api.store.enqueue(tasks, now()).await.unwrap();
+        }
+        let mut follower = Follower::start(&api.state, start, filter.clone()).await.unwrap();
+        assert!(follower.next().await.unwrap().unwrap().starts_with("retry: "));
+        let text = follower.next().await.unwrap().unwrap();
+        let id = format!("{:08x}-{}", api.store.epoch(), super::SILENT_EVENTS);
+        assert_eq!(text, format!(": alive\nid: {id}\n\n"), "it is told where it is");
+        // Much is forgotten meanwhile, but nothing that it has not passed.
+        api.store.enqueue(vec![crate::task::NewTask::new("other", "{}")], now()).await.unwrap();
+        api.store.prune(Retention::uniform(Keep::ALL, 1), now()).await.unwrap();
+        let mut again = Follower::start(&api.state, Start::After(id.parse().unwrap()), filter).await.unwrap();
+        again.next().await.unwrap();
+        let text = again.next().await.unwrap().unwrap();
+        assert!(text.contains("event: task.queued"), "{text}");
     }
 }

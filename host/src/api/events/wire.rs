@@ -5,13 +5,13 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use super::EventId;
-use crate::api::tasks::wire::{FailureWire, ProgressWire, Rfc3339, Text};
+use crate::api::tasks::wire::{FailureWire, ProgressWire, Rfc3339, Text, stopped_by};
 use crate::event::{Change, Event, TaskChange};
 use crate::task::{BatchId, Digest, TaskId};
 
 /// What only some events have.
 #[derive(Debug, Default, Serialize)]
-struct EventWire<'a> {
+pub(super) struct EventWire<'a> {
     seq: u64,
     at: Option<Rfc3339>,
     r#type: &'a str,
@@ -19,6 +19,8 @@ struct EventWire<'a> {
     task: Option<Text<TaskId>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     kind: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    queue: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     attempt: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -29,6 +31,8 @@ struct EventWire<'a> {
     progress: Option<ProgressWire<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<FailureWire<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stopped_by: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     media: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -46,8 +50,9 @@ impl<'a> From<&'a Event> for EventWire<'a> {
         let mut wire =
             Self { seq: event.seq, at: Some(Rfc3339(event.at)), r#type: event.change.name(), ..Self::default() };
         match &event.change {
-            Change::Task { id, kind, attempt, change } => {
-                (wire.task, wire.kind, wire.attempt) = (Some(Text(*id)), Some(kind.as_str()), Some(*attempt));
+            Change::Task { id, kind, queue, attempt, change } => {
+                (wire.task, wire.kind, wire.queue) = (Some(Text(*id)), Some(kind.as_str()), Some(queue.as_str()));
+                wire.attempt = Some(*attempt);
                 wire.describe(change);
             }
             Change::Media { id, change: _ } => wire.media = Some(id),
@@ -63,7 +68,7 @@ impl<'a> From<&'a Event> for EventWire<'a> {
 impl<'a> EventWire<'a> {
     fn describe(&mut self, change: &'a TaskChange) {
         match change {
-            TaskChange::Queued { due_at } => self.due_at = Some(Rfc3339(*due_at)),
+            TaskChange::Queued { due_at } | TaskChange::Snoozed { due_at } => self.due_at = Some(Rfc3339(*due_at)),
             TaskChange::Waiting { parents } => self.parents = Some(*parents),
             TaskChange::Started { digest } => self.digest = Some(Text(*digest)),
             TaskChange::Progress(progress) => self.progress = Some(progress.into()),
@@ -72,7 +77,11 @@ impl<'a> EventWire<'a> {
                 self.error = failure.as_ref().map(Into::into);
             }
             TaskChange::Failed(failure) => self.error = Some(failure.into()),
-            TaskChange::CancelRequested | TaskChange::Succeeded | TaskChange::Cancelled => {}
+            TaskChange::Cancelled { by } => self.stopped_by = Some(stopped_by(*by)),
+            TaskChange::CancelRequested
+            | TaskChange::CancelAcknowledged
+            | TaskChange::Succeeded
+            | TaskChange::Purged => {}
         }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
 use futures_util::Stream;
 
@@ -23,7 +23,12 @@ use crate::store::MediaRecord;
 const CHUNK_BYTES: u64 = 64 << 10;
 
 /// Serves a file, or a part of it, or says that the client has it.
-pub async fn read(State(state): Shared, PathId(id): PathId, headers: HeaderMap) -> Result<Response, Problem> {
+pub async fn read(
+    State(state): Shared,
+    PathId(id): PathId,
+    method: Method,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     let Content { record, file } = state.media.content(&id).await?;
     let validators = Validators::of_media(&record.id, record.created_at);
     let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
@@ -42,7 +47,9 @@ pub async fn read(State(state): Shared, PathId(id): PathId, headers: HeaderMap) 
             return Err(Problem::new(status, "precondition-failed", title, detail));
         }
     }
-    let (status, start, end) = match decide(text(header::RANGE), text(header::IF_RANGE), &validators, record.size) {
+    // A range means something for GET only (RFC 9110, section 14.2).
+    let range = text(header::RANGE).filter(|_| method == Method::GET);
+    let (status, start, end) = match decide(range, text(header::IF_RANGE), &validators, record.size) {
         Selection::Full => (StatusCode::OK, 0, record.size),
         Selection::Partial { start, end_inclusive } => (StatusCode::PARTIAL_CONTENT, start, end_inclusive + 1),
         Selection::Unsatisfiable => return Err(unsatisfiable(record.size)?),

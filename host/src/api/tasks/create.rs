@@ -7,21 +7,10 @@ use super::{idempotency, unique};
 use crate::api::body::Fields;
 use crate::api::problem::{FieldError, Problem, echo};
 use crate::retry::{Backoff, Growth, Jitter};
-use crate::task::{self, NewTask};
+use crate::task::rules::{MAX_ATTEMPTS, MAX_DELAY_MS, MAX_TIMEOUT_MS, Mistake};
+use crate::task::{self, NewTask, rules};
 use crate::time::Timestamp;
 
-/// Attempts that a task may have.
-const MAX_ATTEMPTS: u64 = 1_000;
-/// The longest wall time of one attempt: a week, in milliseconds.
-const MAX_TIMEOUT_MS: u64 = 7 * 24 * 3_600_000;
-/// The longest delay: ten years, in milliseconds.
-pub(super) const MAX_DELAY_MS: u64 = 315_360_000_000;
-/// Attributes of a task.
-const MAX_ATTRIBUTES: usize = 32;
-/// Bytes of an attribute's key.
-const MAX_ATTRIBUTE_KEY_LEN: usize = 64;
-/// Bytes of an attribute's value.
-const MAX_ATTRIBUTE_VALUE_LEN: usize = 512;
 const GROWTHS: [(&str, Growth); 2] = [("fixed", Growth::Fixed), ("exponential", Growth::Exponential)];
 const JITTERS: [(&str, Jitter); 3] = [("none", Jitter::None), ("equal", Jitter::Equal), ("full", Jitter::Full)];
 
@@ -74,16 +63,22 @@ fn read(fields: &mut Fields<'_>, raw: &RawValue, place: &Place<'_>, key: Option<
     if let Some(priority) = fields.number("priority", 0..=u64::from(task::MAX_PRIORITY)) {
         new.priority = u8::try_from(priority).unwrap_or(task::MAX_PRIORITY);
     }
-    if let Some(attempts) = fields.number("max_attempts", 1..=MAX_ATTEMPTS) {
+    if let Some(attempts) = fields.number("max_attempts", 1..=u64::from(MAX_ATTEMPTS)) {
         new.max_attempts = u32::try_from(attempts).unwrap_or(u32::MAX);
     }
     new.timeout_ms = fields.number("timeout_ms", 1..=MAX_TIMEOUT_MS);
     new.run_at = run_at(fields, place.now);
-    new.deadline = deadline(fields, new.run_at, place.now);
-    new.queue = queue(fields);
+    new.deadline = instant(fields, "deadline");
+    new.queue = fields.parse("queue", "text").unwrap_or(new.queue);
     new.attributes = attributes(fields, place.prefix);
     new.backoff = backoff(fields, place.prefix);
     unique::read(fields, place.prefix, &mut new);
+    for Mistake { field, entry, message } in rules::check(&new, place.now) {
+        match entry {
+            Some(entry) => fields.wrong_in(field, &entry, message),
+            None => fields.append(vec![FieldError::pointer(format!("{}/{field}", place.prefix), message)]),
+        }
+    }
     let links = after::read(fields, &mut new);
     let key = idempotency::of_task(fields, key);
     new.idempotency = key.map(|key| idempotency::request(key, raw)).into_iter().collect();
@@ -109,7 +104,7 @@ fn kind(fields: &mut Fields<'_>) -> String {
 
 fn run_at(fields: &mut Fields<'_>, now: Timestamp) -> Option<Timestamp> {
     let is_given = fields.peek("run_at").is_some_and(|raw| raw.get() != "null");
-    let run_at = instant(fields, "run_at", now);
+    let run_at = instant(fields, "run_at");
     let delay_ms = fields.number("delay_ms", 0..=MAX_DELAY_MS);
     if is_given && delay_ms.is_some() {
         fields.wrong("delay_ms", "cannot be joined with run_at: give one of them");
@@ -117,8 +112,8 @@ fn run_at(fields: &mut Fields<'_>, now: Timestamp) -> Option<Timestamp> {
     run_at.or_else(|| delay_ms.map(|delay_ms| now.plus_millis(delay_ms)))
 }
 
-/// An instant that is not absurdly far away.
-pub(super) fn instant(fields: &mut Fields<'_>, name: &'static str, now: Timestamp) -> Option<Timestamp> {
+/// An instant.
+pub(super) fn instant(fields: &mut Fields<'_>, name: &'static str) -> Option<Timestamp> {
     let text: String = fields.parse(name, "text")?;
     let millis = text.parse::<jiff::Timestamp>().ok().and_then(|at| u64::try_from(at.as_millisecond()).ok());
     let Some(millis) = millis else {
@@ -129,56 +124,23 @@ pub(super) fn instant(fields: &mut Fields<'_>, name: &'static str, now: Timestam
         fields.wrong(name, message);
         return None;
     };
-    let at = Timestamp::from_millis(millis);
-    if at > now.plus_millis(MAX_DELAY_MS) {
-        fields.wrong(name, format!("{at} is more than ten years away"));
-    }
-    Some(at)
+    Some(Timestamp::from_millis(millis))
 }
 
-fn deadline(fields: &mut Fields<'_>, run_at: Option<Timestamp>, now: Timestamp) -> Option<Timestamp> {
-    let deadline = instant(fields, "deadline", now)?;
-    if deadline <= now {
-        fields.wrong("deadline", format!("{deadline} has passed"));
-    } else if run_at.is_some_and(|run_at| deadline <= run_at) {
-        fields.wrong("deadline", format!("{deadline} is not after the time at which the task is due"));
-    }
-    Some(deadline)
-}
-
-fn queue(fields: &mut Fields<'_>) -> String {
-    let queue: Option<String> = fields.parse("queue", "text");
-    if let Some(wrong) = queue.as_deref().filter(|queue| !task::is_valid_queue(queue)) {
-        let expected = "lower-case letters, digits, -, _ and .";
-        let message = format!("{:?} is not a queue: {expected}, at most {} bytes", echo(wrong), task::MAX_QUEUE_LEN);
-        fields.wrong("queue", message);
-    }
-    queue.unwrap_or_else(|| task::DEFAULT_QUEUE.to_owned())
-}
-
-fn attributes(fields: &mut Fields<'_>, prefix: &str) -> Vec<(String, String)> {
+/// Labels of a task.
+pub(super) fn attributes(fields: &mut Fields<'_>, prefix: &str) -> Vec<(String, String)> {
     let Some(raw) = fields.raw("attributes").filter(|raw| raw.get() != "null") else { return Vec::new() };
-    let mut inner = match Fields::of_value(raw, format!("{prefix}/attributes")) {
-        Ok(inner) => inner,
+    match Fields::of_value(raw, format!("{prefix}/attributes")) {
+        Ok(mut inner) => {
+            let entries = inner.texts();
+            fields.append(inner.finish());
+            entries.into_iter().collect()
+        }
         Err(error) => {
             fields.append(vec![error]);
-            return Vec::new();
-        }
-    };
-    let entries = inner.texts();
-    if entries.len() > MAX_ATTRIBUTES {
-        fields.wrong("attributes", format!("has {} entries; at most {MAX_ATTRIBUTES} are kept", entries.len()));
-    }
-    for (key, value) in &entries {
-        if key.is_empty() || key.len() > MAX_ATTRIBUTE_KEY_LEN {
-            let message = format!("the key {:?} has {} bytes; 1 to {MAX_ATTRIBUTE_KEY_LEN}", echo(key), key.len());
-            fields.wrong("attributes", message);
-        } else if value.len() > MAX_ATTRIBUTE_VALUE_LEN {
-            inner.wrong(key, format!("has {} bytes; at most {MAX_ATTRIBUTE_VALUE_LEN}", value.len()));
+            Vec::new()
         }
     }
-    fields.append(inner.finish());
-    entries.into_iter().collect()
 }
 
 fn backoff(fields: &mut Fields<'_>, prefix: &str) -> Backoff {
@@ -195,9 +157,6 @@ fn backoff(fields: &mut Fields<'_>, prefix: &str) -> Backoff {
     let jitter = inner.choice("jitter", &JITTERS).unwrap_or_default();
     let base_ms = inner.number("base_ms", 0..=MAX_DELAY_MS).unwrap_or(default.base_ms);
     let cap_ms = inner.number("cap_ms", 0..=MAX_DELAY_MS).unwrap_or(default.cap_ms.max(base_ms));
-    if cap_ms < base_ms {
-        inner.wrong("cap_ms", format!("{cap_ms} is less than base_ms, {base_ms}"));
-    }
     fields.append(inner.finish());
     Backoff { base_ms, cap_ms, growth, jitter }
 }

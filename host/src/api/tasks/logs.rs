@@ -8,9 +8,9 @@ use serde::Serialize;
 
 use super::find;
 use super::wire::Verbatim;
-use crate::api::Shared;
 use crate::api::problem::Problem;
 use crate::api::query::{Parameters, TaskPath};
+use crate::api::{LogSlice, Shared};
 
 /// Bytes of a page when the client does not say.
 const DEFAULT_PAGE_BYTES: u64 = 64 << 10;
@@ -27,7 +27,7 @@ struct LogWire<'a> {
     eof: bool,
 }
 
-/// `GET /v1/tasks/{id}/logs`: whole lines from `?offset=` on. `Accept: application/x-ndjson` answers
+/// `GET /v1/tasks/{id}/logs`: whole lines from `?offset=` on, all or those of `?attempt=`. `Accept: application/x-ndjson` answers
 /// the lines themselves, with the next offset in `X-Next-Offset`.
 pub async fn read(
     State(state): Shared,
@@ -38,10 +38,11 @@ pub async fn read(
     let mut parameters = Parameters::of(&uri)?;
     let offset = parameters.number("offset", 0..=u64::MAX).unwrap_or(0);
     let max_bytes = parameters.number("max_bytes", 1..=MAX_PAGE_BYTES).unwrap_or(DEFAULT_PAGE_BYTES);
+    let attempt = parameters.number("attempt", 1..=u64::from(u32::MAX)).and_then(|number| u32::try_from(number).ok());
     parameters.finish()?;
     find(&*state.store, id).await?;
     let max_bytes = usize::try_from(max_bytes).unwrap_or(usize::MAX);
-    let page = state.logs.read(id, offset, max_bytes).await.map_err(Problem::internal)?;
+    let page = state.logs.read(id, LogSlice { offset, max_bytes, attempt }).await.map_err(Problem::internal)?;
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("");
     if !accept.contains(NDJSON) {
         let lines = page.lines.iter().map(|line| Verbatim(line)).collect();

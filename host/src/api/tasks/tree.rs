@@ -68,7 +68,7 @@ pub(super) struct TreeWire {
     task: BriefWire,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     after: Vec<Text<TaskId>>,
-    children: Vec<TreeWire>,
+    children: Vec<Self>,
     /// It created more than there are here; they have trees of their own.
     truncated: bool,
 }

@@ -1,18 +1,11 @@
 //! The part `unique` of a task: which key, and what becomes of a second task with it.
 
-use serde_json::Value;
 use serde_json::value::RawValue;
-use sha2::{Digest as _, Sha256};
 
-use super::create::MAX_DELAY_MS;
 use crate::api::body::Fields;
 use crate::api::problem::{FieldError, echo};
-use crate::task::{Digest, NewTask, STATE_NAMES, StateSet, UniqueMode, UniqueRule};
+use crate::task::{self, BadPaths, NewTask, STATE_NAMES, StateSet, UniqueMode, UniqueRule, rules};
 
-/// Bytes of a unique key.
-pub(super) const MAX_KEY_LEN: usize = 256;
-/// Paths that a key is made of.
-const MAX_PATHS: usize = 16;
 /// The modes by name; those with a window need one.
 const MODES: [&str; 6] = ["existing", "reject", "replace", "debounce", "throttle", "keep-last-if-active"];
 
@@ -39,8 +32,8 @@ pub(super) fn read(fields: &mut Fields<'_>, prefix: &str, new: &mut NewTask) {
 }
 
 fn check_len(fields: &mut Fields<'_>, name: &str, key: &str) {
-    if key.is_empty() || key.len() > MAX_KEY_LEN {
-        fields.wrong(name, format!("has {} bytes; a key has 1 to {MAX_KEY_LEN}", key.len()));
+    if let Some(message) = rules::unique_key(key) {
+        fields.wrong(name, message);
     }
 }
 
@@ -59,32 +52,22 @@ fn key(fields: &mut Fields<'_>, new: &NewTask) -> Option<String> {
     key
 }
 
-/// Tasks of one kind have the same key when what is at these paths is the same.
 fn key_of_paths(fields: &mut Fields<'_>, paths: &[String], new: &NewTask) -> Option<String> {
-    if paths.is_empty() || paths.len() > MAX_PATHS {
-        fields.wrong("paths", format!("has {} entries; 1 to {MAX_PATHS}", paths.len()));
-        return None;
+    match task::key_of_paths(&new.kind, &new.input, paths) {
+        Ok(key) => return key,
+        Err(BadPaths::Count(message)) => fields.wrong("paths", message),
+        Err(BadPaths::Missing(missing)) => {
+            for at in missing {
+                let path = paths.get(at).map_or("", String::as_str);
+                let is_pointer = path.is_empty() || path.starts_with('/');
+                let wrong =
+                    if is_pointer { "does not exist in the input" } else { "is not a JSON Pointer, such as /media" };
+                let message = format!("{:?} {wrong}", echo(path));
+                fields.append(vec![FieldError::pointer(format!("{}/paths/{at}", fields.prefix()), message)]);
+            }
+        }
     }
-    // Input that is not JSON is reported as such elsewhere.
-    let input: Value = serde_json::from_str(&new.input).ok()?;
-    let mut hash = Sha256::new();
-    hash.update(&new.kind);
-    for (at, path) in paths.iter().enumerate() {
-        let Some(value) = input.pointer(path) else {
-            let is_pointer = path.is_empty() || path.starts_with('/');
-            let wrong =
-                if is_pointer { "does not exist in the input" } else { "is not a JSON Pointer, such as /media" };
-            let message = format!("{:?} {wrong}", echo(path));
-            fields.append(vec![FieldError::pointer(format!("{}/paths/{at}", fields.prefix()), message)]);
-            continue;
-        };
-        let text = value.to_string();
-        hash.update([0]);
-        hash.update(path);
-        hash.update([0]);
-        hash.update(text);
-    }
-    Some(format!("paths:{}", Digest(hash.finalize().into())))
+    None
 }
 
 fn rule(fields: &mut Fields<'_>) -> UniqueRule {
@@ -92,12 +75,9 @@ fn rule(fields: &mut Fields<'_>) -> UniqueRule {
     let mode = fields.parse::<String>("mode", "text");
     let window: Option<&RawValue> = fields.raw("window_ms").filter(|raw| raw.get() != "null");
     let name = mode.as_deref().unwrap_or("existing");
-    let needs_window = matches!(name, "debounce" | "throttle");
+    // One that is missing or no number is out of the bounds, which are looked at with the rest of the task.
     let window_ms = window.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or(0);
-    let fits = (1..=MAX_DELAY_MS).contains(&window_ms);
-    if needs_window && !fits {
-        fields.wrong("window_ms", format!("is a whole number from 1 to {MAX_DELAY_MS}; {name} needs it"));
-    } else if !needs_window && window.is_some() {
+    if !matches!(name, "debounce" | "throttle") && window.is_some() {
         fields.wrong("window_ms", format!("means nothing with {:?}; debounce and throttle have one", echo(name)));
     }
     let mode = match name {
@@ -118,12 +98,8 @@ fn rule(fields: &mut Fields<'_>) -> UniqueRule {
 fn states(fields: &mut Fields<'_>) -> Option<StateSet> {
     let names: Vec<String> = fields.parse("states", "an array of states")?;
     let set = StateSet::of(names.iter().map(String::as_str));
-    match set {
-        None => fields.wrong("states", format!("each is one of {}", STATE_NAMES.join(", "))),
-        Some(set) if !set.contains("queued") => {
-            fields.wrong("states", "\"queued\" is missing; a waiting task always holds its key");
-        }
-        Some(_) => {}
+    if set.is_none() {
+        fields.wrong("states", format!("each is one of {}", STATE_NAMES.join(", ")));
     }
     set
 }

@@ -57,11 +57,13 @@ pub async fn until_ended(state: &AppState, id: TaskId, seconds: u32) -> Result<T
 fn may_end(event: &Event, task: TaskId) -> bool {
     match &event.change {
         Change::Task { id, change, .. } if *id == task => match change {
-            TaskChange::Succeeded | TaskChange::Failed(_) | TaskChange::Cancelled => true,
+            TaskChange::Succeeded | TaskChange::Failed(_) | TaskChange::Cancelled { .. } | TaskChange::Purged => true,
             TaskChange::Queued { .. }
             | TaskChange::Started { .. }
             | TaskChange::Progress(_)
             | TaskChange::CancelRequested
+            | TaskChange::CancelAcknowledged
+            | TaskChange::Snoozed { .. }
             | TaskChange::Retrying { .. }
             | TaskChange::Waiting { .. } => false,
         },

@@ -6,13 +6,14 @@ use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use super::after::rule_name;
+use super::attempts::AttemptWire;
 use super::create::backoff_names;
 use super::tree::RelationsWire;
 use super::unique::mode_name;
 use crate::api::PluginDirectory;
 use crate::retry::Backoff;
 use crate::store::Relations;
-use crate::task::{AttemptEnd, AttemptRecord, Failure, Progress, Source, State, Task, UniqueRule};
+use crate::task::{Cancel, Failure, Progress, Reported, Source, State, StoppedBy, Task, UniqueRule};
 use crate::time::Timestamp;
 
 /// An instant as RFC 3339 in UTC with milliseconds.
@@ -77,6 +78,11 @@ pub struct ProgressWire<'a> {
     /// 0 to 100, when the total is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     percent: Option<u8>,
+    /// Which attempt reported it, and when; not in events, which say so themselves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attempt: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    at: Option<Rfc3339>,
 }
 
 impl<'a> From<&'a Progress> for ProgressWire<'a> {
@@ -87,7 +93,16 @@ impl<'a> From<&'a Progress> for ProgressWire<'a> {
             unit: &progress.unit,
             message: progress.message.as_deref(),
             percent: percent(progress.done, progress.total),
+            attempt: None,
+            at: None,
         }
+    }
+}
+
+impl<'a> From<&'a Reported> for ProgressWire<'a> {
+    fn from(reported: &'a Reported) -> Self {
+        let of_attempt = Self::from(&reported.progress);
+        Self { attempt: Some(reported.attempt), at: Some(Rfc3339(reported.at)), ..of_attempt }
     }
 }
 
@@ -113,37 +128,6 @@ impl<'a> From<&'a Source> for SourceWire<'a> {
             Source::Schedule(name) => Self::Schedule { schedule: name },
             Source::Task(id) => Self::Task { task: Text(*id) },
             Source::Batch(id) => Self::Batch { batch: Text(*id) },
-        }
-    }
-}
-
-#[derive(Debug, Serialize)]
-struct AttemptWire<'a> {
-    number: u32,
-    digest: Text<crate::task::Digest>,
-    started_at: Rfc3339,
-    ended_at: Rfc3339,
-    outcome: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<FailureWire<'a>>,
-}
-
-impl<'a> From<&'a AttemptRecord> for AttemptWire<'a> {
-    fn from(record: &'a AttemptRecord) -> Self {
-        let (outcome, error) = match &record.end {
-            AttemptEnd::Succeeded => ("succeeded", None),
-            AttemptEnd::Failed(failure) => ("failed", Some(failure.into())),
-            AttemptEnd::Crashed(failure) => ("crashed", Some(failure.into())),
-            AttemptEnd::Cancelled => ("cancelled", None),
-            AttemptEnd::Returned => ("returned", None),
-        };
-        Self {
-            number: record.number,
-            digest: Text(record.digest),
-            started_at: Rfc3339(record.started_at),
-            ended_at: Rfc3339(record.ended_at),
-            outcome,
-            error,
         }
     }
 }
@@ -177,6 +161,41 @@ impl From<UniqueRule> for UniqueWire {
         let (mode, window_ms) = mode_name(rule.mode);
         Self { mode, window_ms, states: rule.states.names().collect() }
     }
+}
+
+/// A request to stop a task, and what came of it.
+#[derive(Debug, Serialize)]
+struct CancelWire {
+    requested_at: Rfc3339,
+    /// When the guest saw it, or the task ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    acknowledged_at: Option<Rfc3339>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stopped_by: Option<&'static str>,
+}
+
+impl From<&Cancel> for CancelWire {
+    fn from(cancel: &Cancel) -> Self {
+        Self {
+            requested_at: Rfc3339(cancel.requested_at),
+            acknowledged_at: cancel.acknowledged_at.map(Rfc3339),
+            stopped_by: cancel.stopped_by.map(stopped_by),
+        }
+    }
+}
+
+/// Who ended a cancelled task, as a word.
+pub fn stopped_by(by: StoppedBy) -> &'static str {
+    match by {
+        StoppedBy::Queue => "queue",
+        StoppedBy::Guest => "guest",
+        StoppedBy::Host => "host",
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// Why a queued task cannot begin, however many permits are free.
@@ -238,12 +257,16 @@ pub struct TaskWire<'a> {
     attempt: u32,
     failures: u32,
     crashes: u32,
+    #[serde(skip_serializing_if = "is_zero")]
+    snoozes: u32,
     max_attempts: u32,
     queue: &'a str,
     priority: u8,
     #[serde(skip_serializing_if = "Option::is_none")]
     parked: Option<ParkedWire>,
     cancel_requested: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cancel: Option<CancelWire>,
     #[serde(skip_serializing_if = "Option::is_none")]
     progress: Option<ProgressWire<'a>>,
     created_at: Rfc3339,
@@ -280,17 +303,19 @@ impl<'a> TaskWire<'a> {
         Self {
             id: Text(task.id),
             kind: &new.kind,
-            state: status.state.name(),
+            state: status.name(),
             input: Verbatim(&new.input),
             standing: (&status.state).into(),
             attempt: status.attempt,
             failures: status.failures,
             crashes: status.crashes,
+            snoozes: status.snoozes,
             max_attempts: new.max_attempts,
             queue: &new.queue,
             priority: new.priority,
             parked,
-            cancel_requested: status.cancel_requested,
+            cancel_requested: status.cancel.is_some(),
+            cancel: status.cancel.as_ref().map(Into::into),
             progress: status.progress.as_ref().map(Into::into),
             created_at: Rfc3339(task.spec.created_at),
             deadline: new.deadline.map(Rfc3339),

@@ -77,14 +77,19 @@ async fn events_follow_live_and_say_what_changed() {
     let id = api.enqueue(r#"{"kind":"echo"}"#).await;
     api.claim("echo").await;
     let progress = Progress { done: 1, total: Some(4), unit: "frames".to_owned(), message: None };
-    let beat =
-        crate::store::Heartbeat { id, attempt: 1, lease_until: now().plus_millis(9_000), progress: Some(progress) };
+    let beat = crate::store::Heartbeat {
+        id,
+        attempt: 1,
+        lease_until: now().plus_millis(9_000),
+        progress: Some(progress),
+        saw_cancel: false,
+    };
     api.store.heartbeat(beat, now()).await.unwrap();
     api.finish(id, Outcome::Succeeded { output: "1".to_owned(), outbox: Vec::new() }).await;
 
     let queued = stream.next().await;
     let expected = json!({
-        "seq": 1, "at": queued.data["at"], "type": "task.queued", "task": id.to_string(), "kind": "echo", "attempt": 0,
+        "seq": 1, "at": queued.data["at"], "type": "task.queued", "task": id.to_string(), "kind": "echo", "queue": "default", "attempt": 0,
         "due_at": queued.data["at"],
     });
     assert_eq!((queued.name.as_str(), queued.data), ("task.queued", expected));
@@ -185,4 +190,42 @@ async fn a_stop_ends_every_stream() {
     api.state.stop.cancel();
     assert!(stream.block().await.is_none());
     assert_eq!(api.state.limiter.gauge(crate::limiter::Class::Watch).in_use, 0);
+}
+
+#[tokio::test]
+async fn a_stream_has_what_its_filter_selects() {
+    let api = Api::new().await;
+    let epoch = api.store.epoch();
+    let (slow, fast) = (
+        api.enqueue(r#"{"kind":"echo","queue":"slow"}"#).await,
+        api.enqueue(r#"{"kind":"echo","queue":"fast"}"#).await,
+    );
+    api.post(&format!("/v1/tasks/{slow}/cancel")).await;
+    api.post(&format!("/v1/tasks/{fast}/cancel")).await;
+    let from = format!("{epoch:08x}-0");
+    for (query, expected) in [
+        ("?queue=slow", vec![1, 3]),
+        ("?queue=slow,fast&type=task.cancelled", vec![3, 4]),
+        (&format!("?task={fast}"), vec![2, 4]),
+        ("?kind=echo&queue=fast", vec![2, 4]),
+    ] {
+        let mut stream = Stream::open(&api, &format!("/v1/events{query}"), Some(&from)).await;
+        for seq in expected {
+            let event = stream.next().await;
+            assert_eq!(event.id, format!("{epoch:08x}-{seq}"), "{query}: {}", event.data);
+        }
+    }
+    // A task's own stream is the same.
+    let request = Request::get(format!("/v1/tasks/{slow}/events")).header("accept", "text/event-stream");
+    let request = request.header("last-event-id", &from).header("host", "localhost").body(Body::empty()).unwrap();
+    let response = tower::ServiceExt::oneshot(api.router.clone(), request).await.unwrap();
+    assert_eq!(response.headers()["content-type"], "text/event-stream");
+    let mut stream = Stream { body: response.into_body(), text: String::new() };
+    assert_eq!(stream.block().await.unwrap(), "retry: 2000");
+    assert_eq!(stream.next().await.data["task"], slow.to_string());
+    let last = stream.next().await;
+    assert_eq!((last.name.as_str(), &last.data["stopped_by"]), ("task.cancelled", &json!("queue")));
+    for query in ["?queue=A", "?type=task.done", "?schedule=", "?media=x", "?kind="] {
+        assert_eq!(api.get(&format!("/v1/events{query}")).await.status, StatusCode::UNPROCESSABLE_ENTITY, "{query}");
+    }
 }

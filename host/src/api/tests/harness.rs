@@ -11,13 +11,13 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
-use crate::api::{AppState, HostInfo, LogPage, LogReader, PluginDirectory, Settings, router};
+use crate::api::{AppState, HostInfo, LogPage, LogReader, LogSlice, PluginDirectory, Settings, router};
 use crate::limiter::{BreakerInfo, ConnectionLimiter};
 use crate::logs::TaskLogs;
 use crate::plugin::ports::{LogLevel, LogLine, LogPort as _, LogSource};
 use crate::plugin::{GenerationInfo, InputError, KindInfo, LoadFailure, PluginInfo};
 use crate::store::{ClaimRequest, Finish, GenerationRoom, Store};
-use crate::task::{BootId, Digest, Outcome, Task, TaskId};
+use crate::task::{AttemptReport, BootId, Digest, Outcome, Task, TaskId};
 use crate::time::{Timestamp, now};
 
 pub(in crate::api) const DIGEST: Digest = Digest([0xab; 32]);
@@ -100,9 +100,14 @@ impl Logs {
 
 #[async_trait]
 impl LogReader for Logs {
-    async fn read(&self, task: TaskId, offset: u64, max_bytes: usize) -> std::io::Result<LogPage> {
-        let crate::logs::LogPage { lines, next_offset, eof } = self.0.read(task, offset, max_bytes)?;
+    async fn read(&self, task: TaskId, slice: LogSlice) -> std::io::Result<LogPage> {
+        let LogSlice { offset, max_bytes, attempt } = slice;
+        let crate::logs::LogPage { lines, next_offset, eof } = self.0.read(task, offset, max_bytes, attempt)?;
         Ok(LogPage { lines, next_offset, eof })
+    }
+
+    async fn remove(&self, tasks: Vec<TaskId>) -> std::io::Result<()> {
+        tasks.into_iter().try_for_each(|task| self.0.remove(task))
     }
 }
 
@@ -190,7 +195,10 @@ impl Api {
     /// Ends the running attempt of a task.
     pub(in crate::api) async fn finish(&self, id: TaskId, outcome: Outcome) -> Task {
         let attempt = self.store.task(id).await.unwrap().unwrap().status.attempt;
-        self.store.finish(Finish { id, attempt, outcome, jitter: 0.5 }, now()).await.unwrap()
+        self.store
+            .finish(Finish { id, attempt, outcome, jitter: 0.5, report: AttemptReport::default() }, now())
+            .await
+            .unwrap()
     }
 }
 

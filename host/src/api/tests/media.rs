@@ -65,6 +65,10 @@ async fn a_raw_upload_is_listed_read_and_served_whole() {
     let head = api.call(Method::HEAD, &format!("/v1/media/{id}/content")).await;
     assert_eq!((head.status, head.body.len()), (StatusCode::OK, 0));
     assert_eq!(head.header("content-length"), SIZE.to_string());
+    let request = Request::head(format!("/v1/media/{id}/content")).header("range", "bytes=0-9");
+    let ranged = api.send(request.body(Body::empty()).unwrap()).await;
+    assert_eq!((ranged.status, ranged.header("content-range")), (StatusCode::OK, ""), "a range is for GET");
+    assert_eq!(ranged.header("content-length"), SIZE.to_string());
     assert_eq!(api.state.limiter.gauge(Class::Stream).in_use, 0, "bodies that ended gave their permits back");
 }
 

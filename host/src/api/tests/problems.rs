@@ -133,7 +133,7 @@ async fn queries_that_are_not_acceptable() {
     let api = Api::new().await;
     api.get("/v1/tasks?state=done").await.is_problem(
         422,
-        r#"{"type":"urn:taskhost:problem:invalid-query","title":"The request is not acceptable","status":422,"detail":"state: \"done\" is not one of waiting, queued, running, succeeded, failed, cancelled","code":"invalid-query","errors":[{"parameter":"state","message":"\"done\" is not one of waiting, queued, running, succeeded, failed, cancelled"}]}"#,
+        r#"{"type":"urn:taskhost:problem:invalid-query","title":"The request is not acceptable","status":422,"detail":"state: \"done\" is not one of waiting, queued, running, cancelling, succeeded, failed, cancelled","code":"invalid-query","errors":[{"parameter":"state","message":"\"done\" is not one of waiting, queued, running, cancelling, succeeded, failed, cancelled"}]}"#,
     );
     api.get("/v1/media?cursor=t1_00").await.is_problem(
         422,

@@ -78,7 +78,7 @@ async fn cancel_ends_a_queued_task_and_asks_a_running_one() {
     let running = api.enqueue(r#"{"kind":"echo"}"#).await;
     api.claim("echo").await;
     let answer = api.post(&format!("/v1/tasks/{running}/cancel")).await.json();
-    assert_eq!((&answer["state"], &answer["cancel_requested"]), (&json!("running"), &json!(true)));
+    assert_eq!((&answer["state"], &answer["cancel_requested"]), (&json!("cancelling"), &json!(true)));
 }
 
 #[tokio::test]

@@ -24,6 +24,7 @@ impl Guest {
             Directive::Proceed => context::Directive::Proceed,
             Directive::Cancel => {
                 self.told = directive;
+                self.call.control.see_cancel();
                 context::Directive::Cancel
             }
             Directive::Yield => {
@@ -93,21 +94,22 @@ impl Host for Guest {
 
     async fn parents(&mut self) -> Result<Vec<context::Parent>, ParentError> {
         let Purpose::Execute { task, .. } = self.call.purpose else { return Ok(Vec::new()) };
-        let parents = self.code.shared.ports.parents.list(task).await.map_err(unavailable)?;
+        let parents = self.code.shared.ports.parents.list(task).await.map_err(|error| unavailable(&error))?;
         Ok(parents.into_iter().map(parent).collect())
     }
 
     async fn parent_output(&mut self, id: String) -> Result<String, ParentError> {
         let Purpose::Execute { task, .. } = self.call.purpose else { return Err(ParentError::NotAParent) };
         let Ok(parent) = id.parse() else { return Err(ParentError::NotAParent) };
-        let output = self.code.shared.ports.parents.output(task, parent).await.map_err(unavailable)?;
+        let output = self.code.shared.ports.parents.output(task, parent).await;
+        let output = output.map_err(|error| unavailable(&error))?;
         let output = output.ok_or(ParentError::NoOutput)?;
         let bound = self.call.limits.hostcall_bytes;
         if output.len() as u64 > bound { Err(ParentError::TooLarge(bound)) } else { Ok(output) }
     }
 }
 
-fn unavailable(error: PortError) -> ParentError {
+fn unavailable(error: &PortError) -> ParentError {
     match error {
         PortError::NotFound => ParentError::NotAParent,
         PortError::Conflict(_) | PortError::Quota(_) | PortError::Unavailable(_) => {

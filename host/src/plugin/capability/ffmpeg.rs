@@ -11,13 +11,15 @@ use crate::plugin::contract::ffmpeg::{
 };
 use crate::plugin::control::Directive;
 use crate::plugin::guest::{Call, Guest, Purpose};
-use crate::plugin::ports::{Accuracy, CutRequest, FfmpegError, OnPercent, ProbeInfo, StreamInfo};
-use crate::task::Progress;
+use crate::plugin::ports::{self, Accuracy, CutRequest, FfmpegError, OnPercent, ProbeInfo, StillRequest, StreamInfo};
+use crate::task::{Progress, TaskId};
 
 /// The tool is stopped so long before the attempt's deadline that the guest can still say what happened.
 const MARGIN: Duration = Duration::from_millis(500);
 const MAX_ID_BYTES: usize = 128;
 const MAX_NAME_BYTES: usize = 255;
+/// Pixels: what JPEG and WebP can store, and more than any screen shows.
+const MAX_WIDTH: u32 = 16_383;
 
 impl Guest {
     fn ffmpeg_allowed(&self, input: &str) -> Result<(), Error> {
@@ -25,6 +27,14 @@ impl Guest {
             return Err(Error::Denied(DESCRIBING.to_owned()));
         }
         if input.len() > MAX_ID_BYTES { Err(Error::NotFound) } else { Ok(()) }
+    }
+
+    /// The task that runs, which is recorded on what is made.
+    fn task(&self) -> Option<TaskId> {
+        match self.call.purpose {
+            Purpose::Execute { task, .. } => Some(task),
+            Purpose::Describe | Purpose::Dispatch => None,
+        }
     }
 
     fn on_percent(&self) -> OnPercent {
@@ -106,15 +116,11 @@ impl Host for Guest {
         if name.as_ref().is_some_and(|name| name.is_empty() || name.len() > MAX_NAME_BYTES) {
             return Err(Error::BadInput(format!("a name has 1 to {MAX_NAME_BYTES} bytes")));
         }
-        let task = match self.call.purpose {
-            Purpose::Execute { task, .. } => Some(task),
-            Purpose::Describe | Purpose::Dispatch => None,
-        };
         let accuracy = match accuracy {
             ffmpeg::Accuracy::Keyframe => Accuracy::Keyframe,
             ffmpeg::Accuracy::Exact => Accuracy::Exact,
         };
-        let request = CutRequest { input, start_ms: range.start, end_ms: range.end, accuracy, name, task };
+        let request = CutRequest { input, start_ms: range.start, end_ms: range.end, accuracy, name, task: self.task() };
         self.call.steered(self.code.shared.ports.ffmpeg.cut(request, self.on_percent())).await
     }
 
@@ -130,7 +136,23 @@ impl Host for Guest {
         Err(unsupported("extract-audio"))
     }
 
-    async fn thumbnail(&mut self, _: String, _: u64, _: ImageFormat, _: Option<u32>) -> Result<String, Error> {
-        Err(unsupported("thumbnail"))
+    async fn thumbnail(
+        &mut self,
+        input: String,
+        at_ms: u64,
+        format: ImageFormat,
+        max_width: Option<u32>,
+    ) -> Result<String, Error> {
+        self.ffmpeg_allowed(&input)?;
+        if max_width.is_some_and(|width| !(1..=MAX_WIDTH).contains(&width)) {
+            return Err(Error::BadInput(format!("a picture is 1 to {MAX_WIDTH} pixels wide")));
+        }
+        let format = match format {
+            ImageFormat::Jpeg => ports::ImageFormat::Jpeg,
+            ImageFormat::Png => ports::ImageFormat::Png,
+            ImageFormat::Webp => ports::ImageFormat::Webp,
+        };
+        let request = StillRequest { input, at_ms, format, max_width, task: self.task() };
+        self.call.steered(self.code.shared.ports.ffmpeg.still(request)).await
     }
 }

@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::plugin::contract::clip_to;
 use crate::plugin::contract::log::{Host, Level};
+use crate::plugin::control::Control;
 use crate::plugin::guest::Guest;
 use crate::plugin::ports::{LogLevel, LogLine, LogPort, LogSource};
-use crate::task::TaskId;
+use crate::task::{LogSize, TaskId};
 use crate::time::now;
 
 /// Bytes of one line.
@@ -16,6 +17,8 @@ pub(in crate::plugin) const MAX_LINE_BYTES: usize = 8 * 1024;
 const MAX_FIELDS: usize = 32;
 const MAX_FIELD_KEY_BYTES: usize = 128;
 const MAX_FIELD_VALUE_BYTES: usize = 4096;
+/// Of standard error, what a crash is told with: where most languages write why they gave up.
+const MAX_LAST_WORDS_BYTES: usize = 1024;
 
 /// The log of one attempt. Lines without a task (of a dispatcher) go to the host's own log.
 pub(in crate::plugin) struct Book {
@@ -23,27 +26,32 @@ pub(in crate::plugin) struct Book {
     plugin: String,
     subject: Option<(TaskId, u32)>,
     limit_bytes: u64,
+    control: Arc<Control>,
     pages: Mutex<Pages>,
 }
 
 #[derive(Default)]
 struct Pages {
-    used_bytes: u64,
-    dropped_lines: u64,
-    dropped_bytes: u64,
+    log: LogSize,
+    /// Nothing fits any more.
+    full: bool,
+    /// Dropped bytes that the log speaks of.
+    told_bytes: u64,
     /// What was written without a line's end yet.
     stdout: Vec<u8>,
     stderr: Vec<u8>,
+    /// The end of standard error, also when the log has no room for it.
+    last_words: String,
 }
 
 impl Book {
     pub(in crate::plugin) fn new(
         port: Arc<dyn LogPort>,
         plugin: &str,
-        subject: Option<(TaskId, u32)>,
+        (subject, control): (Option<(TaskId, u32)>, Arc<Control>),
         limit_bytes: u64,
     ) -> Self {
-        Self { port, plugin: plugin.to_owned(), subject, limit_bytes, pages: Mutex::default() }
+        Self { port, plugin: plugin.to_owned(), subject, limit_bytes, control, pages: Mutex::default() }
     }
 
     /// A line of the guest.
@@ -56,7 +64,7 @@ impl Book {
             *key = clip_to(std::mem::take(key), MAX_FIELD_KEY_BYTES);
             *value = clip_to(std::mem::take(value), MAX_FIELD_VALUE_BYTES);
         }
-        pages.dropped_bytes += whole - size(&message, &fields);
+        pages.log.dropped_bytes += whole - size(&message, &fields);
         self.keep(&mut pages, (level, LogSource::Log), message, fields);
     }
 
@@ -82,19 +90,26 @@ impl Book {
     pub(in crate::plugin) fn host(&self, level: LogLevel, message: String) {
         let mut pages = self.pages();
         self.end_partial(&mut pages);
-        self.write((level, LogSource::Host), message, Vec::new());
+        self.write(&mut pages, (level, LogSource::Host), message, Vec::new());
+    }
+
+    /// The last lines of standard error, if there are any.
+    pub(in crate::plugin) fn last_words(&self) -> Option<String> {
+        let mut pages = self.pages();
+        self.end_partial(&mut pages);
+        (!pages.last_words.is_empty()).then(|| pages.last_words.clone())
     }
 
     /// The attempt is over: what is left of a line is a line, and what was dropped is told.
     pub(in crate::plugin) fn finish(&self) {
         let mut pages = self.pages();
         self.end_partial(&mut pages);
-        let (lines, bytes) = (pages.dropped_lines, pages.dropped_bytes);
-        (pages.dropped_lines, pages.dropped_bytes) = (0, 0);
-        if bytes > 0 {
+        let LogSize { dropped_lines: lines, dropped_bytes: bytes, .. } = pages.log;
+        if bytes > pages.told_bytes {
+            pages.told_bytes = bytes;
             let bounds = format!("a line may have {MAX_LINE_BYTES} bytes, an attempt {}", self.limit_bytes);
             let message = format!("{lines} lines ({bytes} bytes) dropped: {bounds}");
-            self.write((LogLevel::Warn, LogSource::Host), message, Vec::new());
+            self.write(&mut pages, (LogLevel::Warn, LogSource::Host), message, Vec::new());
         }
     }
 
@@ -115,6 +130,9 @@ impl Book {
         let partial = pages.partial(source);
         let text = String::from_utf8_lossy(partial).trim_end_matches('\r').to_owned();
         partial.clear();
+        if source == LogSource::Stderr {
+            pages.last_words = last_words(std::mem::take(&mut pages.last_words), &text);
+        }
         self.keep(pages, (level, source), text, Vec::new());
     }
 
@@ -123,16 +141,22 @@ impl Book {
     fn keep(&self, pages: &mut Pages, kind: (LogLevel, LogSource), message: String, fields: Vec<(String, String)>) {
         // One more for the line's end, so that empty lines are bounded too.
         let bytes = size(&message, &fields) + 1;
-        if pages.dropped_lines > 0 || pages.used_bytes + bytes > self.limit_bytes {
-            pages.dropped_lines += 1;
-            pages.dropped_bytes += bytes;
-            return;
+        if pages.full || pages.log.bytes + bytes > self.limit_bytes {
+            pages.full = true;
+            pages.log.dropped_lines += 1;
+            pages.log.dropped_bytes += bytes;
+            return self.control.logged(pages.log);
         }
-        pages.used_bytes += bytes;
-        self.write(kind, message, fields);
+        self.write(pages, kind, message, fields);
     }
 
-    fn write(&self, (level, source): (LogLevel, LogSource), mut message: String, fields: Vec<(String, String)>) {
+    fn write(
+        &self,
+        pages: &mut Pages,
+        (level, source): (LogLevel, LogSource),
+        mut message: String,
+        fields: Vec<(String, String)>,
+    ) {
         if message.contains(['\n', '\r']) {
             message = message.replace('\n', "\\n").replace('\r', "\\r");
         }
@@ -140,7 +164,16 @@ impl Book {
             self.trace(level, &message, &fields);
             return;
         };
-        self.port.append(task, LogLine { at: now(), attempt, level, source, message, fields });
+        let bytes = size(&message, &fields) + 1;
+        let log = &mut pages.log;
+        let (lines, sum) = if self.port.append(task, LogLine { at: now(), attempt, level, source, message, fields }) {
+            (&mut log.lines, &mut log.bytes)
+        } else {
+            (&mut log.dropped_lines, &mut log.dropped_bytes)
+        };
+        *lines += 1;
+        *sum += bytes;
+        self.control.logged(pages.log);
     }
 
     fn trace(&self, level: LogLevel, message: &str, fields: &[(String, String)]) {
@@ -169,6 +202,20 @@ impl Pages {
             LogSource::Stdout | LogSource::Log | LogSource::Host => &mut self.stdout,
         }
     }
+}
+
+/// Adds a line to what is kept of standard error, and forgets its beginning.
+fn last_words(mut words: String, line: &str) -> String {
+    let line = line.trim();
+    if line.is_empty() {
+        return words;
+    }
+    if !words.is_empty() {
+        words.push_str(" | ");
+    }
+    words.push_str(line);
+    let excess = words.len().saturating_sub(MAX_LAST_WORDS_BYTES);
+    words.split_off(words.ceil_char_boundary(excess))
 }
 
 fn size(message: &str, fields: &[(String, String)]) -> u64 {

@@ -7,6 +7,7 @@ use crate::plugin::contract::{clip, new_task, wire};
 use crate::plugin::guest::{Guest, Purpose};
 use crate::plugin::names;
 use crate::task::{NewTask, Source};
+use crate::time::now;
 
 /// Tasks that one attempt may create.
 const MAX_TASKS: usize = 1000;
@@ -22,7 +23,7 @@ impl Guest {
             let remedy = format!("add it to queue.kinds under [grant] in plugins/{plugin}.toml");
             return Err(Error::Denied(format!("plugin {plugin:?} may not create {kind:?}: {remedy}")));
         }
-        let mut new = new_task(wish, self.code.limits.output_bytes).map_err(Error::Invalid)?;
+        let mut new = new_task(wish, self.code.limits.output_bytes, now()).map_err(Error::Invalid)?;
         self.code.tasks.check(&new.kind, &new.input).map_err(|error| match error {
             InputError::UnknownKind { .. } => Error::UnknownKind(error.to_string()),
             InputError::NotJson(_) => Error::Invalid(error.to_string()),

@@ -42,7 +42,21 @@ fn executing() -> Asked {
 
 fn wish(kind: &str, input: &str) -> wire::NewTask {
     let (kind, input) = (kind.to_owned(), input.to_owned());
-    wire::NewTask { kind, input, unique_key: None, priority: None, run_at: None, attributes: Vec::new() }
+    wire::NewTask {
+        kind,
+        input,
+        unique_key: None,
+        priority: None,
+        run_at: None,
+        attributes: Vec::new(),
+        queue: None,
+        delay: None,
+        deadline: None,
+        timeout: None,
+        max_attempts: None,
+        backoff: None,
+        unique: None,
+    }
 }
 
 #[tokio::test]

@@ -115,5 +115,7 @@ impl ParentsPort for Absent {
 }
 
 impl LogPort for Absent {
-    fn append(&self, _task: TaskId, _line: LogLine) {}
+    fn append(&self, _task: TaskId, _line: LogLine) -> bool {
+        false
+    }
 }

@@ -39,7 +39,7 @@ mod tests {
     /// Test cases 1 and 2 of RFC 4231; shorter keys are filled with zeros, as the standard says.
     #[test]
     fn the_tags_are_those_of_the_standard() {
-        let hex = |tag: Tag| tag.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let hex = |tag| crate::task::Digest(tag).to_string();
         let mut key = [0; 32];
         key[..20].fill(0x0b);
         assert_eq!(

@@ -19,8 +19,10 @@ pub(super) enum Stop {
     Crashed(Failure),
     /// A bound was reached.
     Retry(Failure),
-    /// It was cancelled and did not stop by itself.
+    /// It was cancelled before it began.
     Cancelled,
+    /// It was cancelled and did not stop by itself.
+    Killed,
     /// The sandbox stops.
     Interrupted,
 }
@@ -92,12 +94,22 @@ impl Stop {
         }
     }
 
+    /// A crash is told with what the guest wrote to standard error last: there languages put the exception or the panic.
+    pub(super) fn with_last_words(mut self, words: impl FnOnce() -> Option<String>) -> Self {
+        if let Self::Crashed(failure) = &mut self
+            && let Some(words) = words()
+        {
+            failure.message = format!("{}; it wrote: {words}", failure.message);
+        }
+        self
+    }
+
     /// Whether the host had no time or room, which says nothing about the guest.
     pub(super) fn is_host_busy(&self) -> bool {
         match self {
             Self::Retry(failure) => failure.code != CPU_LIMIT,
             Self::Interrupted => true,
-            Self::Crashed(_) | Self::Cancelled => false,
+            Self::Crashed(_) | Self::Cancelled | Self::Killed => false,
         }
     }
 
@@ -105,7 +117,7 @@ impl Stop {
     pub(super) fn into_failure(self) -> Failure {
         match self {
             Self::Crashed(failure) | Self::Retry(failure) => failure,
-            Self::Cancelled => Failure::new("cancelled", "cancelled"),
+            Self::Cancelled | Self::Killed => Failure::new("cancelled", "cancelled"),
             Self::Interrupted => Failure::new("interrupted", "the host is stopping"),
         }
     }

@@ -60,6 +60,7 @@ pub(super) async fn supervise<I: Invoke>(code: &Arc<Code>, call: Call, invoke: I
     } else {
         joined((&mut Running(guests.spawn(watched(code.clone(), call, invoke))).0).await)
     };
+    let end = end.map_err(|stop| stop.with_last_words(|| book.last_words()));
     if let Err(Stop::Crashed(failure) | Stop::Retry(failure)) = &end {
         book.host(LogLevel::Error, format!("{}: {}", failure.code, failure.message));
     }
@@ -95,7 +96,7 @@ async fn watched<I: Invoke>(code: Arc<Code>, call: Call, invoke: I) -> Result<Do
         biased;
         end = running => end.unwrap_or_else(|panic| Err(Stop::panicked(&*panic))),
         () = sleep_until(deadline) => Err(Stop::timed_out(&limits)),
-        () = overdue(&control, grace) => Err(Stop::Cancelled),
+        () = overdue(&control, grace) => Err(Stop::Killed),
     }
 }
 

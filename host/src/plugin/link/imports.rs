@@ -9,6 +9,9 @@ use crate::plugin::contract::VERSION;
 /// Interfaces that every plugin has. The first only names types.
 const ALWAYS: [&str; 4] = ["taskhost:task/types", "taskhost:host/log", "taskhost:host/config", "taskhost:host/context"];
 
+/// What of WASI is there: everything that version 0.2 calls `wasi:cli/imports`, with nothing to reach through it.
+const WASI: [&str; 6] = ["wasi:cli/", "wasi:clocks/", "wasi:filesystem/", "wasi:io/", "wasi:random/", "wasi:sockets/"];
+
 const METADATA: &str = "taskhost:plugin/metadata";
 
 const ROLES: [(&str, Role); 3] = [
@@ -50,15 +53,19 @@ pub(super) fn check(component: &Component, plugin: &str, grants: &Grants) -> Res
 
 fn check_import(import: &str, plugin: &str, grants: &Grants) -> Result<(), LoadError> {
     let (interface, version) = import.split_once('@').unwrap_or((import, ""));
-    if interface.starts_with("wasi:") {
-        // The linker knows which of them it has.
+    if WASI.iter().any(|package| interface.starts_with(package)) {
+        // The linker knows which versions of them it has.
         return Ok(());
+    }
+    if interface.starts_with("wasi:http/") {
+        let provided = "no network; a JavaScript plugin is built without it by `--disable http fetch-event`".to_owned();
+        return Err(LoadError::UnknownImport { import: import.to_owned(), provided });
     }
     let capabilities = capabilities(grants);
     let needed = capabilities.iter().find(|(name, ..)| *name == interface);
     if needed.is_none() && !ALWAYS.contains(&interface) {
         let names = ALWAYS.iter().chain(capabilities.iter().map(|(name, ..)| name)).copied();
-        let provided = names.chain(["wasi:*@0.2"]).collect::<Vec<_>>().join(", ");
+        let provided = names.chain(WASI.map(|package| package.trim_end_matches('/'))).collect::<Vec<_>>().join(", ");
         return Err(LoadError::UnknownImport { import: import.to_owned(), provided });
     }
     if !speaks(version) {

@@ -9,10 +9,11 @@ use serde::de::{DeserializeOwned, Deserializer, Error, MapAccess, Visitor};
 use toml::Spanned;
 
 use crate::plugin::link::{FfmpegGrant, Grants, LibraryGrant, QueueGrant, StateGrant};
+use crate::quantity::show_bytes;
 use crate::task::is_valid_kind;
 
 use super::place::Source;
-use super::quantity::{Size, format_size};
+use super::quantity::Size;
 use super::{ManifestError, STATE_QUOTA_BYTES};
 
 /// Bytes of state when the grant does not say.
@@ -102,7 +103,7 @@ impl GrantTable {
 
 impl StateTable {
     fn check(self, source: Source<'_>) -> Result<StateGrant, ManifestError> {
-        let quota = source.in_range(self.quota, |size: &Size| size.0, "quota", (STATE_QUOTA_BYTES, format_size))?;
+        let quota = source.in_range(self.quota, |size: &Size| size.0, "quota", (STATE_QUOTA_BYTES, show_bytes))?;
         Ok(StateGrant { quota_bytes: quota.unwrap_or(DEFAULT_STATE_QUOTA_BYTES) })
     }
 }

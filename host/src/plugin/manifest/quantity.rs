@@ -4,9 +4,7 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error, Unexpected, Visitor};
 
-const BYTES: [(&str, u64); 4] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
-// "ms" before "s" and "m": the longer unit is tried first.
-const MILLIS: [(&str, u64); 4] = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000)];
+use crate::quantity::{parse_bytes, parse_millis};
 
 /// Bytes: `"64MiB"` or a number of bytes.
 #[derive(Clone, Copy, Debug)]
@@ -20,34 +18,8 @@ pub(super) struct Millis(pub(super) u64);
 #[derive(Clone, Debug)]
 pub(super) struct Setting(pub(super) String);
 
-/// A size with the largest unit that divides it.
-pub(super) fn format_size(bytes: u64) -> String {
-    let (unit, factor) =
-        BYTES.into_iter().find(|(_, factor)| bytes >= *factor && bytes.is_multiple_of(*factor)).unwrap_or(("B", 1));
-    format!("{}{unit}", bytes / factor)
-}
-
-/// A duration with the largest unit that divides it.
-pub(super) fn format_millis(millis: u64) -> String {
-    let (unit, factor) = MILLIS
-        .into_iter()
-        .rev()
-        .find(|(_, factor)| millis >= *factor && millis.is_multiple_of(*factor))
-        .unwrap_or(("ms", 1));
-    format!("{}{unit}", millis / factor)
-}
-
-fn parse(text: &str, units: &[(&str, u64)]) -> Option<u64> {
-    let (digits, factor) = units.iter().find_map(|(unit, factor)| Some((text.strip_suffix(unit)?, factor)))?;
-    let digits = digits.trim_end();
-    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    digits.parse::<u64>().ok()?.checked_mul(*factor)
-}
-
 struct QuantityVisitor {
-    units: &'static [(&'static str, u64)],
+    parse: fn(&str) -> Result<u64, String>,
     expected: &'static str,
 }
 
@@ -59,7 +31,7 @@ impl Visitor<'_> for QuantityVisitor {
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<u64, E> {
-        parse(text, self.units).ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))
+        (self.parse)(text).map_err(|_| E::invalid_value(Unexpected::Str(text), &self))
     }
 
     fn visit_i64<E: Error>(self, number: i64) -> Result<u64, E> {
@@ -73,15 +45,15 @@ impl Visitor<'_> for QuantityVisitor {
 
 impl<'de> Deserialize<'de> for Size {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let expected = "a size such as \"64MiB\" (B, KiB, MiB, GiB) or a number of bytes";
-        deserializer.deserialize_any(QuantityVisitor { units: &BYTES, expected }).map(Self)
+        let expected = "a size such as \"64MiB\" (B, KiB, MiB, GiB, TiB) or a number of bytes";
+        deserializer.deserialize_any(QuantityVisitor { parse: parse_bytes, expected }).map(Self)
     }
 }
 
 impl<'de> Deserialize<'de> for Millis {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let expected = "a duration such as \"30s\" (ms, s, m, h) or a number of milliseconds";
-        deserializer.deserialize_any(QuantityVisitor { units: &MILLIS, expected }).map(Self)
+        let expected = "a duration such as \"30s\" (ms, s, m, h, d) or a number of milliseconds";
+        deserializer.deserialize_any(QuantityVisitor { parse: parse_millis, expected }).map(Self)
     }
 }
 

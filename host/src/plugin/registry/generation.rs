@@ -151,6 +151,11 @@ impl Generation {
         self.running.load(Ordering::Relaxed)
     }
 
+    /// The most memory that one call into it has held, in bytes.
+    pub fn peak_memory(&self) -> u64 {
+        self.linked.peak_memory()
+    }
+
     /// Whether it turns ticks into tasks.
     pub fn is_dispatcher(&self) -> bool {
         self.roles.contains(&Role::Dispatcher)

@@ -100,12 +100,17 @@ impl Fixture {
         let batch = self.batch.as_deref().unwrap_or_default();
         for (kind, input) in batch {
             let [kind, input] = [data.text(kind), data.text(input)];
-            tasks.extend([kind[0], kind[1], input[0], input[1], 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+            let mut task = [0; NEW_TASK_WORDS];
+            task[..4].copy_from_slice(&[kind[0], kind[1], input[0], input[1]]);
+            tasks.extend(task);
         }
         let tasks_at = data.put(&words(&tasks), 8);
         data.put(&words(&[0, tasks_at, batch.len(), 0, 0, 0, 0]), 8)
     }
 }
+
+/// How long a `new-task` is; all of its options are absent when they are zero.
+const NEW_TASK_WORDS: usize = 52;
 
 /// Where the data begins.
 const BASE: usize = 1024;
@@ -204,7 +209,7 @@ const EXECUTOR: &str = r#"
     (type $retry (record (field "cause" $failure) (field "after" (option u64))))
     (type $task-error (variant
         (case "retry" $retry) (case "fatal" $failure) (case "invalid-input" $failure)
-        (case "cancelled") (case "yielded") (case "other" $failure)))
+        (case "cancelled") (case "yielded") (case "snoozed" u64) (case "other" $failure)))
     (func $execute (param "task" $task) (result (result string (error $task-error)))
         (canon lift (core func $i "execute") (memory (core memory $i "memory")) (realloc (core func $i "realloc"))))
     (component $executor
@@ -219,7 +224,7 @@ const EXECUTOR: &str = r#"
         (import "type-retry" (type $retry (eq $retry')))
         (type $task-error' (variant
             (case "retry" $retry) (case "fatal" $failure) (case "invalid-input" $failure)
-            (case "cancelled") (case "yielded") (case "other" $failure)))
+            (case "cancelled") (case "yielded") (case "snoozed" u64) (case "other" $failure)))
         (import "type-task-error" (type $task-error (eq $task-error')))
         (import "execute" (func $execute (param "task" $task) (result (result string (error $task-error)))))
         (export $failure2 "failure" (type $failure'))
@@ -228,7 +233,7 @@ const EXECUTOR: &str = r#"
         (export $retry2 "retry-request" (type $retry2'))
         (type $task-error2' (variant
             (case "retry" $retry2) (case "fatal" $failure2) (case "invalid-input" $failure2)
-            (case "cancelled") (case "yielded") (case "other" $failure2)))
+            (case "cancelled") (case "yielded") (case "snoozed" u64) (case "other" $failure2)))
         (export $task-error2 "task-error" (type $task-error2'))
         (export "execute" (func $execute)
             (func (param "task" $task2) (result (result string (error $task-error2))))))
@@ -238,33 +243,35 @@ const EXECUTOR: &str = r#"
     (export "taskhost:plugin/executor@0.1.0" (instance $executor))"#;
 
 const DISPATCHER: &str = r#"
-    (type $new-task (record
-        (field "kind" string) (field "input" string) (field "unique-key" (option string))
-        (field "priority" (option u8)) (field "run-at" (option u64)) (field "attributes" (list (tuple string string)))))
-    (type $batch (record (field "tasks" (list $new-task)) (field "cursor" (option (list u8))) (field "more" bool)))
-    (func $dispatch (param "limit" u32) (param "cursor" (option (list u8))) (result (result $batch (error $failure)))
-        (canon lift (core func $i "dispatch") (memory (core memory $i "memory")) (realloc (core func $i "realloc"))))
-    (component $dispatcher
-        (type $failure' (record (field "code" string) (field "message" string) (field "details" (option string))))
-        (import "type-failure" (type $failure (eq $failure')))
-        (type $new-task' (record
-            (field "kind" string) (field "input" string) (field "unique-key" (option string))
-            (field "priority" (option u8)) (field "run-at" (option u64))
-            (field "attributes" (list (tuple string string)))))
-        (import "type-new-task" (type $new-task (eq $new-task')))
-        (type $batch' (record
-            (field "tasks" (list $new-task)) (field "cursor" (option (list u8))) (field "more" bool)))
-        (import "type-batch" (type $batch (eq $batch')))
-        (import "dispatch" (func $dispatch
-            (param "limit" u32) (param "cursor" (option (list u8))) (result (result $batch (error $failure)))))
-        (export $failure2 "failure" (type $failure'))
-        (export $new-task2 "new-task" (type $new-task'))
-        (type $batch2' (record
-            (field "tasks" (list $new-task2)) (field "cursor" (option (list u8))) (field "more" bool)))
-        (export $batch2 "batch" (type $batch2'))
-        (export "dispatch" (func $dispatch) (func
-            (param "limit" u32) (param "cursor" (option (list u8))) (result (result $batch2 (error $failure2))))))
-    (instance $dispatcher (instantiate $dispatcher
-        (with "type-failure" (type $failure)) (with "type-new-task" (type $new-task)) (with "type-batch" (type $batch))
-        (with "dispatch" (func $dispatch))))
+    (type $growth' (enum "fixed" "exponential"))
+    (export $growth "growth" (type $growth'))
+    (type $jitter' (enum "none" "equal" "full"))
+    (export $jitter "jitter" (type $jitter'))
+    (type $backoff' (record (field "growth" $growth) (field "jitter" $jitter) (field "base" u64) (field "cap" u64)))
+    (export $backoff "backoff" (type $backoff'))
+    (type $unique-by' (variant (case "key" string) (case "paths" (list string))))
+    (export $unique-by "unique-by" (type $unique-by'))
+    (type $unique-mode' (variant
+      (case "existing") (case "reject") (case "replace") (case "debounce" u64) (case "throttle" u64)
+      (case "keep-last-if-active")))
+    (export $unique-mode "unique-mode" (type $unique-mode'))
+    (type $task-states' (flags "queued" "running" "succeeded" "failed" "cancelled"))
+    (export $task-states "task-states" (type $task-states'))
+    (type $unique' (record
+      (field "by" $unique-by) (field "mode" $unique-mode) (field "states" (option $task-states))))
+    (export $unique "unique" (type $unique'))
+    (type $new-task' (record
+      (field "kind" string) (field "input" string) (field "unique-key" (option string))
+      (field "priority" (option u8)) (field "run-at" (option u64)) (field "attributes" (list (tuple string string)))
+      (field "queue" (option string)) (field "delay" (option u64)) (field "deadline" (option u64))
+      (field "timeout" (option u64)) (field "max-attempts" (option u32)) (field "backoff" (option $backoff))
+      (field "unique" (option $unique))))
+    (export $new-task "new-task" (type $new-task'))
+    (type $batch' (record (field "tasks" (list $new-task)) (field "cursor" (option (list u8))) (field "more" bool)))
+    (export $batch "batch" (type $batch'))
+    (type $of-dispatch' (record (field "code" string) (field "message" string) (field "details" (option string))))
+    (export $of-dispatch "failure" (type $of-dispatch'))
+    (func $dispatch (param "limit" u32) (param "cursor" (option (list u8))) (result (result $batch (error $of-dispatch)))
+      (canon lift (core func $i "dispatch") (memory (core memory $i "memory")) (realloc (core func $i "realloc"))))
+    (instance $dispatcher (export "dispatch" (func $dispatch)))
     (export "taskhost:plugin/dispatcher@0.1.0" (instance $dispatcher))"#;

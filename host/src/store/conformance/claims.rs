@@ -18,7 +18,7 @@ pub(crate) async fn i3_l1_l4_c2_a_stale_attempt_changes_nothing(harness: &impl H
 
     let before = (store.task(id).await.unwrap(), store.events(0, 100).await.unwrap().events);
     assert!(matches!(finish(&*store, old, success(), 150).await, Err(StoreError::Stale)));
-    let beat = Heartbeat { id, attempt: 1, lease_until: at(900), progress: None };
+    let beat = Heartbeat { id, attempt: 1, lease_until: at(900), progress: None, saw_cancel: false };
     assert!(matches!(store.heartbeat(beat, at(150)).await, Err(StoreError::Stale)));
     assert!(matches!(store.save_checkpoint(id, 1, vec![1]).await, Err(StoreError::Stale)));
     assert_eq!(store.checkpoint(id).await.unwrap(), None);
@@ -35,7 +35,7 @@ pub(crate) async fn i4_an_expired_lease_requeues_and_a_heartbeat_keeps_it(harnes
     let id = add(&*store, new_task(), 0).await;
     claim_one(&*store, 0).await;
     let progress = Some(Progress { done: 1, total: Some(2), unit: "frames".to_owned(), message: None });
-    let beat = Heartbeat { id, attempt: 1, lease_until: at(300), progress };
+    let beat = Heartbeat { id, attempt: 1, lease_until: at(300), progress, saw_cancel: false };
     let events = store.events(0, 100).await.unwrap().last;
     assert!(!store.heartbeat(beat.clone(), at(50)).await.unwrap());
     assert!(!store.heartbeat(Heartbeat { lease_until: at(400), ..beat }, at(60)).await.unwrap());

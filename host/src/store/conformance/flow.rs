@@ -64,14 +64,14 @@ impl Model {
         assert!(task.status.lose_parent(parent, task.spec.new.on_parent_failure, now));
         let change = match task.status.state.clone() {
             State::Failed { failure, .. } => TaskChange::Failed(failure),
-            _ => TaskChange::Cancelled,
+            _ => TaskChange::cancelled(&task.status),
         };
         self.emit(id, now, change);
         self.ended(id);
     }
 
     pub(super) fn ended(&mut self, id: TaskId) {
-        self.checkpoints.remove(&id);
+        self.keep_checkpoint(id);
         self.flow.forget(id);
         self.touch(id);
     }
@@ -137,7 +137,7 @@ impl Model {
         assert!(task.status.redrive(now));
         let new = crate::task::NewTask { deadline: None, ..task.spec.new.clone() };
         self.keys.extend(new.unique_key.clone().map(|key| (key, id)));
-        task.spec = Arc::new(Spec { new, created_at: task.spec.created_at });
+        task.spec = Arc::new(Spec { new, ..*task.spec });
         self.enter(id, now);
         self.touch(id);
     }

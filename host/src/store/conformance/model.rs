@@ -1,6 +1,6 @@
 //! A run that compares a store with a plain one, verb by verb.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::plain::{MAX_LIVE, Model};
@@ -9,7 +9,7 @@ use super::{Harness, LEASE_MS, at, digest};
 use crate::event::{Change, TaskChange};
 use crate::store::request::{ClaimRequest, Finish, GenerationRoom, Heartbeat, Keep, KindCount, Retention, TaskQuery};
 use crate::store::{LinkedTask, Related, Store, StoreError};
-use crate::task::{BootId, Failure, NewTask, Outcome, Source, State, Task, TaskId};
+use crate::task::{AttemptReport, BootId, Failure, NewTask, Outcome, Source, State, Task, TaskId};
 
 /// The store under test beside the model.
 struct Run<'a, H: Harness> {
@@ -62,6 +62,7 @@ impl<H: Harness> Run<'_, H> {
             }
             Step::Cancel(task) => self.cancel(self.pick(*task)).await,
             Step::Redrive(task) => self.redrive(self.pick(*task)).await,
+            Step::Purge(task) => self.purge(self.pick(*task)).await,
             Step::Checkpoint { task, stale, byte } => {
                 let id = self.pick(*task);
                 let attempt = self.attempt(id, *stale);
@@ -136,15 +137,14 @@ impl<H: Harness> Run<'_, H> {
     }
 
     async fn beat(&mut self, id: TaskId, attempt: u32, until: u64, done: Option<u64>) {
-        let beat = Heartbeat { id, attempt, lease_until: at(until), progress: done.map(progress) };
+        let beat = Heartbeat { id, attempt, lease_until: at(until), progress: done.map(progress), saw_cancel: false };
         let answer = self.store.heartbeat(beat, at(self.now)).await;
         assert_eq!(answer.is_ok(), self.is_current(id, attempt));
         if let Ok(cancelled) = answer {
             let status = &mut self.model.tasks.get_mut(&id).unwrap().status;
-            assert_eq!(cancelled, status.cancel_requested);
-            let is_news = done.is_some() && status.progress != done.map(progress);
-            status.beat(attempt, at(until), done.map(progress)).unwrap();
-            if is_news {
+            assert_eq!(cancelled, status.cancel.is_some());
+            status.beat(attempt, at(until)).unwrap();
+            if done.is_some_and(|done| status.advance(&progress(done), at(self.now))) {
                 self.model.emit(id, at(self.now), TaskChange::Progress(progress(done.unwrap())));
             }
         }
@@ -156,13 +156,21 @@ impl<H: Harness> Run<'_, H> {
             outbox.iter_mut().for_each(|new| new.source = Source::Task(id));
         }
         let last = self.model.events.len() as u64;
-        let answer = self.store.finish(Finish { id, attempt, outcome: outcome.clone(), jitter: 0.5 }, now).await;
+        let answer = self
+            .store
+            .finish(
+                Finish { id, attempt, outcome: outcome.clone(), jitter: 0.5, report: AttemptReport::default() },
+                now,
+            )
+            .await;
         let known = self.model.clone();
         let mut expected = self.model.finish(id, attempt, &outcome, now);
         if let (Ok(()), Outcome::Succeeded { outbox, .. }) = (&expected, &outcome) {
             let told = self.store.events(last + 1, 100).await.unwrap().events;
+            // One that was there, or is replaced by a later one, is told of again.
+            let mut seen: BTreeSet<_> = self.model.tasks.keys().copied().collect();
             let mut new = told.into_iter().filter_map(|event| match event.change {
-                Change::Task { id, change: TaskChange::Queued { .. }, .. } => Some(id),
+                Change::Task { id, change: TaskChange::Queued { .. }, .. } => seen.insert(id).then_some(id),
                 Change::Task { .. } | Change::Media { .. } | Change::Schedule { .. } | Change::Batch { .. } => None,
             });
             let outbox: Vec<_> =
@@ -188,9 +196,11 @@ impl<H: Harness> Run<'_, H> {
             return;
         };
         if task.status.request_cancel(now) {
-            let ended = task.status.state.is_terminal();
-            self.model.emit(id, now, if ended { TaskChange::Cancelled } else { TaskChange::CancelRequested });
-            if ended {
+            let ended = TaskChange::of_end(&task.status);
+            self.model.keep_checkpoint(id);
+            let has_ended = ended.is_some();
+            self.model.emit(id, now, ended.unwrap_or(TaskChange::CancelRequested));
+            if has_ended {
                 self.model.ended(id);
             }
         }
@@ -215,6 +225,20 @@ impl<H: Harness> Run<'_, H> {
         } else {
             self.model.redrive(id, now);
             assert_eq!(answer.ok().as_ref(), self.model.tasks.get(&id));
+        }
+    }
+
+    async fn purge(&mut self, id: TaskId) {
+        let now = at(self.now);
+        let answer = self.store.purge(id, now).await;
+        match self.model.tasks.get(&id).map(|task| task.status.state.is_terminal()) {
+            None => assert!(matches!(answer, Err(StoreError::NotFound))),
+            Some(false) => assert!(matches!(answer, Err(StoreError::Conflict(_)))),
+            Some(true) => {
+                answer.unwrap();
+                self.model.emit(id, now, TaskChange::Purged);
+                self.model.forget(&[id]);
+            }
         }
     }
 

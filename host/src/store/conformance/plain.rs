@@ -8,7 +8,7 @@ use crate::event::{Change, Event, TaskChange};
 use crate::store::request::{ClaimRequest, Enqueued, TakenKey};
 use crate::store::{LinkedTask, StoreError};
 use crate::task::urgency::urgency;
-use crate::task::{AttemptEnd, Failure, Lease, Outcome, Spec, State, Status, Task, TaskId, UniqueMode};
+use crate::task::{Failure, Lease, Outcome, Spec, State, Status, Task, TaskId, UniqueMode};
 use crate::time::Timestamp;
 
 /// Waiting, queued and running tasks at most: few, so that plans reach the bound.
@@ -32,9 +32,18 @@ pub(crate) struct Model {
 impl Model {
     pub(crate) fn emit(&mut self, id: TaskId, now: Timestamp, change: TaskChange) {
         let task = &self.tasks[&id];
-        let (kind, attempt) = (task.spec.new.kind.clone(), task.status.attempt);
+        let (kind, queue, attempt) = (task.spec.new.kind.clone(), task.spec.new.queue.clone(), task.status.attempt);
         let seq = self.events.len() as u64 + 1;
-        self.events.push(Event { seq, at: now, change: Change::Task { id, kind, attempt, change } });
+        self.events.push(Event { seq, at: now, change: Change::Task { id, kind, queue, attempt, change } });
+    }
+
+    /// What an ended task could go on from goes when it has succeeded.
+    pub(crate) fn keep_checkpoint(&mut self, id: TaskId) {
+        let Some(task) = self.tasks.get_mut(&id).filter(|task| task.status.state.is_terminal()) else { return };
+        if matches!(task.status.state, State::Succeeded { .. }) {
+            self.checkpoints.remove(&id);
+        }
+        task.status.checkpoint_bytes = self.checkpoints.get(&id).map_or(0, |kept| kept.len() as u64);
     }
 
     pub(crate) fn live(&self) -> impl Iterator<Item = &Task> {
@@ -86,6 +95,7 @@ impl Model {
                 _ => next(),
             };
             let (mut status, mut created_at, mut new) = (Status::queued(due_at), now, new.clone());
+            let mut first_event = self.events.len() as u64 + 1;
             for parent in earlier.iter().map(|at| added[*at].id) {
                 if !new.after.contains(&parent) {
                     new.after.push(parent);
@@ -94,7 +104,7 @@ impl Model {
             if let Some(old) = self.tasks.get(&id) {
                 status = old.status.clone();
                 assert!(status.replace(due_at));
-                created_at = old.spec.created_at;
+                (created_at, first_event) = (old.spec.created_at, old.spec.first_event);
                 new.idempotency = old.spec.new.idempotency.iter().cloned().chain(new.idempotency).collect();
                 self.checkpoints.remove(&id);
                 self.flow.forget(id);
@@ -103,7 +113,7 @@ impl Model {
             }
             self.keys.extend(new.unique_key.clone().map(|key| (key, id)));
             self.requests.extend(new.idempotency.last().map(|it| (it.key.clone(), (id, it.fingerprint))));
-            self.tasks.insert(id, Task { id, spec: Arc::new(Spec { new, created_at }), status });
+            self.tasks.insert(id, Task { id, spec: Arc::new(Spec { new, created_at, first_event }), status });
             self.enter(id, now);
             added.push(Enqueued { id, duplicate: replaced.is_some() });
         }
@@ -175,20 +185,9 @@ impl Model {
         task.status.settle(&spec, attempt, outcome, (now, 0.5)).map_err(|_| StoreError::Stale)?;
         self.recheck(id, now);
         let task = &self.tasks[&id];
-        let change = match &task.status.state {
-            State::Queued { due_at } => {
-                let failure = match &task.status.history.last().unwrap().end {
-                    AttemptEnd::Failed(failure) | AttemptEnd::Crashed(failure) => Some(failure.clone()),
-                    AttemptEnd::Succeeded | AttemptEnd::Cancelled | AttemptEnd::Returned => None,
-                };
-                TaskChange::Retrying { due_at: *due_at, failure }
-            }
-            State::Waiting | State::Running { .. } => panic!("goes on after the end of its attempt"),
-            State::Succeeded { .. } => TaskChange::Succeeded,
-            State::Failed { failure, .. } => TaskChange::Failed(failure.clone()),
-            State::Cancelled { .. } => TaskChange::Cancelled,
-        };
-        let ended = task.status.state.is_terminal();
+        let change = TaskChange::of_end(&task.status).expect("it does not run");
+        self.keep_checkpoint(id);
+        let ended = self.tasks[&id].status.state.is_terminal();
         self.emit(id, now, change);
         if ended {
             self.ended(id);
@@ -237,8 +236,13 @@ impl Model {
             gone.extend(ended.into_iter().enumerate().filter(is_gone).map(|(_, (id, _))| id));
         }
         gone.sort_unstable();
+        self.forget(&gone);
+        gone
+    }
+
+    pub(crate) fn forget(&mut self, gone: &[TaskId]) {
+        self.checkpoints.retain(|id, _| !gone.contains(id));
         self.tasks.retain(|id, _| !gone.contains(id));
         self.requests.retain(|_, (id, _)| !gone.contains(id));
-        gone
     }
 }

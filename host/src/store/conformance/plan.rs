@@ -32,6 +32,7 @@ pub(crate) enum Step {
     },
     Cancel(Index),
     Redrive(Index),
+    Purge(Index),
     Checkpoint {
         task: Index,
         stale: bool,
@@ -139,7 +140,9 @@ pub(crate) enum End {
     Retry { after_ms: Option<u64> },
     Fatal,
     Crash,
+    Snooze { after_ms: u64 },
     Cancel,
+    Kill,
     Yield,
     Interrupt,
 }
@@ -150,20 +153,17 @@ impl End {
         let failure = Failure::new("code", "message");
         match self {
             Self::Succeed(drafts) => {
-                // A guest has no say in what becomes of a key that is held.
-                let plain = |draft: &Draft| NewTask {
-                    unique: UniqueRule::default(),
-                    idempotency: Vec::new(),
-                    deadline: None,
-                    ..draft.at(now)
-                };
+                // Tasks of a guest have no idempotency keys: they are there once, with its success.
+                let plain = |draft: &Draft| NewTask { idempotency: Vec::new(), ..draft.at(now) };
                 let outbox = drafts.iter().map(plain).collect();
                 Outcome::Succeeded { output: "{}".to_owned(), outbox }
             }
             Self::Retry { after_ms } => Outcome::Retry { failure, after_ms: *after_ms },
             Self::Fatal => Outcome::Fatal(failure),
             Self::Crash => Outcome::Crashed(failure),
+            Self::Snooze { after_ms } => Outcome::Snoozed { after_ms: *after_ms },
             Self::Cancel => Outcome::Cancelled,
+            Self::Kill => Outcome::Killed,
             Self::Yield => Outcome::Yielded,
             Self::Interrupt => Outcome::Interrupted,
         }
@@ -211,7 +211,9 @@ fn end() -> impl Strategy<Value = End> {
         2 => prop::option::of(0..50_u64).prop_map(|after_ms| End::Retry { after_ms }),
         1 => Just(End::Fatal),
         1 => Just(End::Crash),
+        1 => (900..1_100_u64).prop_map(|after_ms| End::Snooze { after_ms }),
         1 => Just(End::Cancel),
+        1 => Just(End::Kill),
         1 => Just(End::Yield),
         1 => Just(End::Interrupt),
     ]
@@ -233,6 +235,7 @@ fn step() -> impl Strategy<Value = Step> {
         7 => (task(), stale(), end()).prop_map(|(task, stale, end)| Step::Finish { task, stale, end }),
         2 => task().prop_map(Step::Cancel),
         2 => task().prop_map(Step::Redrive),
+        1 => task().prop_map(Step::Purge),
         1 => (task(), stale(), any::<u8>()).prop_map(|(task, stale, byte)| Step::Checkpoint { task, stale, byte }),
         1 => Just(Step::Reclaim),
         1 => Just(Step::Expire),

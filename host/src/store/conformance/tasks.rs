@@ -110,12 +110,18 @@ pub(crate) async fn a_cancelled_task_ends_or_is_asked_to(harness: &impl Harness)
     assert_eq!(claim(&*store, 9, 1_000).await.claimed.len(), 1, "it never runs, the new one does");
 
     let last = store.events(0, 100).await.unwrap().last;
-    assert!(store.request_cancel(running, at(2)).await.unwrap().status.cancel_requested);
-    assert!(store.request_cancel(running, at(2)).await.unwrap().status.cancel_requested);
+    assert!(store.request_cancel(running, at(2)).await.unwrap().status.cancel.is_some());
+    assert!(store.request_cancel(running, at(2)).await.unwrap().status.cancel.is_some());
     let asked = store.events(last, 100).await.unwrap().events;
     let [event] = &asked[..] else { panic!("asked once, told {} times", asked.len()) };
     assert!(matches!(event.change, Change::Task { change: TaskChange::CancelRequested, .. }));
-    let beat = crate::store::Heartbeat { id: running, attempt: attempt.1, lease_until: at(900), progress: None };
+    let beat = crate::store::Heartbeat {
+        id: running,
+        attempt: attempt.1,
+        lease_until: at(900),
+        progress: None,
+        saw_cancel: false,
+    };
     assert!(store.heartbeat(beat, at(3)).await.unwrap());
     let task = finish(&*store, attempt, Outcome::Interrupted, 4).await.unwrap();
     assert_eq!(task.status.state, State::Cancelled { at: at(4) });

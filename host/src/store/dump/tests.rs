@@ -27,9 +27,10 @@ fn a_task() -> TaskId {
 fn lines() -> Vec<Line> {
     let state = State::Running { boot: BootId(3), lease_until: at(9), started_at: at(8), digest: Digest([2; 32]) };
     let end = AttemptEnd::Failed(Failure::new("busy", "m"));
-    let record = AttemptRecord { number: 1, digest: Digest([1; 32]), started_at: at(1), ended_at: at(2), end };
+    let record =
+        AttemptRecord { number: 1, digest: Digest([1; 32]), started_at: at(1), ended_at: at(2), end, log: None };
     let status = Status { state, attempt: 2, failures: 1, history: vec![record], ..Status::queued(at(0)) };
-    let spec = Spec { new: NewTask::new("echo", "{\"a\":1}"), created_at: at(7) };
+    let spec = Spec { new: NewTask::new("echo", "{\"a\":1}"), created_at: at(7), first_event: 8 };
     let idempotency = Some(Idempotency { key: "k".to_owned(), fingerprint: [5; 16] });
     let batch = BatchLine {
         id: BatchId::from_u128(7),
@@ -44,7 +45,13 @@ fn lines() -> Vec<Line> {
     let status = MediaStatus::Trashed { at: at(2), purge_after: at(3) };
     let media = MediaRecord { id, name, content_type, size: 9, task: Some(a_task()), created_at: at(1), status };
     let entry = StateEntry { value: vec![1, 0xFF], version: 3, expires_at: None };
-    let change = Change::Task { id: a_task(), kind: "echo".to_owned(), attempt: 0, change: TaskChange::Succeeded };
+    let change = Change::Task {
+        id: a_task(),
+        kind: "echo".to_owned(),
+        queue: "default".to_owned(),
+        attempt: 0,
+        change: TaskChange::Succeeded,
+    };
     let media_change = Change::Media { id: "i".to_owned(), change: MediaChange::Trashed };
     let rate = Rate { tasks: 1, per_ms: 60_000, burst: 2 };
     let rule = LimitRule {
@@ -113,8 +120,8 @@ fn the_form_of_the_lines_is_stable() {
         r#"{"schedule":{"spec":{"name":"s","trigger":{"interval":{"every_ms":100,"phase_ms":0}},"action":{"enqueue":{"kind":"echo","input":"{}"}},"overlap":"allow","catch_up":"latest","jitter_ms":0,"start":null,"end":null,"max_fires":null,"pause_on_failure":null},"origin":"config","revision":1,"next_at":100,"last_fired_at":null,"fired":0,"by_hand":0,"backfilled":0,"overlapped":0,"missed":0,"skipped":0,"waiting":[],"paused":null,"failures":0,"cursor":"07","last_error":null}}"#.to_owned(),
         format!(r#"{{"media":{{"id":"i","name":"n","content_type":"video/mp4","size":9,"task":"{task}","created_at":1,"status":{{"trashed":{{"at":2,"purge_after":3}}}}}}}}"#),
         format!(r#"{{"batch":{{"id":"00000000-0000-0000-0000-000000000007","spec":{{"name":null,"members":2,"callbacks":{{"on_failure":null,"on_success":null,"on_complete":null}},"idempotency":{{"key":"k","fingerprint":[5,5,5,5,5,5,5,5,5,5,5,5,5,5,5,5]}},"created_at":7}},"tally":{{"succeeded":0,"failed":1,"cancelled":0,"forgotten":0,"failing_at":8,"succeeded_at":null,"completed_at":null,"on_failure":"{task}","on_success":null,"on_complete":null}}}}}}"#),
-        format!(r#"{{"task":{{"id":"{task}","spec":{{"new":{{"kind":"echo","input":"{{\"a\":1}}","priority":4,"max_attempts":5,"timeout_ms":null,"backoff":{{"base_ms":1000,"cap_ms":3600000,"growth":"exponential","jitter":"equal"}},"run_at":null,"deadline":null,"queue":"default","unique_key":null,"unique":{{"states":7,"mode":"existing"}},"idempotency":[],"attributes":[],"source":"client","after":[],"on_parent_failure":"fail","batch":null}},"created_at":7}},"status":{{"state":{{"running":{{"boot":"0000000000000003","lease_until":9,"started_at":8,"digest":"{two}"}}}},"attempt":2,"failures":1,"crashes":0,"cancel_requested":false,"progress":null,"history":[{{"number":1,"digest":"{one}","started_at":1,"ended_at":2,"end":{{"failed":{{"code":"busy","message":"m","details":null}}}}}}]}},"checkpoint":"ab"}}}}"#),
-        format!(r#"{{"event":{{"seq":1,"at":5,"change":{{"task":{{"id":"{task}","kind":"echo","attempt":0,"change":"succeeded"}}}}}}}}"#),
+        format!(r#"{{"task":{{"id":"{task}","spec":{{"new":{{"kind":"echo","input":"{{\"a\":1}}","priority":4,"max_attempts":5,"timeout_ms":null,"backoff":{{"base_ms":1000,"cap_ms":3600000,"growth":"exponential","jitter":"equal"}},"run_at":null,"deadline":null,"queue":"default","unique_key":null,"unique":{{"states":7,"mode":"existing"}},"idempotency":[],"attributes":[],"source":"client","after":[],"on_parent_failure":"fail","batch":null}},"created_at":7,"first_event":8}},"status":{{"state":{{"running":{{"boot":"0000000000000003","lease_until":9,"started_at":8,"digest":"{two}"}}}},"attempt":2,"failures":1,"crashes":0,"snoozes":0,"cancel":null,"progress":null,"checkpoint_bytes":0,"history":[{{"number":1,"digest":"{one}","started_at":1,"ended_at":2,"end":{{"failed":{{"code":"busy","message":"m","details":null}}}},"log":null}}]}},"checkpoint":"ab"}}}}"#),
+        format!(r#"{{"event":{{"seq":1,"at":5,"change":{{"task":{{"id":"{task}","kind":"echo","queue":"default","attempt":0,"change":"succeeded"}}}}}}}}"#),
         r#"{"event":{"seq":2,"at":5,"change":{"media":{"id":"i","change":"trashed"}}}}"#.to_owned(),
         r#"{"fairness":{"key":{"input":"/a"},"weights":{"x":2}}}"#.to_owned(),
         r#"{"limit":{"rule":{"name":"l","queues":["q"],"kinds":[],"key":{"attribute":"tenant"},"concurrency":4,"rate":{"tasks":1,"per_ms":60000,"burst":2}},"origin":"client","revision":3}}"#.to_owned(),

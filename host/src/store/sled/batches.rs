@@ -79,7 +79,9 @@ impl Core {
         self.require_new(&tasks, now)?;
         self.check_callback_room(tasks.len() as u64, callbacks.count())?;
         let id = BatchId::generate();
-        tasks.iter_mut().for_each(|task| task.new.batch = Some(id));
+        for task in &mut tasks {
+            task.new.batch = Some(id);
+        }
         let members = u32::try_from(tasks.len()).unwrap_or(u32::MAX);
         let enqueued = self.enqueue_linked(tasks, now)?;
         self.batches.reserved += u64::from(callbacks.count());
@@ -188,24 +190,24 @@ impl Core {
             Happened::Revived(state) => tally.uncount(state),
             Happened::Forgotten => tally.forgotten += 1,
         }
+        let was_open = tally.completed_at.is_none();
         for milestone in tally.reach(spec.members, at) {
             let (change, word) = match milestone {
                 Milestone::Failing => (BatchChange::Failing, "failure"),
                 Milestone::Succeeded => (BatchChange::Succeeded, "success"),
                 Milestone::Completed => (BatchChange::Completed, "complete"),
             };
-            let is_open = tally.completed_at.is_none() || milestone == Milestone::Completed;
             self.emit(at, Change::Batch { id, change });
             if let Some(new) = spec.callbacks.of(milestone) {
                 let followed = self.insert(callback(new, id, word), at)?;
                 tally.followed(milestone, followed.id);
-                if is_open {
+                if was_open {
                     self.batches.reserved = self.batches.reserved.saturating_sub(1);
                 }
             }
-            if milestone == Milestone::Completed {
-                self.batches.reserved = self.batches.reserved.saturating_sub(uncalled(spec, tally));
-            }
+        }
+        if was_open && tally.completed_at.is_some() {
+            self.batches.reserved = self.batches.reserved.saturating_sub(uncalled(spec, tally));
         }
         Ok(())
     }

@@ -106,8 +106,9 @@ mod tests {
     use crate::schedule::{Action, CatchUp, Dst, Origin, Overlap, Pause, Schedule, ScheduleSpec, Trigger, Waiting};
     use crate::store::request::{MediaRecord, MediaStatus, StateEntry};
     use crate::task::{
-        AttemptEnd, AttemptRecord, BatchId, BatchSpec, BatchTally, BootId, Callbacks, Digest, Failure, Idempotency,
-        NewTask, OnParentFailure, Progress, Source, Spec, State, Status, TaskId, UniqueMode, UniqueRule,
+        AttemptEnd, AttemptRecord, BatchId, BatchSpec, BatchTally, BootId, Callbacks, Cancel, Digest, Failure,
+        Idempotency, NewTask, OnParentFailure, Progress, Reported, Source, Spec, State, Status, StoppedBy, TaskId,
+        UniqueMode, UniqueRule,
     };
     use crate::time::Timestamp;
 
@@ -153,37 +154,50 @@ mod tests {
             batch: Some(BatchId::from_u128(7)),
         };
         golden(
-            &Spec { new, created_at: at(1_234) },
-            "0109766964656f2e637574027b7d040501e807e80780dddb010101000109017101016b07030301016905050505050505050505050505050505010161016201076e696768746c7901ac02020107d209",
+            &Spec { new, created_at: at(1_234), first_event: 2 },
+            "0109766964656f2e637574027b7d040501e807e80780dddb010101000109017101016b07030301016905050505050505050505050505050505010161016201076e696768746c7901ac02020107d20902",
         );
-        golden(&Status::queued(at(1_700_000_000_000)), "010080d095ffbc31000000000000");
+        golden(&Status::queued(at(1_700_000_000_000)), "010080d095ffbc310000000000000000");
         let failure = || Failure { code: "busy".to_owned(), message: "m".to_owned(), details: None };
-        let ended = |end| AttemptRecord { number: 1, digest: Digest([1; 32]), started_at: at(1), ended_at: at(2), end };
+        let ended = |end| AttemptRecord {
+            number: 1,
+            digest: Digest([1; 32]),
+            started_at: at(1),
+            ended_at: at(2),
+            end,
+            log: None,
+        };
         let running = Status {
             state: State::Running { boot: BootId(3), lease_until: at(9), started_at: at(8), digest: Digest([2; 32]) },
             attempt: 2,
             failures: 1,
             crashes: 0,
-            cancel_requested: true,
-            progress: Some(Progress { done: 1, total: Some(2), unit: "u".to_owned(), message: None }),
+            snoozes: 0,
+            cancel: Some(Cancel { requested_at: at(8), acknowledged_at: Some(at(9)), stopped_by: None }),
+            progress: Some(Reported {
+                attempt: 2,
+                at: at(9),
+                progress: Progress { done: 1, total: Some(2), unit: "u".to_owned(), message: None },
+            }),
+            checkpoint_bytes: 0,
             history: vec![ended(AttemptEnd::Failed(failure()))],
         };
         golden(
             &running,
-            "010103090802020202020202020202020202020202020202020202020202020202020202020201000101010102017500010101010101010101010101010101010101010101010101010101010101010101010102010462757379016d00",
+            "0101030908020202020202020202020202020202020202020202020202020202020202020202010000010801090001020901010201750000010101010101010101010101010101010101010101010101010101010101010101010102010462757379016d0000",
         );
         let state = State::Succeeded { at: at(5), output: "1".to_owned() };
         golden(
             &Status { state, history: vec![ended(AttemptEnd::Succeeded)], ..Status::queued(at(0)) },
-            "0102050131000000000001010101010101010101010101010101010101010101010101010101010101010101010200",
+            "0102050131000000000000000101010101010101010101010101010101010101010101010101010101010101010101020000",
         );
         let state = State::Failed { at: at(5), failure: failure() };
         golden(
             &Status { state, history: vec![ended(AttemptEnd::Returned)], ..Status::queued(at(0)) },
-            "0103050462757379016d00000000000001010101010101010101010101010101010101010101010101010101010101010101010204",
+            "0103050462757379016d00000000000000000101010101010101010101010101010101010101010101010101010101010101010101020500",
         );
-        golden(&Status { state: State::Cancelled { at: at(5) }, ..Status::queued(at(0)) }, "010405000000000000");
-        golden(&Status::waiting(), "0105000000000000");
+        golden(&Status { state: State::Cancelled { at: at(5) }, ..Status::queued(at(0)) }, "0104050000000000000000");
+        golden(&Status::waiting(), "01050000000000000000");
     }
 
     #[test]
@@ -239,10 +253,12 @@ mod tests {
             &held,
             "0101730106406461696c7903555443000001016b027b7d020203030001040001050106000101070000000000000001080101090172000000",
         );
-        let task = |change| (at(1), Change::Task { id: a_task(), kind: "a".to_owned(), attempt: 1, change });
+        let task = |change| {
+            (at(1), Change::Task { id: a_task(), kind: "a".to_owned(), queue: "q".to_owned(), attempt: 1, change })
+        };
         let events: EventRecord = vec![
             task(TaskChange::Started { digest: Digest([1; 32]) }),
-            task(TaskChange::Cancelled),
+            task(TaskChange::Cancelled { by: StoppedBy::Host }),
             task(TaskChange::Waiting { parents: 2 }),
             (at(1), Change::Batch { id: BatchId::from_u128(7), change: BatchChange::Completed }),
             (at(1), Change::Media { id: "m".to_owned(), change: MediaChange::Purged }),

@@ -125,7 +125,8 @@ impl Core {
 
     /// An event about a task.
     pub(super) fn emit_task(&mut self, at: Timestamp, id: TaskId, (spec, attempt): (&Spec, u32), change: TaskChange) {
-        self.emit(at, Change::Task { id, kind: spec.new.kind.clone(), attempt, change });
+        let (kind, queue) = (spec.new.kind.clone(), spec.new.queue.clone());
+        self.emit(at, Change::Task { id, kind, queue, attempt, change });
     }
 
     /// A task may have become claimable.

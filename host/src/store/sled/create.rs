@@ -148,7 +148,7 @@ impl Core {
     pub(super) fn insert(&mut self, new: NewTask, now: Timestamp) -> Verdict<Enqueued> {
         let id = TaskId::generate();
         let due_at = new.first_due(now);
-        let spec = Arc::new(Spec { new, created_at: now });
+        let spec = Arc::new(Spec { new, created_at: now, first_event: self.commit.last_event + 1 });
         let mut status = Status::queued(due_at);
         self.hold_back(&spec, &mut status)?;
         self.write(id, &spec, &status, now)?;
@@ -172,7 +172,7 @@ impl Core {
         new.idempotency = requests;
         // It stays a member of its batch, which waits for it.
         new.batch = old.new.batch;
-        let spec = Arc::new(Spec { new, created_at: old.created_at });
+        let spec = Arc::new(Spec { new, created_at: old.created_at, first_event: old.first_event });
         self.trees.checkpoint.remove(&keys::task(id))?;
         for link in keys::links(id, &old.new) {
             self.trees.link.remove(&link)?;

@@ -322,12 +322,12 @@ impl Core {
         let before = self.queued_status(id)?;
         let mut status = before.clone();
         if failed && status.lose_parent(parent, spec.new.on_parent_failure, at) {
-            return self.move_on(id, &spec, (&before, &status), at);
+            return self.move_on(id, &spec, (&before, &mut status), at);
         }
         if is_last && status.release(spec.new.first_due(at)) {
             self.flow.waiting.remove(&id);
             self.recheck_key(id, &spec, &mut status, at);
-            return self.move_on(id, &spec, (&before, &status), at);
+            return self.move_on(id, &spec, (&before, &mut status), at);
         }
         Ok(())
     }
@@ -337,13 +337,13 @@ impl Core {
         &mut self,
         id: TaskId,
         spec: &Arc<Spec>,
-        (before, after): (&Status, &Status),
+        (before, after): (&Status, &mut Status),
         now: Timestamp,
     ) -> Verdict<()> {
         let change = match &after.state {
             State::Queued { due_at } => TaskChange::Queued { due_at: *due_at },
             State::Failed { failure, .. } => TaskChange::Failed(failure.clone()),
-            State::Cancelled { .. } => TaskChange::Cancelled,
+            State::Cancelled { .. } => TaskChange::cancelled(after),
             State::Waiting | State::Running { .. } | State::Succeeded { .. } => {
                 return Err(Halt::Broken(format!("task {id} waited and is {}", after.state.name())));
             }

@@ -51,7 +51,7 @@ impl Ended {
     }
 }
 
-/// What an ended task takes, roughly, in bytes. Depends on nothing but what is stored, so that what
+/// What an ended task takes with its log and its checkpoint, roughly, in bytes. Depends on nothing but what is stored, so that what
 /// was added is what is taken away.
 pub(super) fn weight(spec: &Spec, status: &Status) -> u64 {
     let failure = |failure: &Failure| {
@@ -64,12 +64,18 @@ pub(super) fn weight(spec: &Spec, status: &Status) -> u64 {
     };
     let attempt = |end: &AttemptEnd| match end {
         AttemptEnd::Failed(why) | AttemptEnd::Crashed(why) => ATTEMPT_BYTES + failure(why),
-        AttemptEnd::Succeeded | AttemptEnd::Cancelled | AttemptEnd::Returned => ATTEMPT_BYTES,
+        AttemptEnd::Succeeded
+        | AttemptEnd::Cancelled
+        | AttemptEnd::Killed
+        | AttemptEnd::Returned
+        | AttemptEnd::Snoozed { .. } => ATTEMPT_BYTES,
     };
     let attempts: usize = status.history.iter().map(|record| attempt(&record.end)).sum();
+    let logs: u64 = status.history.iter().filter_map(|record| record.log).map(|log| log.bytes).sum();
     let labels: usize = spec.new.attributes.iter().map(|(key, value)| key.len() + value.len()).sum();
     let parents = spec.new.after.len() * size_of::<TaskId>();
-    (RECORD_BYTES + spec.new.kind.len() + spec.new.input.len() + labels + parents + end + attempts) as u64
+    let texts = RECORD_BYTES + spec.new.kind.len() + spec.new.input.len() + labels + parents + end + attempts;
+    texts as u64 + logs + status.checkpoint_bytes
 }
 
 /// Counts a task in if it has ended.
@@ -177,8 +183,12 @@ impl Core {
         Ok(ids)
     }
 
-    fn forget(&mut self, id: TaskId, now: Timestamp) -> Verdict<()> {
+    /// Forgets an ended task.
+    pub(super) fn forget(&mut self, id: TaskId, now: Timestamp) -> Verdict<()> {
         let status = self.trees.done.take(&keys::task(id))?;
+        if status.as_ref().is_some_and(|status| status.checkpoint_bytes > 0) {
+            self.trees.checkpoint.remove(&keys::task(id))?;
+        }
         let Some(spec) = self.trees.body.take(&keys::task(id))? else { return Ok(()) };
         if let Some(status) = status {
             self.count_out(&spec, &status);

@@ -8,7 +8,7 @@ use super::keys;
 use crate::event::TaskChange;
 use crate::store::StoreError;
 use crate::store::request::{Claim, ClaimRequest, Claimed, Finish, Heartbeat};
-use crate::task::{AttemptEnd, Failure, Lease, NewTask, Outcome, Spec, State, Status, Task, TaskId};
+use crate::task::{Failure, Lease, NewTask, Outcome, Spec, State, Status, Task, TaskId};
 use crate::time::Timestamp;
 
 /// Attempts that one claim takes at most.
@@ -17,8 +17,10 @@ const MAX_CLAIM: usize = 1_024;
 const MAX_RECLAIM: usize = 1_024;
 
 /// A task, wherever it is.
-enum Found {
+pub(super) enum Found {
+    /// Queued or running.
     Live(Task),
+    /// Ended.
     Ended(Task),
 }
 
@@ -55,13 +57,21 @@ impl Core {
     /// See [`crate::store::Store::heartbeat`].
     pub(super) fn heartbeat(&mut self, beat: Heartbeat, now: Timestamp) -> Verdict<bool> {
         let (spec, mut status) = self.attempt(beat.id, beat.attempt)?;
-        let news = beat.progress.filter(|progress| status.progress.as_ref() != Some(progress));
-        status.beat(beat.attempt, beat.lease_until, news.clone()).map_err(|_| StoreError::Stale)?;
-        let cancelled = status.cancel_requested;
-        if let Some(progress) = news {
-            self.trees.live.put(&keys::task(beat.id), &status)?;
-            self.emit_task(now, beat.id, (&spec, beat.attempt), TaskChange::Progress(progress));
+        status.beat(beat.attempt, beat.lease_until).map_err(|_| StoreError::Stale)?;
+        let told = (&*spec, beat.attempt);
+        let mut is_news = false;
+        if beat.saw_cancel && status.acknowledge_cancel(now) {
+            is_news = true;
+            self.emit_task(now, beat.id, told, TaskChange::CancelAcknowledged);
         }
+        if let Some(progress) = beat.progress.filter(|progress| status.advance(progress, now)) {
+            is_news = true;
+            self.emit_task(now, beat.id, told, TaskChange::Progress(progress));
+        }
+        if is_news {
+            self.trees.live.put(&keys::task(beat.id), &status)?;
+        }
+        let cancelled = status.cancel.is_some();
         // A lease alone stays in memory: leases of older starts are void, so it need not be durable.
         self.index.restate(beat.id, status);
         Ok(cancelled)
@@ -69,14 +79,16 @@ impl Core {
 
     /// See [`crate::store::Store::finish`].
     pub(super) fn finish(&mut self, finish: Finish, now: Timestamp) -> Verdict<Task> {
-        let Finish { id, attempt, mut outcome, jitter } = finish;
+        let Finish { id, attempt, mut outcome, jitter, report } = finish;
         let (spec, before) = self.attempt(id, attempt)?;
         let outbox = match &mut outcome {
             Outcome::Succeeded { outbox, .. } => std::mem::take(outbox),
             Outcome::Retry { .. }
             | Outcome::Fatal(_)
             | Outcome::Crashed(_)
+            | Outcome::Snoozed { .. }
             | Outcome::Cancelled
+            | Outcome::Killed
             | Outcome::Yielded
             | Outcome::Interrupted => Vec::new(),
         };
@@ -85,8 +97,9 @@ impl Core {
         }
         let mut status = before.clone();
         status.settle(&spec, attempt, &outcome, (now, jitter)).map_err(|_| StoreError::Stale)?;
+        status.note(&report, now);
         self.recheck_key(id, &spec, &mut status, now);
-        self.end_attempt(id, &spec, (&before, &status), now)?;
+        self.end_attempt(id, &spec, (&before, &mut status), now)?;
         for new in outbox {
             self.create(new, now)?;
         }
@@ -98,22 +111,11 @@ impl Core {
         &mut self,
         id: TaskId,
         spec: &Arc<Spec>,
-        (before, after): (&Status, &Status),
+        (before, after): (&Status, &mut Status),
         now: Timestamp,
     ) -> Verdict<()> {
-        let failure = after.history.last().and_then(|attempt| match &attempt.end {
-            AttemptEnd::Failed(failure) | AttemptEnd::Crashed(failure) => Some(failure.clone()),
-            AttemptEnd::Succeeded | AttemptEnd::Cancelled | AttemptEnd::Returned => None,
-        });
-        let change = match &after.state {
-            State::Queued { due_at } => TaskChange::Retrying { due_at: *due_at, failure },
-            State::Waiting | State::Running { .. } => {
-                return Err(Halt::Broken(format!("task {id} is {} after the end of its attempt", after.state.name())));
-            }
-            State::Succeeded { .. } => TaskChange::Succeeded,
-            State::Failed { failure, .. } => TaskChange::Failed(failure.clone()),
-            State::Cancelled { .. } => TaskChange::Cancelled,
-        };
+        let change = TaskChange::of_end(after);
+        let change = change.ok_or_else(|| Halt::Broken(format!("task {id} runs after the end of its attempt")))?;
         if after.state.is_terminal() {
             self.retire(id, spec, (before, after), now)?;
         } else {
@@ -125,17 +127,22 @@ impl Core {
         Ok(())
     }
 
-    /// A live task has ended.
+    /// A live task has ended. What it could go on from is kept unless it has succeeded.
     pub(super) fn retire(
         &mut self,
         id: TaskId,
         spec: &Spec,
-        (before, after): (&Status, &Status),
+        (before, after): (&Status, &mut Status),
         now: Timestamp,
     ) -> Verdict<()> {
         self.trees.live.remove(&keys::task(id))?;
+        if matches!(after.state, State::Succeeded { .. }) {
+            self.trees.checkpoint.remove(&keys::task(id))?;
+        } else {
+            let kept = self.trees.checkpoint.get(&keys::task(id))?;
+            after.checkpoint_bytes = kept.map_or(0, |checkpoint| checkpoint.len() as u64);
+        }
         self.trees.done.put(&keys::task(id), after)?;
-        self.trees.checkpoint.remove(&keys::task(id))?;
         self.index.leave(id, spec, before);
         self.leave_flow(id, spec);
         self.leave_batch(id, spec, &after.state, now);
@@ -162,7 +169,7 @@ impl Core {
             if !status.expire(deadline, now) {
                 return Err(Halt::Broken(format!("task {id} has a deadline but does not wait")));
             }
-            self.retire(id, &spec, (&before, &status), now)?;
+            self.retire(id, &spec, (&before, &mut status), now)?;
             if let State::Failed { failure, .. } = status.state {
                 self.emit_task(now, id, (&spec, status.attempt), TaskChange::Failed(failure));
             }
@@ -182,9 +189,9 @@ impl Core {
             return Ok(task);
         }
         let change = if task.status.state.is_terminal() {
-            self.retire(id, &task.spec, (&before, &task.status), now)?;
+            self.retire(id, &task.spec, (&before, &mut task.status), now)?;
             self.wake();
-            TaskChange::Cancelled
+            TaskChange::cancelled(&task.status)
         } else {
             self.trees.live.put(&keys::task(id), &task.status)?;
             self.index.restate(id, task.status.clone());
@@ -255,7 +262,7 @@ impl Core {
                 *due_at = now;
             }
             self.recheck_key(id, &spec, &mut status, now);
-            self.end_attempt(id, &spec, (&before, &status), now)?;
+            self.end_attempt(id, &spec, (&before, &mut status), now)?;
         }
         Ok(())
     }
@@ -281,7 +288,8 @@ impl Core {
         }
     }
 
-    fn find(&self, id: TaskId) -> Verdict<Option<Found>> {
+    /// The task, wherever it is.
+    pub(super) fn find(&self, id: TaskId) -> Verdict<Option<Found>> {
         if let Some(run) = self.index.running(id) {
             let task = Task { id, spec: Arc::clone(&run.spec), status: run.status.clone() };
             return Ok(Some(Found::Live(task)));

@@ -216,7 +216,7 @@ async fn a_heartbeat_without_news_writes_nothing() {
     let id = add(&*store, new_task(), 0).await;
     let (_, attempt) = conformance::claim_one(&*store, 0).await;
     for until in 200..210 {
-        let beat = crate::store::Heartbeat { id, attempt, lease_until: at(until), progress: None };
+        let beat = crate::store::Heartbeat { id, attempt, lease_until: at(until), progress: None, saw_cancel: false };
         store.heartbeat(beat, at(1)).await.unwrap();
     }
     assert_eq!(store.reclaim_expired(at(208)).await.unwrap(), 0);

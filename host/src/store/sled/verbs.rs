@@ -11,6 +11,7 @@ use crate::event::Event;
 use crate::limit::{Fairness, Limit, LimitRule};
 use crate::schedule::{Schedule, ScheduleSpec};
 use crate::store::batches::{Batch, CreatedBatch, NewBatch};
+use crate::store::bulk::{CancelledMany, PurgedMany, TaskFilter};
 use crate::store::flow::{LinkedTask, Relations, TreeNode};
 use crate::store::limits::{Backlog, Limits, Pausable};
 use crate::store::request::{
@@ -62,7 +63,9 @@ impl Store for SledStore {
             Outcome::Retry { .. }
             | Outcome::Fatal(_)
             | Outcome::Crashed(_)
+            | Outcome::Snoozed { .. }
             | Outcome::Cancelled
+            | Outcome::Killed
             | Outcome::Yielded
             | Outcome::Interrupted => 0,
         };
@@ -71,6 +74,18 @@ impl Store for SledStore {
 
     async fn request_cancel(&self, id: TaskId, now: Timestamp) -> Result<Task, StoreError> {
         self.write(0, move |core| core.request_cancel(id, now)).await
+    }
+
+    async fn cancel_matching(&self, filter: TaskFilter, now: Timestamp) -> Result<CancelledMany, StoreError> {
+        self.write(0, move |core| core.cancel_matching(&filter, now)).await
+    }
+
+    async fn purge(&self, id: TaskId, now: Timestamp) -> Result<(), StoreError> {
+        self.write(0, move |core| core.purge(id, now)).await
+    }
+
+    async fn purge_matching(&self, filter: TaskFilter, now: Timestamp) -> Result<PurgedMany, StoreError> {
+        self.write(0, move |core| core.purge_matching(&filter, now)).await
     }
 
     async fn redrive(&self, id: TaskId, now: Timestamp) -> Result<Task, StoreError> {

@@ -23,7 +23,8 @@ impl Core {
         let wanted = |names: &[&str]| {
             query.states.is_empty() || query.states.iter().any(|state| names.contains(&state.as_str()))
         };
-        let live = wanted(&["waiting", "queued", "running"]).then(|| self.trees.live.range(Bound::Unbounded, to).rev());
+        let live = wanted(&["waiting", "queued", "running", "cancelling"])
+            .then(|| self.trees.live.range(Bound::Unbounded, to).rev());
         let done =
             wanted(&["succeeded", "failed", "cancelled"]).then(|| self.trees.done.range(Bound::Unbounded, to).rev());
         let mut newest =
@@ -53,7 +54,7 @@ impl Core {
                 && query.queue.as_ref().is_none_or(|queue| *queue == spec.new.queue)
         };
         let is_state =
-            |status: &Status| query.states.is_empty() || query.states.iter().any(|name| name == status.state.name());
+            |status: &Status| query.states.is_empty() || query.states.iter().any(|name| name == status.name());
         let (spec, status) = if let Some(run) = self.index.running(id) {
             (Arc::clone(&run.spec), run.status.clone())
         } else {

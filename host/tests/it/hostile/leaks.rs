@@ -22,7 +22,7 @@ fn attempts() -> usize {
 /// Creates a batch and waits until all of it has ended.
 async fn batch(scene: &Scene, number: usize) {
     let task = |at: usize| {
-        let hostile = at % 10 == 0;
+        let hostile = at.is_multiple_of(10);
         let kind = if hostile { HOSTILE[(number + at / 10) % HOSTILE.len()] } else { "ok" };
         json!({ "kind": kind, "input": { "at": at }, "max_attempts": 1 })
     };

@@ -1,5 +1,7 @@
 //! Components that are small to write down and large to compile.
 
+use std::fmt::Write as _;
+
 use super::component::{encode, text};
 
 /// The harmless fixture with something more in its core module.
@@ -47,7 +49,7 @@ pub(crate) fn doubled_types(depth: usize) -> Vec<u8> {
     let mut text = String::from("(component (type $t0 (tuple string string))");
     for level in 1..=depth {
         let below = level - 1;
-        text += &format!("(type $t{level} (tuple $t{below} $t{below}))");
+        write!(text, "(type $t{level} (tuple $t{below} $t{below}))").unwrap();
     }
     encode(&format!("{text} (type (func (param \"x\" $t{depth}))))"))
 }

@@ -8,14 +8,15 @@ use crate::task::TaskId;
 struct Lines(Mutex<Vec<LogLine>>);
 
 impl LogPort for Lines {
-    fn append(&self, _task: TaskId, line: LogLine) {
+    fn append(&self, _task: TaskId, line: LogLine) -> bool {
         self.0.lock().unwrap().push(line);
+        true
     }
 }
 
 fn book(limit_bytes: u64) -> (Arc<Lines>, Book) {
     let lines = Arc::new(Lines::default());
-    let book = Book::new(lines.clone(), "p", Some((TaskId::from_u128(1), 1)), limit_bytes);
+    let book = Book::new(lines.clone(), "p", (Some((TaskId::from_u128(1), 1)), Arc::default()), limit_bytes);
     (lines, book)
 }
 
@@ -51,6 +52,18 @@ fn what_is_over_the_share_is_counted_and_told_once() {
     let texts = texts(&lines);
     assert_eq!(texts.len(), 2);
     assert!(texts[1].starts_with("2 lines (9 bytes) dropped"), "{texts:?}");
+}
+
+#[test]
+fn the_end_of_standard_error_is_kept_also_beyond_the_share() {
+    let (_lines, book) = book(10);
+    book.output(LogSource::Stdout, b"not this\n");
+    assert_eq!(book.last_words(), None);
+    book.output(LogSource::Stderr, b"Traceback:\n\n  ValueError: no");
+    book.output(LogSource::Stderr, b" such luck");
+    assert_eq!(book.last_words().unwrap(), "Traceback: | ValueError: no such luck");
+    book.output(LogSource::Stderr, "ä".repeat(2000).as_bytes());
+    assert_eq!(book.last_words().unwrap(), "ä".repeat(512));
 }
 
 #[test]

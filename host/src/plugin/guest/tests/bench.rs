@@ -73,13 +73,14 @@ impl ParentsPort for Recorder {
 }
 
 impl LogPort for Recorder {
-    fn append(&self, _task: TaskId, line: LogLine) {
+    fn append(&self, _task: TaskId, line: LogLine) -> bool {
         let panics = self.panics.load(Ordering::Relaxed) && line.source == LogSource::Log;
         assert!(!panics, "no line today");
         if line.source == LogSource::Log {
             self.count_down();
         }
         self.lines.lock().unwrap().push(line);
+        true
     }
 }
 
@@ -278,6 +279,6 @@ pub(in crate::plugin) fn text(fixture: &str) -> Vec<u8> {
 
 pub(in crate::plugin) fn job(input: &str) -> Job {
     let new = NewTask::new("ok", input);
-    let spec = Arc::new(Spec { new, created_at: Timestamp::from_millis(0) });
+    let spec = Arc::new(Spec { new, created_at: Timestamp::from_millis(0), first_event: 1 });
     Job { id: TaskId::generate(), attempt: 1, spec, started_at: now() }
 }

@@ -40,9 +40,12 @@ async fn end_of(component: &[u8]) -> (&'static str, String, String) {
         Outcome::Crashed(failure) => ("crashed", failure),
         Outcome::Retry { failure, .. } => ("retry", failure),
         Outcome::Fatal(failure) => ("fatal", failure),
-        outcome @ (Outcome::Succeeded { .. } | Outcome::Cancelled | Outcome::Yielded | Outcome::Interrupted) => {
-            panic!("{outcome:?}")
-        }
+        outcome @ (Outcome::Succeeded { .. }
+        | Outcome::Snoozed { .. }
+        | Outcome::Cancelled
+        | Outcome::Killed
+        | Outcome::Yielded
+        | Outcome::Interrupted) => panic!("{outcome:?}"),
     };
     let lines = bench.lines();
     let told = lines.iter().any(|line| line.source == LogSource::Host && line.message.contains(&failure.code));

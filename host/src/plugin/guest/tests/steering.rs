@@ -34,7 +34,7 @@ async fn a_sleeping_guest_hears_that_it_should_give_way() {
 
 #[tokio::test]
 async fn a_guest_that_does_not_listen_is_dropped_after_the_grace() {
-    assert_eq!(directed("spin", Directive::Cancel).await, Outcome::Cancelled);
+    assert_eq!(directed("spin", Directive::Cancel).await, Outcome::Killed);
 }
 
 #[tokio::test]

@@ -212,8 +212,14 @@ fn task(trees: &Trees, id: TaskId, row: &Row, report: &mut Report) {
     if live.is_some() && done.is_some() {
         report.problem(format_args!("task {id} is live and has ended"));
     }
-    if checkpoint.is_some() && live.is_none() {
-        report.problem(format_args!("task {id} is not live and has a checkpoint"));
+    let ended = done.as_ref().and_then(|status| trees.done.decode(status).ok());
+    let kept = checkpoint.as_ref().and_then(|bytes| trees.checkpoint.decode(bytes).ok()).map_or(0, |kept| kept.len());
+    if checkpoint.is_some() && live.is_none() && ended.is_none() {
+        report.problem(format_args!("task {id} does not exist and has a checkpoint"));
+    }
+    if let Some(ended) = ended.filter(|ended| ended.checkpoint_bytes != kept as u64) {
+        let counted = ended.checkpoint_bytes;
+        report.problem(format_args!("the checkpoint of task {id} has {kept} bytes, {counted} are counted"));
     }
     for (tree, status, is_live) in [(&trees.live, live, true), (&trees.done, done, false)] {
         let Some(status) = status.as_ref().map(|status| tree.decode(status)) else { continue };

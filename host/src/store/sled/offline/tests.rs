@@ -139,8 +139,11 @@ fn a_store_larger_than_its_memory_is_imported() {
     let mut bytes = Vec::new();
     let mut writer = Writer::begin(&mut bytes, Header::new(7, 1, 0)).unwrap();
     for number in 1..=100_u128 {
-        let spec =
-            crate::task::Spec { new: NewTask::new("echo", format!("{:?}", "x".repeat(1 << 20))), created_at: at(0) };
+        let spec = crate::task::Spec {
+            new: NewTask::new("echo", format!("{:?}", "x".repeat(1 << 20))),
+            created_at: at(0),
+            first_event: 1,
+        };
         let (id, status) = (TaskId::from_u128(number), Status::queued(at(0)));
         writer.line(&Line::Task(Box::new(TaskLine { id, spec, status, checkpoint: None }))).unwrap();
     }
@@ -271,7 +274,7 @@ async fn i1_what_does_not_agree_is_told_thing_by_thing() {
         format!("task {c} has a body and no status"),
         format!("task {d} has a status and no body"),
         format!("task {unknown} is queued and stored among the ended ones"),
-        format!("task {unknown} is not live and has a checkpoint"),
+        format!("the checkpoint of task {unknown} has 1 bytes, 0 are counted"),
         "the ended tasks are".to_owned(),
         "the state of plugin q has 0 bytes, 3 are counted".to_owned(),
         "1 is counted".to_owned(),

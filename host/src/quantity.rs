@@ -1,4 +1,4 @@
-//! Sizes and durations as people write them: `64MiB`, `30s`.
+//! Sizes and durations as people write them, in the configuration and in manifests: `64MiB`, `30s`.
 
 /// Units of size, largest first, in bytes.
 const SIZES: [(&str, u64); 5] = [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
@@ -6,7 +6,7 @@ const SIZES: [(&str, u64); 5] = [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 <
 const DURATIONS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
 /// Parses a size such as `64MiB` into bytes. The error says what would be right.
-pub(super) fn parse_bytes(text: &str) -> Result<u64, String> {
+pub fn parse_bytes(text: &str) -> Result<u64, String> {
     parse(text, &SIZES).ok_or_else(|| {
         // Decimal units would make `1MB` and `1MiB` differ by five percent without anybody noticing.
         let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
@@ -21,19 +21,19 @@ pub(super) fn parse_bytes(text: &str) -> Result<u64, String> {
 }
 
 /// Parses a duration such as `30s` into milliseconds. The error says what would be right.
-pub(super) fn parse_millis(text: &str) -> Result<u64, String> {
+pub fn parse_millis(text: &str) -> Result<u64, String> {
     parse(text, &DURATIONS).ok_or_else(|| {
         "a duration is a whole number with ms, s, m, h or d, such as `30s`, or an integer of milliseconds".to_owned()
     })
 }
 
 /// Writes bytes in the largest unit that is exact.
-pub(super) fn show_bytes(bytes: u64) -> String {
+pub fn show_bytes(bytes: u64) -> String {
     show(bytes, &SIZES)
 }
 
 /// Writes milliseconds in the largest unit that is exact.
-pub(super) fn show_millis(millis: u64) -> String {
+pub fn show_millis(millis: u64) -> String {
     show(millis, &DURATIONS)
 }
 

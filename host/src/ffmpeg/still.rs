@@ -1,0 +1,107 @@
+//! One picture out of a file.
+
+use std::fs::File;
+use std::path::PathBuf;
+
+use super::cut::{decimal, folder_and_name, unreadable};
+use super::probe::{input_args, sniffed};
+use super::{Error, Ffmpeg, INPUT, Stream, failure, is_disk_full};
+
+/// How a still picture is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ImageFormat {
+    /// JPEG.
+    Jpeg,
+    /// PNG.
+    Png,
+    /// WebP.
+    Webp,
+}
+
+impl ImageFormat {
+    /// The extension of its files' names.
+    pub fn extension(self) -> &'static str {
+        match self {
+            Self::Jpeg => "jpg",
+            Self::Png => "png",
+            Self::Webp => "webp",
+        }
+    }
+
+    /// Its MIME type.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Self::Jpeg => "image/jpeg",
+            Self::Png => "image/png",
+            Self::Webp => "image/webp",
+        }
+    }
+
+    fn encoder(self) -> &'static [&'static str] {
+        match self {
+            Self::Jpeg => &["-c:v", "mjpeg", "-q:v", "3", "-pix_fmt", "yuvj420p", "-f", "image2pipe"],
+            Self::Png => &["-c:v", "png", "-f", "image2pipe"],
+            Self::Webp => &["-c:v", "libwebp", "-f", "webp"],
+        }
+    }
+}
+
+/// A picture to be taken.
+#[derive(Debug)]
+pub struct Still {
+    /// The file to take it from.
+    pub input: File,
+    /// The file to write, replaced when it is there.
+    pub output: PathBuf,
+    /// When, in milliseconds from the beginning.
+    pub at_ms: u64,
+    /// How it is stored.
+    pub format: ImageFormat,
+    /// Scaled down to this width, in pixels, when it is wider.
+    pub max_width: Option<u32>,
+}
+
+impl Ffmpeg {
+    /// Stores the picture that shows at an instant. Dropping the future ends the tool; what it has written of the output
+    /// stays for the caller to remove.
+    pub async fn still(&self, still: Still) -> Result<(), Error> {
+        let tools = self.tools()?;
+        let closed = |_| Error::Unavailable("the host is stopping".to_owned());
+        let _permit = self.cuts.acquire().await.map_err(closed)?;
+        let (input, format) = sniffed(still.input).await?;
+        let again = input.try_clone().map_err(unreadable)?;
+        let size = input.metadata().map_err(unreadable)?.len();
+        let probe = self.probe_as(again, format, size).await?;
+        if !probe.streams.iter().any(|stream| matches!(stream, Stream::Video { .. })) {
+            return Err(Error::BadInput("there are no moving pictures in the file".to_owned()));
+        }
+        let at = decimal(still.at_ms);
+        if let Some(length) = probe.duration_ms.filter(|length| still.at_ms >= *length && still.at_ms > 0) {
+            let length = decimal(length);
+            return Err(Error::BadInput(format!("the picture is asked for at {at} s but the video lasts {length} s")));
+        }
+        let (folder, name) = folder_and_name(&still.output)?;
+        let mut args = vec!["-nostdin", "-hide_banner", "-loglevel", "error", "-nostats", "-y"];
+        args.extend(input_args(format));
+        let scale = still.max_width.map(|width| format!("scale=w='min({width},iw)':h=-2"));
+        // A capital V leaves cover pictures out.
+        args.extend(["-ss", &at, "-i", INPUT, "-map", "0:V:0", "-frames:v", "1"]);
+        args.extend(scale.iter().flat_map(|scale| ["-vf", scale]));
+        let (max_bytes, output) = (self.settings.max_output_bytes.to_string(), format!("file:{name}"));
+        args.extend(["-fs", &max_bytes]);
+        args.extend(still.format.encoder());
+        args.push(&output);
+        let mut command = self.command(&tools.ffmpeg).args(args);
+        command.stdin = Some(input);
+        command.cwd = folder.to_owned();
+        let exit = self.run(command, &still.output).await?;
+        if !exit.success() || is_disk_full(&exit.stderr_tail) {
+            return Err(failure(exit));
+        }
+        let written = tokio::fs::metadata(&still.output).await.map_err(unreadable)?.len();
+        if written == 0 {
+            return Err(Error::BadInput(format!("no picture begins at {at} s or after")));
+        }
+        Ok(())
+    }
+}
