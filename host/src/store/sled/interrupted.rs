@@ -92,7 +92,9 @@ mod tests {
         drop(store);
         // The snapshot has it all; the log that follows it was never synced.
         drop(open(dir.path()).unwrap());
-        files(dir.path(), LOG).iter().for_each(|log| fs::remove_file(log).unwrap());
+        for log in files(dir.path(), LOG) {
+            fs::remove_file(log).unwrap();
+        }
         for round in 0..3 {
             assert_eq!(lived(dir.path()).await, 200 + round);
         }

@@ -32,7 +32,7 @@ const WRITERS: usize = 4;
 /// Batches that a caller makes at most; a point that was not met by then is met in another round.
 const BATCHES: usize = 30;
 
-fn variable(name: &str) -> Option<String> {
+pub(super) fn variable(name: &str) -> Option<String> {
     std::env::var_os(name).map(|value| value.into_string().unwrap())
 }
 

@@ -22,16 +22,16 @@ pub(super) struct Call {
 
 /// Calls in the order in which they returned.
 pub(super) fn parse(trace: &str) -> Vec<Call> {
-    let mut begun: HashMap<&str, (usize, &str)> = HashMap::new();
+    let mut unfinished: HashMap<&str, (usize, &str)> = HashMap::new();
     let mut calls = Vec::new();
     for (at, line) in trace.lines().enumerate() {
         let Some((pid, rest)) = line.split_once(' ') else { continue };
         let rest = rest.trim_start();
         let (began, whole) = if let Some(head) = rest.strip_suffix(" <unfinished ...>") {
-            begun.insert(pid, (at, head));
+            unfinished.insert(pid, (at, head));
             continue;
         } else if let Some((_, tail)) = rest.strip_prefix("<... ").and_then(|rest| rest.split_once(" resumed>")) {
-            let (began, head) = begun.remove(pid).expect("a call that is resumed was begun");
+            let (began, head) = unfinished.remove(pid).expect("a call that is resumed was begun");
             (began, format!("{head}{tail}"))
         } else {
             (at, rest.to_owned())
