@@ -3,6 +3,7 @@
 //! It knows nothing of who runs tasks: what it asks for is written into the store, and what happens
 //! is read from there.
 
+pub mod batches;
 pub mod body;
 pub mod events;
 pub mod gate;
@@ -166,6 +167,7 @@ pub fn router(state: AppState) -> Router {
         .route("/v1/tasks/{id}/logs", get(tasks::logs::read))
         .route("/v1/events", get(events::follow))
         .route("/v1/plugins", get(plugins::list))
+        .merge(batches::routes())
         .merge(schedules::routes())
         .merge(limits::routes())
         .merge(queues::routes())

@@ -3,6 +3,7 @@
 //! Every verb is one commit: it answers after the change is durable (invariant I15), and its
 //! events are published after that (I2). Reads see durable state only.
 
+pub mod batches;
 pub mod bulk;
 #[cfg(test)]
 mod conformance;
@@ -20,6 +21,7 @@ use async_trait::async_trait;
 use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
+pub use self::batches::{Batch, CreatedBatch, NewBatch};
 pub use self::bulk::{CancelledMany, PurgedMany, TaskFilter};
 pub use self::flow::{Brief, LinkedTask, Parent, Relations, TreeNode};
 pub use self::limits::{Backlog, LimitUse, Limits, Pausable, ValueUse};
@@ -32,7 +34,7 @@ pub use self::schedules::{Backfill, Backfilled, DueQuery, FiredDue};
 use crate::event::Event;
 use crate::limit::{Fairness, Limit, LimitRule};
 use crate::schedule::{Schedule, ScheduleSpec};
-use crate::task::{NewTask, Task, TaskId};
+use crate::task::{BatchId, NewTask, Task, TaskId};
 use crate::time::Timestamp;
 
 /// Why a verb did nothing, by what the caller can do about it.
@@ -126,9 +128,10 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     async fn request_cancel(&self, id: TaskId, now: Timestamp) -> Result<Task, StoreError>;
     /// Asks to stop queued and running tasks, oldest first, at most a slice at a time.
     async fn cancel_matching(&self, filter: TaskFilter, now: Timestamp) -> Result<CancelledMany, StoreError>;
-    /// Forgets an ended task with its checkpoint. [`StoreError::Conflict`] while it lives.
+    /// Forgets an ended task with its checkpoint. [`StoreError::Conflict`] while it lives, and while a live
+    /// task comes after it.
     async fn purge(&self, id: TaskId, now: Timestamp) -> Result<(), StoreError>;
-    /// Forgets ended tasks, oldest first, at most a slice at a time.
+    /// Forgets ended tasks, oldest first, at most a slice at a time; those that a live task comes after stay.
     async fn purge_matching(&self, filter: TaskFilter, now: Timestamp) -> Result<PurgedMany, StoreError>;
     /// Puts an ended task back with its checkpoint: into the queue, or to wait when a parent lives. [`StoreError::Conflict`]
     /// while it lives, and when a parent did not succeed and its rule says that this ends it.
@@ -162,6 +165,19 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     async fn save_checkpoint(&self, id: TaskId, attempt: u32, data: Vec<u8>) -> Result<(), StoreError>;
     /// The task's checkpoint.
     async fn checkpoint(&self, id: TaskId) -> Result<Option<Vec<u8>>, StoreError>;
+
+    // --- batches ---
+
+    /// Creates a batch with its members, all or none. A batch without members is complete at once. The
+    /// counts of a batch, and the tasks that follow from them, are part of the commit of each end.
+    /// [`StoreError::Taken`] for a member that would not be new.
+    async fn create_batch(&self, batch: NewBatch, now: Timestamp) -> Result<CreatedBatch, StoreError>;
+    /// One batch.
+    async fn batch(&self, id: BatchId) -> Result<Option<Batch>, StoreError>;
+    /// Batches, newest first, those before `before`.
+    async fn batches(&self, before: Option<BatchId>, limit: u32) -> Result<Page<Batch>, StoreError>;
+    /// Asks to stop every member of a batch, like [`Self::request_cancel`].
+    async fn cancel_batch(&self, id: BatchId, now: Timestamp) -> Result<Batch, StoreError>;
 
     // --- limits ---
 

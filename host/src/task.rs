@@ -4,6 +4,7 @@
 //! record version (see `store/sled/codec`), and of the export's (`store/dump`). The HTTP form lives in `api`.
 
 mod attempt;
+mod batch;
 pub mod flow;
 mod id;
 pub mod rules;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 pub use self::attempt::{AttemptEnd, AttemptRecord, AttemptReport, LogSize, Outcome, StoppedBy};
+pub use self::batch::{BatchSpec, BatchTally, Callbacks, MAX_BATCH_NAME_LEN, Milestone};
 pub use self::flow::{MAX_PARENTS, OnParentFailure, PARENT_FAILED};
 pub use self::id::{BatchId, BootId, Digest, InvalidBatchId, InvalidTaskId, TaskId};
 pub use self::status::{Cancel, Lease, POISON, Reported, Stale, Status};

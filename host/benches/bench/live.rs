@@ -69,7 +69,7 @@ impl Live {
         loop {
             let request = self.client.get(format!("{}/v1/tasks/{id}", self.base)).header("prefer", "wait=60");
             let task: Value = request.send().await.unwrap().json().await.unwrap();
-            if !matches!(task["state"].as_str(), Some("queued" | "running" | "cancelling")) {
+            if !matches!(task["state"].as_str(), Some("waiting" | "queued" | "running" | "cancelling")) {
                 return task;
             }
         }

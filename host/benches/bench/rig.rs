@@ -11,8 +11,8 @@ use async_trait::async_trait;
 use taskhost::event::{Change, TaskChange};
 use taskhost::limiter::{BreakerSettings, Breakers};
 use taskhost::plugin::ports::{
-    CheckpointPort, CutRequest, FfmpegError, FfmpegPort, LibraryPort, LogLine, LogPort, Media, OnPercent, PortError,
-    Ports, ProbeInfo, StateEntry, StatePort, StateWrite, Swapped,
+    CheckpointPort, CutRequest, FfmpegError, FfmpegPort, LibraryPort, LogLine, LogPort, Media, OnPercent, Parent,
+    ParentsPort, PortError, Ports, ProbeInfo, StateEntry, StatePort, StateWrite, Swapped,
 };
 use taskhost::plugin::{self, Plugins};
 use taskhost::runner::{self, Runner, Shutdown};
@@ -95,6 +95,17 @@ impl CheckpointPort for Bare {
     }
 }
 
+#[async_trait]
+impl ParentsPort for Bare {
+    async fn list(&self, _task: TaskId) -> Result<Vec<Parent>, PortError> {
+        Ok(Vec::new())
+    }
+
+    async fn output(&self, _task: TaskId, _parent: TaskId) -> Result<Option<String>, PortError> {
+        Err(PortError::NotFound)
+    }
+}
+
 impl LogPort for Bare {
     fn append(&self, task: TaskId, _line: LogLine) -> bool {
         (self.on_log)(task);
@@ -139,6 +150,7 @@ impl Rig {
             library: Arc::new(bare.clone()),
             ffmpeg: Arc::new(bare.clone()),
             checkpoints: Arc::new(bare.clone()),
+            parents: Arc::new(bare.clone()),
             logs: Arc::new(bare),
             compiler: Arc::new(taskhost::plugin::compile::InProcess),
         };

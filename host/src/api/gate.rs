@@ -37,7 +37,7 @@ pub async fn admit(State(state): State<Arc<AppState>>, request: Request, next: N
 /// Whether a request brings something that will take space on the disk.
 fn takes_in(request: &Request) -> bool {
     let path = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
-    request.method() == Method::POST && matches!(path, "/v1/tasks" | "/v1/tasks/batch" | "/v1/media")
+    request.method() == Method::POST && matches!(path, "/v1/tasks" | "/v1/tasks/batch" | "/v1/batches" | "/v1/media")
 }
 
 /// What a request occupies; health checks are always answered.

@@ -6,7 +6,7 @@ pub mod batch;
 pub mod cancel;
 pub mod create;
 mod filter;
-mod idempotency;
+pub mod idempotency;
 pub mod logs;
 pub mod purge;
 pub mod redrive;

@@ -13,11 +13,12 @@ use crate::media::{Library, MediaError};
 use crate::plugin::compile::CompilePort;
 use crate::plugin::ports::{
     Accuracy, CheckpointPort, CutRequest, Expected, FfmpegError, FfmpegPort, LibraryPort, LogPort, Media, OnPercent,
-    PortError, Ports, ProbeInfo, StateEntry, StatePort, StateWrite, StreamInfo, Swapped,
+    Parent, ParentState, ParentsPort, PortError, Ports, ProbeInfo, StateEntry, StatePort, StateWrite, StreamInfo,
+    Swapped,
 };
 use crate::plugin::{InputError, PluginInfo, Plugins};
 use crate::store::{self, MediaQuery, MediaRecord, MediaStatus, Store, StoreError};
-use crate::task::TaskId;
+use crate::task::{State, TaskId};
 use crate::time::{Timestamp, now};
 
 /// Everything that guests and their loader may borrow.
@@ -32,7 +33,8 @@ pub(super) fn ports(
     let logs: Arc<dyn LogPort> = Arc::clone(logs) as _;
     Ports {
         state: Arc::clone(&kept) as _,
-        checkpoints: kept,
+        checkpoints: Arc::clone(&kept) as _,
+        parents: kept,
         ffmpeg: Arc::new(Cutter { media: library.clone(), ffmpeg: Arc::clone(ffmpeg) }),
         library: Arc::new(Shelf(library.clone())),
         logs,
@@ -51,7 +53,7 @@ fn refused(error: StoreError) -> PortError {
     }
 }
 
-/// Plugin state and checkpoints, kept in the store.
+/// Plugin state, checkpoints and results, kept in the store.
 struct Kept(Arc<dyn Store>);
 
 fn entry(entry: store::StateEntry) -> StateEntry {
@@ -113,6 +115,43 @@ impl CheckpointPort for Kept {
 
     async fn load(&self, task: TaskId) -> Result<Option<Vec<u8>>, PortError> {
         self.0.checkpoint(task).await.map_err(refused)
+    }
+}
+
+fn parent(parent: store::Parent) -> Parent {
+    let Some(brief) = parent.brief else {
+        return Parent { id: parent.id, kind: String::new(), state: ParentState::Forgotten, code: None };
+    };
+    let state = match brief.state {
+        "succeeded" => ParentState::Succeeded,
+        "failed" => ParentState::Failed,
+        "cancelled" => ParentState::Cancelled,
+        _ => ParentState::Live,
+    };
+    Parent { id: parent.id, kind: brief.kind, state, code: brief.code }
+}
+
+#[async_trait]
+impl ParentsPort for Kept {
+    async fn list(&self, task: TaskId) -> Result<Vec<Parent>, PortError> {
+        let relations = self.0.relations(task).await.map_err(refused)?;
+        Ok(relations.parents.into_iter().map(parent).collect())
+    }
+
+    async fn output(&self, task: TaskId, parent: TaskId) -> Result<Option<String>, PortError> {
+        let child = self.0.task(task).await.map_err(refused)?;
+        if !child.is_some_and(|child| child.spec.new.after.contains(&parent)) {
+            return Err(PortError::NotFound);
+        }
+        let found = self.0.task(parent).await.map_err(refused)?;
+        Ok(found.and_then(|parent| match parent.status.state {
+            State::Succeeded { output, .. } => Some(output),
+            State::Waiting
+            | State::Queued { .. }
+            | State::Running { .. }
+            | State::Failed { .. }
+            | State::Cancelled { .. } => None,
+        }))
     }
 }
 

@@ -53,6 +53,8 @@ mod bindings {
             "taskhost:host/context.sleep": async,
             "taskhost:host/context.save-checkpoint": async,
             "taskhost:host/context.load-checkpoint": async,
+            "taskhost:host/context.parents": async,
+            "taskhost:host/context.parent-output": async,
             "taskhost:host/state": async,
             "taskhost:media/library": async,
             "taskhost:media/ffmpeg": async,

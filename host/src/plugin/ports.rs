@@ -247,6 +247,43 @@ pub trait CheckpointPort: Send + Sync {
     async fn load(&self, task: TaskId) -> Result<Option<Vec<u8>>, PortError>;
 }
 
+/// How a task stands that another one comes after.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ParentState {
+    /// It has an output.
+    Succeeded,
+    /// It has none.
+    Failed,
+    /// It has none.
+    Cancelled,
+    /// It was put back.
+    Live,
+    /// It is not kept any more.
+    Forgotten,
+}
+
+/// A task that another one comes after.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parent {
+    /// Which.
+    pub id: TaskId,
+    /// What sort; empty when it is forgotten.
+    pub kind: String,
+    /// How it stands.
+    pub state: ParentState,
+    /// The code of its failure.
+    pub code: Option<String>,
+}
+
+/// What became of the tasks that one comes after.
+#[async_trait]
+pub trait ParentsPort: Send + Sync {
+    /// All of them, in the order of the task's creator.
+    async fn list(&self, task: TaskId) -> Result<Vec<Parent>, PortError>;
+    /// The output of one; [`PortError::NotFound`] when it is none of them, `None` when it has no output.
+    async fn output(&self, task: TaskId, parent: TaskId) -> Result<Option<String>, PortError>;
+}
+
 /// How grave a log line is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LogLevel {
@@ -309,6 +346,8 @@ pub struct Ports {
     pub ffmpeg: Arc<dyn FfmpegPort>,
     /// Checkpoints.
     pub checkpoints: Arc<dyn CheckpointPort>,
+    /// What became of a task's parents.
+    pub parents: Arc<dyn ParentsPort>,
     /// Task logs.
     pub logs: Arc<dyn LogPort>,
     /// Who compiles.

@@ -27,7 +27,7 @@ use super::request::{MediaRecord, StateEntry};
 use crate::event::Event;
 use crate::limit::{Fairness, Limit, TokenBucket};
 use crate::schedule::{Pause, Schedule};
-use crate::task::{Spec, Status, TaskId, text};
+use crate::task::{BatchId, BatchSpec, BatchTally, Spec, Status, TaskId, text};
 
 /// What an export calls itself.
 const FORMAT: &str = "taskhost-export";
@@ -102,6 +102,14 @@ pub(super) struct TaskLine {
     pub(super) checkpoint: Option<Vec<u8>>,
 }
 
+/// A batch; its members are tasks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct BatchLine {
+    pub(super) id: BatchId,
+    pub(super) spec: BatchSpec,
+    pub(super) tally: BatchTally,
+}
+
 /// How many lines of each sort there are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
@@ -119,6 +127,8 @@ pub struct Counts {
     pub schedules: u64,
     /// Media records.
     pub media: u64,
+    /// Batches.
+    pub batches: u64,
     /// Tasks of every state.
     pub tasks: u64,
     /// Events that are still kept.
@@ -136,6 +146,7 @@ impl Counts {
             Line::Pause(_) => &mut self.pauses,
             Line::Schedule(_) => &mut self.schedules,
             Line::Media(_) => &mut self.media,
+            Line::Batch(_) => &mut self.batches,
             Line::Task(_) => &mut self.tasks,
             Line::Event(_) => &mut self.events,
         } += 1;
@@ -144,10 +155,10 @@ impl Counts {
 
 impl std::fmt::Display for Counts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { namespaces, state, limits, tokens, pauses, schedules, media, tasks, events } = self;
+        let Self { namespaces, state, limits, tokens, pauses, schedules, media, batches, tasks, events } = self;
         write!(
             f,
-            "{tasks} tasks, {events} events, {schedules} schedules, {media} media records, \
+            "{tasks} tasks, {batches} batches, {events} events, {schedules} schedules, {media} media records, \
              {state} entries of plugin state in {namespaces} namespaces, {limits} limits, {tokens} rates in use, {pauses} pauses"
         )
     }
@@ -176,6 +187,7 @@ pub(super) enum Line {
     Pause(PauseLine),
     Schedule(Box<Schedule>),
     Media(MediaRecord),
+    Batch(Box<BatchLine>),
     Task(Box<TaskLine>),
     Event(Event),
     End(End),

@@ -6,6 +6,7 @@
 mod agenda;
 mod apart;
 mod base;
+mod batches;
 mod bulk;
 mod codec;
 mod core;

@@ -12,6 +12,7 @@ mod compile;
 mod cut;
 mod events;
 mod flaws;
+mod flow;
 mod hostile;
 mod kill_loop;
 mod lifecycle;

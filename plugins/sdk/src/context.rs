@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::bindings::imports::taskhost::host::context::{self, CheckpointError, Directive};
+use crate::bindings::imports::taskhost::host::context::{self, CheckpointError, Directive, Parent, ParentError};
 use crate::{Progress, Task, TaskError};
 
 /// The attempt that is running now: its task, and the thread to whoever steers it.
@@ -72,6 +72,29 @@ impl Context {
     /// What an earlier attempt of this task saved; one that does not fit (another version wrote it) counts as none.
     pub fn load_checkpoint<T: DeserializeOwned>(&self) -> Option<T> {
         context::load_checkpoint().and_then(|bytes| serde_json::from_slice(&bytes).ok())
+    }
+
+    /// The tasks that this one comes after, in the order of its creator.
+    pub fn parents(&self) -> Result<Vec<Parent>, TaskError> {
+        context::parents().map_err(|error| of_parent(error, "parents"))
+    }
+
+    /// The output of the parent with this id.
+    pub fn parent_output<T: DeserializeOwned>(&self, id: &str) -> Result<T, TaskError> {
+        let json = context::parent_output(id).map_err(|error| of_parent(error, id))?;
+        serde_json::from_str(&json)
+            .map_err(|e| TaskError::fatal("bad-parent-output", format!("the output of task {id} does not fit: {e}")))
+    }
+}
+
+fn of_parent(error: ParentError, id: &str) -> TaskError {
+    match error {
+        ParentError::NotAParent => TaskError::fatal("not-a-parent", format!("this task does not come after {id}")),
+        ParentError::NoOutput => TaskError::fatal("no-parent-output", format!("the task {id} has no output")),
+        ParentError::TooLarge(most) => {
+            TaskError::fatal("parent-output-too-large", format!("the output of task {id} has more than {most} bytes"))
+        }
+        ParentError::Unavailable(why) => TaskError::retry("unavailable", why),
     }
 }
 

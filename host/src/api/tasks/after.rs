@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use crate::api::body::Fields;
 use crate::api::problem::{FieldError, Problem, echo};
-use crate::store::{Enqueued, LinkedTask, StoreError};
+use crate::store::{LinkedTask, StoreError};
 use crate::task::flow::order;
 use crate::task::{MAX_PARENTS, NewTask, OnParentFailure, TaskId};
 
@@ -108,6 +108,11 @@ fn element(prefix: &str, at: usize, message: String) -> FieldError {
 }
 
 impl Links {
+    /// Whether the task says nothing of others.
+    pub(in crate::api) fn is_empty(&self) -> bool {
+        self.name.is_none() && self.locals.is_empty() && self.given.is_empty()
+    }
+
     /// A refusal that is about this task, which is at `prefix`, says where.
     pub(super) fn blame(&self, error: StoreError, prefix: &str) -> Problem {
         let StoreError::NoParent { parent, .. } = &error else { return error.into() };
@@ -118,9 +123,9 @@ impl Links {
 
 /// The tasks of a request, each after those that it refers to.
 #[derive(Debug)]
-pub(super) struct Resolved {
+pub(in crate::api) struct Resolved {
     /// For the store.
-    pub(super) tasks: Vec<LinkedTask>,
+    pub(in crate::api) tasks: Vec<LinkedTask>,
     /// The place of each in the request.
     places: Vec<usize>,
     /// In the order of the request.
@@ -197,14 +202,14 @@ fn told(cycle: &[usize], links: &[Links]) -> FieldError {
 
 impl Resolved {
     /// What the store answered, in the order of the request.
-    pub(super) fn in_order(&self, enqueued: Vec<Enqueued>) -> Vec<Enqueued> {
+    pub(in crate::api) fn in_order<T>(&self, enqueued: Vec<T>) -> Vec<T> {
         let mut sorted: Vec<_> = self.places.iter().copied().zip(enqueued).collect();
         sorted.sort_unstable_by_key(|(place, _)| *place);
         sorted.into_iter().map(|(_, one)| one).collect()
     }
 
     /// A refusal that is about one task says about which.
-    pub(super) fn blame(&self, error: StoreError) -> Problem {
+    pub(in crate::api) fn blame(&self, error: StoreError) -> Problem {
         let (StoreError::Taken { at, .. } | StoreError::NoParent { at, .. }) = &error else { return error.into() };
         let place = self.places.get(*at).copied().unwrap_or(*at);
         if let (StoreError::NoParent { .. }, Some(links)) = (&error, self.links.get(place)) {

@@ -79,10 +79,21 @@ fn taken(error: StoreError) -> Problem {
 /// The elements of the batch, still text.
 fn elements(bytes: &Bytes) -> Result<Vec<&RawValue>, Problem> {
     let mut fields = Fields::of_body(bytes)?;
+    let is_array = fields.peek("tasks").is_some_and(|raw| raw.get().starts_with('['));
+    let elements = elements_of(&mut fields)?;
+    if elements.is_empty() && is_array {
+        fields.wrong("tasks", "is empty");
+    }
+    let errors = fields.finish();
+    if errors.is_empty() { Ok(elements) } else { Err(Problem::invalid("invalid-batch", errors)) }
+}
+
+/// The field `tasks`, still text.
+pub(in crate::api) fn elements_of<'a>(fields: &mut Fields<'a>) -> Result<Vec<&'a RawValue>, Problem> {
     let tasks = fields.raw("tasks");
     let Some(raw) = tasks else {
         fields.wrong("tasks", "is missing; it is an array of tasks");
-        return Err(Problem::invalid("invalid-batch", fields.finish()));
+        return Ok(Vec::new());
     };
     let elements = serde_json::from_str::<Vec<&RawValue>>(raw.get());
     match &elements {
@@ -90,18 +101,26 @@ fn elements(bytes: &Bytes) -> Result<Vec<&RawValue>, Problem> {
             let detail = format!("/tasks: has {} entries; a batch has at most {MAX_TASKS}", elements.len());
             return Err(Problem::too_large("too-many-tasks", detail));
         }
-        Ok(elements) if elements.is_empty() => fields.wrong("tasks", "is empty"),
         Ok(_) => {}
         Err(_) => fields.wrong("tasks", "is not an array"),
     }
-    let errors = fields.finish();
-    if errors.is_empty() { Ok(elements.unwrap_or_default()) } else { Err(Problem::invalid("invalid-batch", errors)) }
+    Ok(elements.unwrap_or_default())
 }
 
 fn parse(state: &AppState, bytes: &Bytes, key: Option<&str>, now: Timestamp) -> Result<Resolved, Problem> {
+    tasks_of(state, elements(bytes)?, key, now).map_err(|errors| Problem::invalid("invalid-batch", errors))
+}
+
+/// The tasks of a request, checked; `key` is that of the request.
+pub(in crate::api) fn tasks_of(
+    state: &AppState,
+    elements: Vec<&RawValue>,
+    key: Option<&str>,
+    now: Timestamp,
+) -> Result<Resolved, Vec<FieldError>> {
     let mut drafts = Vec::new();
     let mut errors = Vec::new();
-    for (at, raw) in elements(bytes)?.into_iter().enumerate() {
+    for (at, raw) in elements.into_iter().enumerate() {
         let prefix = format!("/tasks/{at}");
         let place = Place { prefix: &prefix, max_input_bytes: state.settings.max_input_bytes, now };
         match of_value(raw, &place, key.map(|key| idempotency::of_batch(key, at)).as_deref()) {
@@ -122,7 +141,7 @@ fn parse(state: &AppState, bytes: &Bytes, key: Option<&str>, now: Timestamp) -> 
         }
     }
     errors.truncate(MAX_ERRORS);
-    Err(Problem::invalid("invalid-batch", errors))
+    Err(errors)
 }
 
 /// What an earlier request with this key has created, if this is the same and all of it is still kept.

@@ -17,7 +17,7 @@ pub(super) const FIELD: &str = "idempotency_key";
 const MAX_KEY_LEN: usize = 255;
 
 /// The key in the header.
-pub(super) fn of_headers(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+pub(in crate::api) fn of_headers(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let mut values = headers.get_all(HEADER).iter();
     let Some(value) = values.next() else { return Ok(None) };
     let text = value.to_str().unwrap_or("").trim();
@@ -54,7 +54,7 @@ fn expected() -> String {
 }
 
 /// The request with its key; what was asked for is the JSON value, however it is written.
-pub(super) fn request(key: String, body: &RawValue) -> Idempotency {
+pub(in crate::api) fn request(key: String, body: &RawValue) -> Idempotency {
     let text = match serde_json::from_str(body.get()) {
         Ok(Value::Object(mut object)) => {
             object.remove(FIELD);

@@ -3,11 +3,11 @@
 use tokio::time::{Duration, Instant, sleep};
 
 use crate::plugin::contract::clip_to;
-use crate::plugin::contract::context::{self, CheckpointError, Host};
+use crate::plugin::contract::context::{self, CheckpointError, Host, ParentError};
 use crate::plugin::contract::wire;
 use crate::plugin::control::Directive;
 use crate::plugin::guest::{Guest, Purpose};
-use crate::plugin::ports::PortError;
+use crate::plugin::ports::{Parent, ParentState, PortError};
 use crate::task::Progress;
 
 /// Bytes of a checkpoint.
@@ -91,4 +91,39 @@ impl Host for Guest {
             }
         }
     }
+
+    async fn parents(&mut self) -> Result<Vec<context::Parent>, ParentError> {
+        let Purpose::Execute { task, .. } = self.call.purpose else { return Ok(Vec::new()) };
+        let parents = self.code.shared.ports.parents.list(task).await.map_err(unavailable)?;
+        Ok(parents.into_iter().map(parent).collect())
+    }
+
+    async fn parent_output(&mut self, id: String) -> Result<String, ParentError> {
+        let Purpose::Execute { task, .. } = self.call.purpose else { return Err(ParentError::NotAParent) };
+        let Ok(parent) = id.parse() else { return Err(ParentError::NotAParent) };
+        let output = self.code.shared.ports.parents.output(task, parent).await.map_err(unavailable)?;
+        let output = output.ok_or(ParentError::NoOutput)?;
+        let bound = self.call.limits.hostcall_bytes;
+        if output.len() as u64 > bound { Err(ParentError::TooLarge(bound)) } else { Ok(output) }
+    }
+}
+
+fn unavailable(error: PortError) -> ParentError {
+    match error {
+        PortError::NotFound => ParentError::NotAParent,
+        PortError::Conflict(_) | PortError::Quota(_) | PortError::Unavailable(_) => {
+            ParentError::Unavailable(error.to_string())
+        }
+    }
+}
+
+fn parent(parent: Parent) -> context::Parent {
+    let state = match parent.state {
+        ParentState::Succeeded => context::ParentState::Succeeded,
+        ParentState::Failed => context::ParentState::Failed,
+        ParentState::Cancelled => context::ParentState::Cancelled,
+        ParentState::Live => context::ParentState::Live,
+        ParentState::Forgotten => context::ParentState::Forgotten,
+    };
+    context::Parent { id: parent.id.to_string(), kind: parent.kind, state, code: parent.code }
 }

@@ -208,3 +208,26 @@ async fn a_report_tells_the_host_and_the_guest() {
     assert!(matches!(saved, Err(context::CheckpointError::TooLarge(1_048_576))));
     assert!(context::Host::save_checkpoint(store.data_mut(), vec![0; 1 << 20]).await.is_ok());
 }
+
+#[tokio::test]
+async fn the_results_of_parents_are_read_within_a_bound() {
+    let mut asked = executing();
+    let guest = asked.store.data_mut();
+    let parents = context::Host::parents(guest).await.unwrap();
+    assert_eq!(parents.len(), 3);
+    assert_eq!((parents[1].state, parents[1].code.as_deref()), (context::ParentState::Failed, Some("busy")));
+    let output = async |guest: &mut Guest, id: u128| {
+        context::Host::parent_output(guest, TaskId::from_u128(id).to_string()).await
+    };
+    assert_eq!(output(guest, 1).await.unwrap(), "[1]");
+    assert!(matches!(output(guest, 2).await, Err(context::ParentError::NoOutput)));
+    assert!(matches!(output(guest, 9).await, Err(context::ParentError::NotAParent)));
+    assert_eq!(output(guest, 3).await.unwrap().len(), 1_000);
+    guest.call.limits.hostcall_bytes = 999;
+    assert!(matches!(output(guest, 3).await, Err(context::ParentError::TooLarge(999))));
+    let id = "one".to_owned();
+    assert!(matches!(context::Host::parent_output(guest, id).await, Err(context::ParentError::NotAParent)));
+
+    let mut asked = self::asked(Purpose::Dispatch);
+    assert!(context::Host::parents(asked.store.data_mut()).await.unwrap().is_empty());
+}

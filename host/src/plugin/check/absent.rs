@@ -6,8 +6,8 @@ use async_trait::async_trait;
 
 use crate::plugin::compile::InProcess;
 use crate::plugin::ports::{
-    CheckpointPort, CutRequest, FfmpegError, FfmpegPort, LibraryPort, LogLine, LogPort, Media, OnPercent, PortError,
-    Ports, ProbeInfo, StateEntry, StatePort, StateWrite, Swapped,
+    CheckpointPort, CutRequest, FfmpegError, FfmpegPort, LibraryPort, LogLine, LogPort, Media, OnPercent, Parent,
+    ParentsPort, PortError, Ports, ProbeInfo, StateEntry, StatePort, StateWrite, Swapped,
 };
 use crate::task::TaskId;
 
@@ -21,6 +21,7 @@ pub(in crate::plugin) fn ports() -> Ports {
         library: absent.clone(),
         ffmpeg: absent.clone(),
         checkpoints: absent.clone(),
+        parents: absent.clone(),
         logs: absent,
         compiler: Arc::new(InProcess),
     }
@@ -98,6 +99,17 @@ impl CheckpointPort for Absent {
     }
 
     async fn load(&self, _task: TaskId) -> Result<Option<Vec<u8>>, PortError> {
+        absent()
+    }
+}
+
+#[async_trait]
+impl ParentsPort for Absent {
+    async fn list(&self, _task: TaskId) -> Result<Vec<Parent>, PortError> {
+        absent()
+    }
+
+    async fn output(&self, _task: TaskId, _parent: TaskId) -> Result<Option<String>, PortError> {
         absent()
     }
 }

@@ -14,8 +14,8 @@ use crate::time::Timestamp;
 pub(super) struct Flow {
     /// Of each waiting task, the parents whose end it was not told.
     open: BTreeMap<TaskId, BTreeSet<TaskId>>,
-    /// Tasks that have ended or live again, and whose children do not know.
-    touched: VecDeque<TaskId>,
+    /// Tasks that have ended or live again, and whose children do not know: all of them, or this one.
+    touched: VecDeque<(TaskId, Option<TaskId>)>,
 }
 
 impl Flow {
@@ -56,9 +56,7 @@ impl Model {
         let parents = if lost.is_none() { lives.len() } else { 0 };
         self.emit(id, now, TaskChange::Waiting { parents: u32::try_from(parents).unwrap() });
         self.flow.open.insert(id, lives);
-        if let Some(parent) = lost {
-            self.lose(id, parent, now);
-        }
+        self.flow.touched.extend(lost.map(|parent| (parent, Some(id))));
     }
 
     fn lose(&mut self, id: TaskId, parent: TaskId, now: Timestamp) {
@@ -80,14 +78,15 @@ impl Model {
 
     pub(super) fn touch(&mut self, id: TaskId) {
         if self.is_needed(id) {
-            self.flow.touched.push_back(id);
+            self.flow.touched.push_back((id, None));
         }
     }
 
     /// Tells everybody.
     pub(super) fn settle(&mut self) {
-        while let Some(parent) = self.flow.touched.pop_front() {
-            let children: Vec<_> = self.flow.open.keys().copied().collect();
+        while let Some((parent, only)) = self.flow.touched.pop_front() {
+            let mut children: Vec<_> = self.flow.open.keys().copied().collect();
+            children.retain(|child| only.is_none_or(|only| only == *child));
             for id in children {
                 if self.tasks[&id].spec.new.after.contains(&parent) && self.flow.open.contains_key(&id) {
                     self.tell(id, parent);

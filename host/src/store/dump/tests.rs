@@ -1,14 +1,18 @@
 //! The form of the lines, and what is told about wrong ones.
 
 use super::{
-    Counts, End, Header, Line, NamespaceLine, PauseLine, ReadError, Reader, TaskLine, TokensLine, Writer, Wrong,
+    BatchLine, Counts, End, Header, Line, NamespaceLine, PauseLine, ReadError, Reader, TaskLine, TokensLine, Writer,
+    Wrong,
 };
 use crate::event::{Change, Event, MediaChange, TaskChange};
 use crate::limit::{Fairness, KeyPath, Limit, LimitRule, Rate, TokenBucket};
 use crate::schedule::{Action, Origin, Pause, Schedule, ScheduleSpec};
 use crate::store::limits::Pausable;
 use crate::store::request::{MediaRecord, MediaStatus, StateEntry};
-use crate::task::{AttemptEnd, AttemptRecord, BootId, Digest, Failure, NewTask, Spec, State, Status, TaskId};
+use crate::task::{
+    AttemptEnd, AttemptRecord, BatchId, BatchSpec, BatchTally, BootId, Callbacks, Digest, Failure, Idempotency,
+    NewTask, Spec, State, Status, TaskId,
+};
 use crate::time::Timestamp;
 
 fn at(millis: u64) -> Timestamp {
@@ -27,6 +31,12 @@ fn lines() -> Vec<Line> {
         AttemptRecord { number: 1, digest: Digest([1; 32]), started_at: at(1), ended_at: at(2), end, log: None };
     let status = Status { state, attempt: 2, failures: 1, history: vec![record], ..Status::queued(at(0)) };
     let spec = Spec { new: NewTask::new("echo", "{\"a\":1}"), created_at: at(7), first_event: 8 };
+    let idempotency = Some(Idempotency { key: "k".to_owned(), fingerprint: [5; 16] });
+    let batch = BatchLine {
+        id: BatchId::from_u128(7),
+        spec: BatchSpec { name: None, members: 2, callbacks: Callbacks::default(), idempotency, created_at: at(7) },
+        tally: BatchTally { failed: 1, failing_at: Some(at(8)), on_failure: Some(a_task()), ..BatchTally::default() },
+    };
     let task = TaskLine { id: a_task(), spec, status, checkpoint: Some(vec![0xAB]) };
     let action = Action::Enqueue { kind: "echo".to_owned(), input: "{}".to_owned() };
     let spec = ScheduleSpec::every("s", 100, action);
@@ -58,6 +68,7 @@ fn lines() -> Vec<Line> {
         Line::State(super::StateLine { plugin: "p".to_owned(), key: "k".to_owned(), entry }),
         Line::Schedule(Box::new(schedule)),
         Line::Media(media),
+        Line::Batch(Box::new(batch)),
         Line::Task(Box::new(task)),
         Line::Event(Event { seq: 1, at: at(5), change }),
         Line::Event(Event { seq: 2, at: at(5), change: media_change }),
@@ -108,6 +119,7 @@ fn the_form_of_the_lines_is_stable() {
         r#"{"state":{"plugin":"p","key":"k","entry":{"value":"01ff","version":3,"expires_at":null}}}"#.to_owned(),
         r#"{"schedule":{"spec":{"name":"s","trigger":{"interval":{"every_ms":100,"phase_ms":0}},"action":{"enqueue":{"kind":"echo","input":"{}"}},"overlap":"allow","catch_up":"latest","jitter_ms":0,"start":null,"end":null,"max_fires":null,"pause_on_failure":null},"origin":"config","revision":1,"next_at":100,"last_fired_at":null,"fired":0,"by_hand":0,"backfilled":0,"overlapped":0,"missed":0,"skipped":0,"waiting":[],"paused":null,"failures":0,"cursor":"07","last_error":null}}"#.to_owned(),
         format!(r#"{{"media":{{"id":"i","name":"n","content_type":"video/mp4","size":9,"task":"{task}","created_at":1,"status":{{"trashed":{{"at":2,"purge_after":3}}}}}}}}"#),
+        format!(r#"{{"batch":{{"id":"00000000-0000-0000-0000-000000000007","spec":{{"name":null,"members":2,"callbacks":{{"on_failure":null,"on_success":null,"on_complete":null}},"idempotency":{{"key":"k","fingerprint":[5,5,5,5,5,5,5,5,5,5,5,5,5,5,5,5]}},"created_at":7}},"tally":{{"succeeded":0,"failed":1,"cancelled":0,"forgotten":0,"failing_at":8,"succeeded_at":null,"completed_at":null,"on_failure":"{task}","on_success":null,"on_complete":null}}}}}}"#),
         format!(r#"{{"task":{{"id":"{task}","spec":{{"new":{{"kind":"echo","input":"{{\"a\":1}}","priority":4,"max_attempts":5,"timeout_ms":null,"backoff":{{"base_ms":1000,"cap_ms":3600000,"growth":"exponential","jitter":"equal"}},"run_at":null,"deadline":null,"queue":"default","unique_key":null,"unique":{{"states":7,"mode":"existing"}},"idempotency":[],"attributes":[],"source":"client","after":[],"on_parent_failure":"fail","batch":null}},"created_at":7,"first_event":8}},"status":{{"state":{{"running":{{"boot":"0000000000000003","lease_until":9,"started_at":8,"digest":"{two}"}}}},"attempt":2,"failures":1,"crashes":0,"snoozes":0,"cancel":null,"progress":null,"checkpoint_bytes":0,"history":[{{"number":1,"digest":"{one}","started_at":1,"ended_at":2,"end":{{"failed":{{"code":"busy","message":"m","details":null}}}},"log":null}}]}},"checkpoint":"ab"}}}}"#),
         format!(r#"{{"event":{{"seq":1,"at":5,"change":{{"task":{{"id":"{task}","kind":"echo","queue":"default","attempt":0,"change":"succeeded"}}}}}}}}"#),
         r#"{"event":{"seq":2,"at":5,"change":{"media":{"id":"i","change":"trashed"}}}}"#.to_owned(),
@@ -120,7 +132,7 @@ fn the_form_of_the_lines_is_stable() {
         assert_eq!(body, expected, "the form changed: it needs a new version");
     }
     assert_eq!(bodies.len(), expected.len() + 1);
-    assert!(bodies[12].starts_with(r#"{"end":{"lines":12,"counts":{"namespaces":1,"#), "{}", bodies[12]);
+    assert!(bodies[13].starts_with(r#"{"end":{"lines":13,"counts":{"namespaces":1,"#), "{}", bodies[13]);
 }
 
 #[test]
@@ -159,7 +171,7 @@ fn lost_added_and_exchanged_lines_are_told() {
     let error = wrong(&exchanged);
     assert!(matches!(&error.wrong, Wrong::OtherLines(why) if why.contains("digest")), "{error}");
     let error = wrong(&[&lines[..], &["x"]].concat());
-    assert_eq!(error.to_string(), "line 14: something follows the end of the export");
+    assert_eq!(error.to_string(), "line 15: something follows the end of the export");
     let error = wrong(&[&lines[..1], &lines[..]].concat());
     assert_eq!(error.to_string(), "line 2: there is a second header here");
 }

@@ -38,14 +38,19 @@ impl Core {
             }
             Found::Ended(task) => task,
         };
-        self.forget(id)?;
+        if self.flow.is_needed(id) {
+            let text = "a live task comes after it and is to know how it ended";
+            return Err(StoreError::Conflict(text.to_owned()).into());
+        }
+        self.forget(id, now)?;
         self.emit_task(now, id, (&task.spec, task.status.attempt), TaskChange::Purged);
         Ok(())
     }
 
     /// See [`crate::store::Store::purge_matching`].
     pub(super) fn purge_matching(&mut self, filter: &TaskFilter, now: Timestamp) -> Verdict<PurgedMany> {
-        let (ids, next) = self.matching(&self.trees.done, filter)?;
+        let (mut ids, next) = self.matching(&self.trees.done, filter)?;
+        ids.retain(|id| !self.flow.is_needed(*id));
         for id in &ids {
             self.purge(*id, now)?;
         }

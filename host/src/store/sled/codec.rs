@@ -106,8 +106,9 @@ mod tests {
     use crate::schedule::{Action, CatchUp, Dst, Origin, Overlap, Pause, Schedule, ScheduleSpec, Trigger, Waiting};
     use crate::store::request::{MediaRecord, MediaStatus, StateEntry};
     use crate::task::{
-        AttemptEnd, AttemptRecord, BatchId, BootId, Cancel, Digest, Failure, Idempotency, NewTask, OnParentFailure,
-        Progress, Reported, Source, Spec, State, Status, StoppedBy, TaskId, UniqueMode, UniqueRule,
+        AttemptEnd, AttemptRecord, BatchId, BatchSpec, BatchTally, BootId, Callbacks, Cancel, Digest, Failure,
+        Idempotency, NewTask, OnParentFailure, Progress, Reported, Source, Spec, State, Status, StoppedBy, TaskId,
+        UniqueMode, UniqueRule,
     };
     use crate::time::Timestamp;
 
@@ -211,6 +212,17 @@ mod tests {
             &("0101".to_owned() + &"03".repeat(16)),
         );
         golden(&Namespace { version: 3, bytes: 4 }, "010304");
+        let callbacks = Callbacks { on_complete: Some(NewTask::new("k", "{}")), ..Callbacks::default() };
+        let name = Some("n".to_owned());
+        golden(
+            &BatchSpec { name, members: 300, callbacks, idempotency: None, created_at: at(5) },
+            "0101016eac02000001016b027b7d040500e80780dddb01010100000764656661756c740007000000000000000005",
+        );
+        let tally = BatchTally { succeeded: 1, failed: 2, cancelled: 3, forgotten: 4, ..BatchTally::default() };
+        golden(
+            &BatchTally { completed_at: Some(at(6)), on_complete: Some(TaskId::from_u128(7)), ..tally },
+            "01010203040000010600000107",
+        );
         golden(&StateEntry { value: vec![1, 2], version: 3, expires_at: Some(at(4)) }, "01020102030104");
         let status = MediaStatus::Trashed { at: at(2), purge_after: at(3) };
         let (id, name, content_type) = ("i".to_owned(), "n".to_owned(), "video/mp4".to_owned());
@@ -254,7 +266,7 @@ mod tests {
         ];
         golden(
             &events,
-            "0106010090f5adfbe8a397d2a387f3f3b18fd3969103016101010101010101010101010101010101010101010101010101010101010101010101010090f5adfbe8a397d2a387f3f3b18fd396910301610107010090f5adfbe8a397d2a387f3f3b18fd39691030161010802010307030101016d03010201730101",
+            "0106010090f5adfbe8a397d2a387f3f3b18fd39691030161017101010101010101010101010101010101010101010101010101010101010101010101010090f5adfbe8a397d2a387f3f3b18fd396910301610171010902010090f5adfbe8a397d2a387f3f3b18fd396910301610171010b02010307030101016d03010201730101",
         );
     }
 

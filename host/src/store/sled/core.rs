@@ -6,6 +6,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::agenda::Agenda;
+use super::batches::Batches;
 use super::codec::{CommitRecord, Namespace};
 use super::flow::Flow;
 use super::index::Index;
@@ -51,6 +52,8 @@ pub(super) struct Core {
     pub(super) trees: Trees,
     /// Live tasks by what is asked about them.
     pub(super) index: Index,
+    /// Batches of live members.
+    pub(super) batches: Batches,
     /// Live tasks that come after others.
     pub(super) flow: Flow,
     /// Schedules by when they are due.
@@ -92,6 +95,7 @@ impl Core {
         Self {
             trees,
             index: Index::new(aging_ms),
+            batches: Batches::default(),
             flow: Flow::default(),
             agenda: Agenda::default(),
             commit,
@@ -138,6 +142,12 @@ impl Core {
     /// A schedule may have become due.
     pub(super) fn wake_ticker(&mut self) {
         self.wake_ticker = true;
+    }
+
+    /// What follows from the ends of tasks: part of the commit in the making.
+    pub(super) fn follow_up(&mut self) -> Verdict<()> {
+        self.tell_children()?;
+        self.settle_batches()
     }
 
     /// Writes what belongs to the commit as a whole. A flush follows.

@@ -68,7 +68,8 @@ impl Core {
                 (Fate::Existing | Fate::Replace | Fate::ReplaceFollower, _) => {}
             }
         }
-        let room = (self.max_live_tasks + u64::from(leaving.is_some())).saturating_sub(self.index.live());
+        let room = (self.max_live_tasks + u64::from(leaving.is_some()))
+            .saturating_sub(self.index.live() + self.batches.reserved());
         if wanted > room {
             let text = format!("the queue is full: {wanted} tasks do not fit below {}", self.max_live_tasks);
             return Err(StoreError::Full(text).into());
@@ -129,7 +130,8 @@ impl Core {
         Ok(Enqueued { id, duplicate: true })
     }
 
-    fn insert(&mut self, new: NewTask, now: Timestamp) -> Verdict<Enqueued> {
+    /// Creates a task, whatever holds its keys.
+    pub(super) fn insert(&mut self, new: NewTask, now: Timestamp) -> Verdict<Enqueued> {
         let id = TaskId::generate();
         let due_at = new.first_due(now);
         let spec = Arc::new(Spec { new, created_at: now, first_event: self.commit.last_event + 1 });
@@ -179,6 +181,7 @@ impl Core {
             self.trees.link.put(&link, &())?;
         }
         self.index.enter(id, spec, status);
+        self.enter_batch(id, spec, None, now);
         self.enter_flow(id, spec, status, now)
     }
 

@@ -21,11 +21,12 @@ use crate::time::Timestamp;
 /// Children that one commit tells of the end of their parents.
 const MAX_TOLD: usize = 1_024;
 
-/// A parent whose children are to be told that it has ended, or that it lives again.
-struct Touched {
-    parent: TaskId,
-    /// The last child that knows.
-    after: Option<TaskId>,
+/// A parent that has ended or lives again, and who is to be told.
+enum Touched {
+    /// Its children, those after this one.
+    All(TaskId, Option<TaskId>),
+    /// A child that was created later.
+    One(TaskId, TaskId),
 }
 
 /// Flows of live tasks, in memory; rebuilt when the store opens.
@@ -67,7 +68,7 @@ impl Flow {
     }
 
     fn touch(&mut self, parent: TaskId) {
-        self.touched.push_back(Touched { parent, after: None });
+        self.touched.push_back(Touched::All(parent, None));
     }
 
     fn enter(&mut self, parents: &[TaskId]) {
@@ -209,8 +210,8 @@ impl Core {
         Ok(())
     }
 
-    /// A task has become live; its record is written. Says so, and ends it at once when a parent's
-    /// end has decided already.
+    /// A task has become live; its record is written. When a parent's end has decided already, it is
+    /// told so with the commit.
     pub(super) fn enter_flow(&mut self, id: TaskId, spec: &Arc<Spec>, status: &Status, now: Timestamp) -> Verdict<()> {
         let new = &spec.new;
         self.flow.enter(&new.after);
@@ -226,9 +227,15 @@ impl Core {
                 match standing {
                     Standing::Waits(lives) => self.flow.wait(id, lives),
                     Standing::Lost(parent) => {
-                        let mut after = status.clone();
-                        after.lose_parent(parent, new.on_parent_failure, now);
-                        self.move_on(id, spec, (status, &mut after), now)?;
+                        // Should it be put back before that, the others count.
+                        let mut open = vec![parent];
+                        for other in new.after.iter().filter(|other| **other != parent) {
+                            if self.trees.live.contains(&keys::task(*other))? {
+                                open.push(*other);
+                            }
+                        }
+                        self.flow.wait(id, open);
+                        self.flow.touched.push_back(Touched::One(parent, id));
                     }
                     Standing::Free => return Err(Halt::Broken(format!("task {id} waits for nothing"))),
                 }
@@ -264,12 +271,18 @@ impl Core {
     pub(super) fn tell_children(&mut self) -> Verdict<()> {
         let mut left = MAX_TOLD;
         while left > 0
-            && let Some(Touched { parent, after }) = self.flow.touched.pop_front()
+            && let Some(touched) = self.flow.touched.pop_front()
         {
-            let children = self.dependents(parent, after, left)?;
-            if children.len() == left {
-                self.flow.touched.push_front(Touched { parent, after: children.last().copied() });
-            }
+            let (parent, children) = match touched {
+                Touched::One(parent, child) => (parent, vec![child]),
+                Touched::All(parent, after) => {
+                    let children = self.dependents(parent, after, left)?;
+                    if children.len() == left {
+                        self.flow.touched.push_front(Touched::All(parent, children.last().copied()));
+                    }
+                    (parent, children)
+                }
+            };
             // A parent without children costs something, too.
             left -= children.len().max(1);
             let end = self.trees.done.get(&keys::task(parent))?;

@@ -113,20 +113,21 @@ impl Core {
         let mut gone = Vec::new();
         for ended in Ended::ALL {
             let excess = self.excess(ended, ended.keep(&retention), MAX_PRUNE - gone.len())?;
-            self.forget_all(&excess)?;
+            self.forget_all(&excess, now)?;
             gone.extend(excess);
         }
         let aged = self.aged(&retention, MAX_PRUNE - gone.len(), now)?;
-        self.forget_all(&aged)?;
+        self.forget_all(&aged, now)?;
         gone.extend(aged);
         self.prune_events(retention.max_events)?;
         self.keep_tokens(now)?;
         self.sweep_state(now)?;
+        self.sweep_batches(&retention, now)?;
         Ok(gone)
     }
 
-    fn forget_all(&mut self, ids: &[TaskId]) -> Verdict<()> {
-        ids.iter().try_for_each(|id| self.forget(*id))
+    fn forget_all(&mut self, ids: &[TaskId], now: Timestamp) -> Verdict<()> {
+        ids.iter().try_for_each(|id| self.forget(*id, now))
     }
 
     /// The oldest tasks of a state that are beyond its bounds in number or bytes. What was searched
@@ -183,7 +184,7 @@ impl Core {
     }
 
     /// Forgets an ended task.
-    pub(super) fn forget(&mut self, id: TaskId) -> Verdict<()> {
+    pub(super) fn forget(&mut self, id: TaskId, now: Timestamp) -> Verdict<()> {
         let status = self.trees.done.take(&keys::task(id))?;
         if status.as_ref().is_some_and(|status| status.checkpoint_bytes > 0) {
             self.trees.checkpoint.remove(&keys::task(id))?;
@@ -193,6 +194,7 @@ impl Core {
             self.count_out(&spec, &status);
         }
         self.give_up_key(id, &spec)?;
+        self.forget_in_batch(&spec, now);
         for request in &spec.new.idempotency {
             self.trees.request.remove(request.key.as_bytes())?;
         }

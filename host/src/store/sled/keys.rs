@@ -1,7 +1,7 @@
 //! Keys: big-endian, so that the order of bytes is the order of creation.
 
 use crate::store::limits::Pausable;
-use crate::task::{NewTask, Source, TaskId};
+use crate::task::{BatchId, NewTask, Source, TaskId};
 
 /// The format of the directory, see [`super::codec::Format`].
 pub(super) const FORMAT: &[u8] = b"format";
@@ -56,6 +56,21 @@ pub(super) fn task(id: TaskId) -> [u8; 16] {
 /// The inverse of [`task`].
 pub(super) fn task_of(key: &[u8]) -> Option<TaskId> {
     Some(TaskId::from_u128(u128::from_be_bytes(key.try_into().ok()?)))
+}
+
+/// A batch, in `batch` and `tally`.
+pub(super) fn batch(id: BatchId) -> [u8; 16] {
+    id.as_u128().to_be_bytes()
+}
+
+/// The inverse of [`batch`].
+pub(super) fn batch_of(key: &[u8]) -> Option<BatchId> {
+    Some(BatchId::from_u128(u128::from_be_bytes(key.try_into().ok()?)))
+}
+
+/// The idempotency key of a batch, in `request`: no key of a task begins like it.
+pub(super) fn batch_request(key: &str) -> Vec<u8> {
+    [&[SEPARATOR], key.as_bytes()].concat()
 }
 
 /// The first event of a record.

@@ -213,6 +213,7 @@ fn load(trees: Trees, commit: CommitRecord, settings: &Settings, now: Timestamp)
         if !spec.new.after.is_empty() {
             after.push((id, spec.new.after.clone(), matches!(status.state, State::Waiting)));
         }
+        core.enter_batch(id, &spec, None, spec.created_at);
         if matches!(status.state, State::Running { .. }) {
             running.push(id);
         } else if spec.new.unique_key.is_some() && spec.new.unique.mode == UniqueMode::KeepLast {
@@ -227,6 +228,7 @@ fn load(trees: Trees, commit: CommitRecord, settings: &Settings, now: Timestamp)
         }
     }
     core.load_flow(after)?;
+    core.load_batches()?;
     for record in core.trees.schedule.range(Bound::Unbounded, Bound::Unbounded) {
         let schedule = core.trees.schedule.decode(&record?.1)?;
         let live = core.index.outstanding(&schedule.spec.name) > 0;
@@ -252,7 +254,7 @@ fn reclaim(core: &mut Core, settings: &Settings, now: Timestamp) -> Verdict<()> 
         let failure = Failure::new("host-crashed", "the host stopped while the attempt was running");
         core.crash(*id, failure, now, true)?;
     }
-    core.tell_children()?;
+    core.follow_up()?;
     core.seal()?;
     fault::point(Point::Reclaimed);
     core.trees.flush()?;

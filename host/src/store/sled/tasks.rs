@@ -145,6 +145,7 @@ impl Core {
         self.trees.done.put(&keys::task(id), after)?;
         self.index.leave(id, spec, before);
         self.leave_flow(id, spec);
+        self.leave_batch(id, spec, &after.state, now);
         self.touch(id);
         self.keep_key(id, spec, &after.state, now)?;
         self.count_in(id, spec, after);
@@ -214,12 +215,13 @@ impl Core {
         {
             return Err(StoreError::Conflict(format!("the task {holder} holds the unique key")).into());
         }
-        if self.index.live() >= self.max_live_tasks {
+        if self.index.live() + self.batches.reserved() >= self.max_live_tasks {
             return Err(StoreError::Full(format!("the queue is full: {} tasks", self.max_live_tasks)).into());
         }
         self.check_parents_of_ended(&task.spec)?;
         self.check_edges(task.spec.new.after.len())?;
         self.count_out(&task.spec, &task.status);
+        self.enter_batch(id, &task.spec, Some(&task.status.state), now);
         task.status.redrive(now);
         self.hold_back(&task.spec, &mut task.status)?;
         self.give_up_key(id, &task.spec)?;

@@ -17,7 +17,7 @@ use super::keys;
 use crate::limit::{Fairness, Limit, TokenBucket};
 use crate::schedule::{Pause, Schedule};
 use crate::store::request::{MediaRecord, StateEntry};
-use crate::task::{Spec, Status, TaskId};
+use crate::task::{BatchSpec, BatchTally, Spec, Status, TaskId};
 
 /// What a record weighs in memory beside its key and value, roughly, in bytes.
 const RECORD_OVERHEAD: i64 = 96;
@@ -121,6 +121,10 @@ pub(super) struct Trees {
     pub(super) request: Table<codec::KnownRecord>,
     /// Who is linked to whom, by [`keys::Link::key`].
     pub(super) link: Table<()>,
+    /// What each batch is. Never rewritten.
+    pub(super) batch: Table<BatchSpec>,
+    /// What has become of its members.
+    pub(super) batch_tally: Table<BatchTally>,
     /// Schedules by name.
     pub(super) schedule: Table<Schedule>,
     /// Media records by id.
@@ -176,6 +180,8 @@ impl Unchecked {
             held: table(&db, &tally, "held")?,
             request: table(&db, &tally, "request")?,
             link: table(&db, &tally, "link")?,
+            batch: table(&db, &tally, "batch")?,
+            batch_tally: table(&db, &tally, "tally")?,
             schedule: table(&db, &tally, "schedule")?,
             media: table(&db, &tally, "media")?,
             state: table(&db, &tally, "state")?,

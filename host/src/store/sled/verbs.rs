@@ -10,6 +10,7 @@ use super::SledStore;
 use crate::event::Event;
 use crate::limit::{Fairness, Limit, LimitRule};
 use crate::schedule::{Schedule, ScheduleSpec};
+use crate::store::batches::{Batch, CreatedBatch, NewBatch};
 use crate::store::bulk::{CancelledMany, PurgedMany, TaskFilter};
 use crate::store::flow::{LinkedTask, Relations, TreeNode};
 use crate::store::limits::{Backlog, Limits, Pausable};
@@ -19,7 +20,7 @@ use crate::store::request::{
 };
 use crate::store::schedules::{Backfill, Backfilled, DueQuery, FiredDue};
 use crate::store::{Store, StoreError};
-use crate::task::{NewTask, Outcome, Task, TaskId};
+use crate::task::{BatchId, NewTask, Outcome, Task, TaskId};
 use crate::time::Timestamp;
 
 #[async_trait]
@@ -138,6 +139,23 @@ impl Store for SledStore {
 
     async fn checkpoint(&self, id: TaskId) -> Result<Option<Vec<u8>>, StoreError> {
         self.read(move |core| core.checkpoint(id)).await
+    }
+
+    async fn create_batch(&self, batch: NewBatch, now: Timestamp) -> Result<CreatedBatch, StoreError> {
+        let bytes = batch.tasks.iter().map(|task| weight(std::slice::from_ref(&task.new))).sum();
+        self.write(bytes, move |core| core.create_batch(batch, now)).await
+    }
+
+    async fn batch(&self, id: BatchId) -> Result<Option<Batch>, StoreError> {
+        self.read(move |core| core.batch(id)).await
+    }
+
+    async fn batches(&self, before: Option<BatchId>, limit: u32) -> Result<Page<Batch>, StoreError> {
+        self.read(move |core| core.batches(before, limit)).await
+    }
+
+    async fn cancel_batch(&self, id: BatchId, now: Timestamp) -> Result<Batch, StoreError> {
+        self.write(0, move |core| core.cancel_batch(id, now)).await
     }
 
     async fn declare_limits(&self, rules: Vec<LimitRule>, fairness: Option<Fairness>) -> Result<(), StoreError> {

@@ -18,7 +18,7 @@ use crate::plugin::limits::Limits;
 use crate::plugin::link::{Grants, LinkRequest, Linked, LoadError, TaskCheck};
 use crate::plugin::ports::{
     CheckpointPort, CutRequest, FfmpegError, FfmpegPort, LibraryPort, LogLine, LogPort, LogSource, Media, OnPercent,
-    PortError, Ports, ProbeInfo, StateEntry, StatePort, StateWrite, Swapped,
+    Parent, ParentState, ParentsPort, PortError, Ports, ProbeInfo, StateEntry, StatePort, StateWrite, Swapped,
 };
 use crate::plugin::{InputError, Job, Settings};
 use crate::task::{Digest, NewTask, Outcome, Spec, TaskId};
@@ -48,6 +48,27 @@ impl Recorder {
             }
             Some((left - 1, control))
         });
+    }
+}
+
+#[async_trait]
+impl ParentsPort for Recorder {
+    async fn list(&self, _task: TaskId) -> Result<Vec<Parent>, PortError> {
+        let parent = |id, state, code| Parent { id: TaskId::from_u128(id), kind: "ok".to_owned(), state, code };
+        Ok(vec![
+            parent(1, ParentState::Succeeded, None),
+            parent(2, ParentState::Failed, Some("busy".to_owned())),
+            parent(3, ParentState::Succeeded, None),
+        ])
+    }
+
+    async fn output(&self, _task: TaskId, parent: TaskId) -> Result<Option<String>, PortError> {
+        match parent.as_u128() {
+            1 => Ok(Some("[1]".to_owned())),
+            2 => Ok(None),
+            3 => Ok(Some("3".repeat(1_000))),
+            _ => Err(PortError::NotFound),
+        }
     }
 }
 
@@ -196,6 +217,7 @@ impl Bench {
             library: recorder.clone(),
             ffmpeg: recorder.clone(),
             checkpoints: recorder.clone(),
+            parents: recorder.clone(),
             logs: recorder.clone(),
             compiler: Arc::new(InProcess),
         };

@@ -73,3 +73,11 @@ async fn nothing_is_left_of_an_attempt_that_is_dropped() {
         assert_eq!(bench.sandbox.memory_used(), 0);
     }
 }
+
+#[tokio::test]
+async fn a_guest_reads_what_its_parents_left() {
+    let bench = Bench::new();
+    let outcome = bench.run(&bench.load("parents", Limits::default())).await;
+    let expected = format!("[[1],null,{}]", "3".repeat(1_000));
+    assert_eq!(outcome, Outcome::Succeeded { output: expected, outbox: Vec::new() });
+}

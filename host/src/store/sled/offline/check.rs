@@ -18,7 +18,7 @@ use super::super::{OpenError, codec};
 use super::rows::{Row, Rows};
 use super::{Offline, on_a_large_stack, read};
 use crate::store::dump::Counts;
-use crate::task::{Status, TaskId, UniqueMode, text};
+use crate::task::{BatchId, BatchTally, Status, TaskId, UniqueMode, text};
 
 /// Problems that are told one by one; the rest is counted.
 const MAX_TOLD: usize = 1_000;
@@ -115,6 +115,7 @@ fn limits(trees: &Trees, report: &mut Report) -> Result<(), Halt> {
 fn tasks(store: &Offline, report: &mut Report) -> Result<(), Halt> {
     let mut holders: HashMap<String, TaskId> = HashMap::new();
     let mut ended = [Account::default(); 3];
+    let mut kept: HashMap<BatchId, Kept> = HashMap::new();
     for row in Rows::of(&store.trees) {
         let row = row?;
         let Some(id) = keys::task_of(&row.key) else {
@@ -133,6 +134,12 @@ fn tasks(store: &Offline, report: &mut Report) -> Result<(), Halt> {
         let status = |tree: &Table<Status>, bytes: Option<&Bytes>| tree.decode(bytes?).ok();
         if let Some(status) = status(&store.trees.done, row.done.as_ref()) {
             count(&mut ended, &spec, &status);
+            if let Some(batch) = spec.new.batch {
+                kept.entry(batch).or_default().tally.count(&status.state);
+            }
+        }
+        if let Some(batch) = spec.new.batch {
+            kept.entry(batch).or_default().members += 1;
         }
         // Those that wait for a holder to end share its key.
         let holds = |status: Status| {
@@ -147,6 +154,48 @@ fn tasks(store: &Offline, report: &mut Report) -> Result<(), Halt> {
     }
     if ended != store.commit.ended {
         report.problem(format_args!("the ended tasks are {ended:?}, but counted as {:?}", store.commit.ended));
+    }
+    batches(&store.trees, kept, report)
+}
+
+/// Members of a batch that are kept.
+#[derive(Default)]
+struct Kept {
+    members: u32,
+    /// How those stand that have ended.
+    tally: BatchTally,
+}
+
+/// The counts of the batches agree with their members.
+fn batches(trees: &Trees, mut kept: HashMap<BatchId, Kept>, report: &mut Report) -> Result<(), Halt> {
+    for record in trees.batch.range(Bound::Unbounded, Bound::Unbounded) {
+        let (key, value) = record?;
+        report.counts.batches += 1;
+        let Some(id) = keys::batch_of(&key) else {
+            report.problem("a batch has a damaged key");
+            continue;
+        };
+        let spec = report.take(format_args!("batch {id}"), trees.batch.decode(&value));
+        let tally = report.take(format_args!("the tally of batch {id}"), trees.batch_tally.get(&key)).flatten();
+        let Kept { members, tally: found } = kept.remove(&id).unwrap_or_default();
+        let Some((spec, tally)) = spec.zip(tally) else {
+            report.problem(format_args!("batch {id} is not whole"));
+            continue;
+        };
+        let agrees = members + tally.forgotten == spec.members
+            && found.ended() + tally.forgotten == tally.ended()
+            && found.succeeded <= tally.succeeded
+            && found.failed <= tally.failed
+            && found.cancelled <= tally.cancelled;
+        if !agrees {
+            report.problem(format_args!(
+                "batch {id} counts {tally:?} of {}, and {members} are kept: {found:?}",
+                spec.members
+            ));
+        }
+    }
+    for id in kept.keys() {
+        report.problem(format_args!("there are members of batch {id}, which is missing"));
     }
     Ok(())
 }

@@ -12,7 +12,9 @@ use super::super::trees::{Table, Trees};
 use super::rows::{Row, Rows};
 use super::{Offline, on_a_large_stack, read};
 use crate::event::Event;
-use crate::store::dump::{Counts, Header, Line, NamespaceLine, PauseLine, StateLine, TaskLine, TokensLine, Writer};
+use crate::store::dump::{
+    BatchLine, Counts, Header, Line, NamespaceLine, PauseLine, StateLine, TaskLine, TokensLine, Writer,
+};
 
 /// Why a store was not exported.
 #[derive(Debug, thiserror::Error)]
@@ -88,6 +90,11 @@ fn write(store: &Offline, out: impl Write) -> Result<Counts, Failed> {
     })?;
     each(schedule, |_, schedule| line(Line::Schedule(Box::new(schedule))))?;
     each(media, |_, media| line(Line::Media(media)))?;
+    each(&store.trees.batch, |key, spec| {
+        let id = keys::batch_of(key).ok_or_else(|| damaged_key("batch"))?;
+        let tally = store.trees.batch_tally.get(key)?.ok_or_else(|| damaged_key("tally"))?;
+        line(Line::Batch(Box::new(BatchLine { id, spec, tally })))
+    })?;
     for row in Rows::of(&store.trees) {
         line(Line::Task(Box::new(task(&store.trees, &row.map_err(Halt::from)?)?)))?;
     }

@@ -16,8 +16,10 @@ use super::super::{OpenError, keys};
 use super::{Offline, check, on_a_large_stack, place};
 use crate::event::Event;
 use crate::store::dump::{
-    Counts, Header, Line, NamespaceLine, PauseLine, ReadError, Reader, StateLine, TaskLine, TokensLine, Wrong,
+    BatchLine, Counts, Header, Line, NamespaceLine, PauseLine, ReadError, Reader, StateLine, TaskLine, TokensLine,
+    Wrong,
 };
+use crate::task::TaskId;
 
 /// What the imported store calls its event sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -184,6 +186,16 @@ impl Filling {
             Line::Media(media) => {
                 once(self.trees.media.contains(media.id.as_bytes())?)?;
                 self.trees.media.put(media.id.as_bytes(), &media)?;
+            }
+            Line::Batch(batch) => {
+                let BatchLine { id, spec, tally } = *batch;
+                once(self.trees.batch.contains(&keys::batch(id))?)?;
+                self.trees.batch.put(&keys::batch(id), &spec)?;
+                self.trees.batch_tally.put(&keys::batch(id), &tally)?;
+                if let Some(request) = &spec.idempotency {
+                    let known = KnownRecord { id: TaskId::from_u128(id.as_u128()), fingerprint: request.fingerprint };
+                    self.trees.request.put(&keys::batch_request(&request.key), &known)?;
+                }
             }
             Line::Task(task) => self.task(&task)?,
             Line::Event(event) => self.event(event)?,
