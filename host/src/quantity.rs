@@ -40,6 +40,7 @@ pub fn show_millis(millis: u64) -> String {
 fn parse(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
+    let unit = unit.trim_start_matches(' ');
     let (_, factor) = units.iter().find(|(name, _)| *name == unit)?;
     number.parse::<u64>().ok()?.checked_mul(*factor)
 }
@@ -71,16 +72,17 @@ mod tests {
             assert_eq!(show_millis(millis), text);
         }
         assert_eq!(show_millis(90_000), "90s");
+        assert_eq!((parse_bytes("64 MiB"), parse_millis("30 s")), (Ok(64 << 20), Ok(30_000)));
     }
 
     #[test]
     fn what_is_not_a_size_or_a_duration_is_told_what_would_be() {
-        for text in ["", "MiB", "64", "1.5GiB", "-1B", "64 MiB", "64mib", "99999999TiB", "64MiBé"] {
+        for text in ["", "MiB", "64", "1.5GiB", "-1B", "64mib", "99999999TiB", "64MiBé"] {
             assert!(parse_bytes(text).unwrap_err().contains("such as `64MiB`"), "{text}");
         }
         assert!(parse_bytes("64MB").unwrap_err().ends_with("did you mean `64MiB`?"));
         assert!(parse_bytes("64k").unwrap_err().ends_with("did you mean `64KiB`?"));
-        for text in ["", "s", "30", "1h30m", "30 s", "30S", "1w", "999999999999999999d"] {
+        for text in ["", "s", "30", "1h30m", "30S", "1w", "999999999999999999d"] {
             assert!(parse_millis(text).unwrap_err().contains("such as `30s`"), "{text}");
         }
     }

@@ -128,9 +128,10 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     async fn request_cancel(&self, id: TaskId, now: Timestamp) -> Result<Task, StoreError>;
     /// Asks to stop queued and running tasks, oldest first, at most a slice at a time.
     async fn cancel_matching(&self, filter: TaskFilter, now: Timestamp) -> Result<CancelledMany, StoreError>;
-    /// Forgets an ended task with its checkpoint. [`StoreError::Conflict`] while it lives.
+    /// Forgets an ended task with its checkpoint. [`StoreError::Conflict`] while it lives, and while a live
+    /// task comes after it.
     async fn purge(&self, id: TaskId, now: Timestamp) -> Result<(), StoreError>;
-    /// Forgets ended tasks, oldest first, at most a slice at a time.
+    /// Forgets ended tasks, oldest first, at most a slice at a time; those that a live task comes after stay.
     async fn purge_matching(&self, filter: TaskFilter, now: Timestamp) -> Result<PurgedMany, StoreError>;
     /// Puts an ended task back with its checkpoint: into the queue, or to wait when a parent lives. [`StoreError::Conflict`]
     /// while it lives, and when a parent did not succeed and its rule says that this ends it.

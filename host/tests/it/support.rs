@@ -277,10 +277,7 @@ pub(crate) async fn wait_task(client: &reqwest::Client, base: &str, id: &str) ->
         loop {
             let request = client.get(format!("{base}/v1/tasks/{id}")).header("prefer", format!("wait={POLL_SECONDS}"));
             let task = expect_json(request.send().await.expect("the host answers")).await;
-            if !matches!(
-                task["state"].as_str(),
-                Some("waiting" | "queued" | "scheduled" | "retrying" | "running" | "cancelling")
-            ) {
+            if !matches!(task["state"].as_str(), Some("waiting" | "queued" | "running" | "cancelling")) {
                 return task;
             }
         }

@@ -105,7 +105,7 @@ fn an_unknown_key_is_told_with_its_place_and_what_was_meant() {
 #[test]
 fn a_value_out_of_range_is_told_with_the_range() {
     assert_eq!(refused("[limits]\nmemory = \"64KiB\"\n"), "cut.toml:2:10: `memory` must be between 1MiB and 4GiB");
-    assert_eq!(refused("[limits]\nwall = 0\n"), "cut.toml:2:8: `wall` must be between 1ms and 168h");
+    assert_eq!(refused("[limits]\nwall = 0\n"), "cut.toml:2:8: `wall` must be between 1ms and 7d");
     assert_eq!(refused("[limits]\nconcurrency = 0\n"), "cut.toml:2:15: `concurrency` must be between 1 and 1024");
     assert_eq!(refused("[grant.state]\nquota = \"2GiB\"\n"), "cut.toml:2:9: `quota` must be between 1KiB and 1GiB");
 }

@@ -104,7 +104,7 @@ impl Draft {
             queue: format!("queue-{}", self.extra.queue),
             unique: UniqueRule { mode: MODES[self.extra.mode], ..UniqueRule::default() },
             deadline: self.extra.deadline_ms.map(|after| super::at(now + after)),
-            idempotency: self.extra.request.map(request).into_iter().collect(),
+            idempotency: self.extra.request.map(|it| request(it, self.extra.mode, self.key)).into_iter().collect(),
             ..new_task()
         }
     }
@@ -129,8 +129,13 @@ impl Draft {
     }
 }
 
-fn request((key, fingerprint): (u8, u8)) -> Idempotency {
-    Idempotency { key: format!("request-{key}"), fingerprint: [fingerprint; 16] }
+/// A request; what is asked for otherwise has another fingerprint.
+fn request((key, fingerprint): (u8, u8), mode: usize, unique: Option<u8>) -> Idempotency {
+    let mode = u8::try_from(mode).unwrap();
+    Idempotency {
+        key: format!("request-{key}"),
+        fingerprint: [fingerprint + 2 * mode + 8 * unique.map_or(0, |key| key + 1); 16],
+    }
 }
 
 /// How an attempt ends.

@@ -52,7 +52,7 @@ async fn after_an_end_that_is_not_a_good_one_the_next_attempt_is_fresh() {
         control.direct(Directive::Cancel);
     };
     let (outcome, ()) = tokio::join!(spinning, steer);
-    assert_eq!(outcome, Outcome::Cancelled);
+    assert_eq!(outcome, Outcome::Killed);
     assert_eq!(count(&stays, "{}").await, "2", "the other one stayed, the cancelled one went");
     let directed = Arc::new(Control::default());
     directed.direct(Directive::Yield);

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::store::conformance::{at, new_task, request};
 use crate::store::{Batch, Finish, LinkedTask, NewBatch, Store};
-use crate::task::{Callbacks, Failure, NewTask, Outcome, State, Task, TaskId};
+use crate::task::{AttemptReport, Callbacks, Failure, NewTask, Outcome, State, Task, TaskId};
 
 /// Batches that a victim makes at most.
 const BATCHES: usize = 20;
@@ -27,7 +27,13 @@ pub(super) async fn live(store: &dyn Store) {
             } else {
                 Outcome::Succeeded { output: "{}".to_owned(), outbox: Vec::new() }
             };
-            let finish = Finish { id: one.id, attempt: one.status.attempt, outcome, jitter: 0.5 };
+            let finish = Finish {
+                id: one.id,
+                attempt: one.status.attempt,
+                outcome,
+                jitter: 0.5,
+                report: AttemptReport::default(),
+            };
             store.finish(finish, at(2)).await.unwrap();
         }
     }
