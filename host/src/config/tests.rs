@@ -146,7 +146,7 @@ fn limits_and_shares_are_read_and_shown_and_every_mistake_is_told() {
     let wrong = "[[limit]]\nname = 'a'\nkind = ['k']\n\
                  [[limit]]\nname = 'b'\nkey = 'tenant'\nconcurrency = 0\n\
                  [[limit]]\nname = 'c'\nrate = { tasks = 1 }\n\
-                 [[limit]]\nname = 'd'\nrate = { tasks = 1, per = '1 m' }\n\
+                 [[limit]]\nname = 'd'\nrate = { tasks = 1, per = '1 y' }\n\
                  [[limit]]\nconcurrency = 1\n\
                  [[limit]]\nname = 'e'\nconcurrency = 1\n[[limit]]\nname = 'e'\nconcurrency = 1\n\
                  [fairness]\nweights = { a = 0 }\n";
@@ -156,7 +156,7 @@ taskhost.toml:3:1: unknown key `kind` in `[[limit]]`; did you mean `kinds`?
 taskhost.toml:6:7: `key` of a limit: a key is `attributes.NAME` or a JSON Pointer into the input, such as `/customer/id`
 taskhost.toml:7:15: `concurrency` of a limit: 0 is not a whole number from 1 to 1000000
 taskhost.toml:10:8: `rate.per` of a limit: is missing
-taskhost.toml:13:8: `rate` of a limit: `per`: `1 m`: a duration is a whole number with ms, s, m, h or d, such as `30s`, or an integer of milliseconds
+taskhost.toml:13:8: `rate` of a limit: `per`: `1 y`: a duration is a whole number with ms, s, m, h or d, such as `30s`, or an integer of milliseconds
 taskhost.toml:14:1: `name` is missing
 taskhost.toml:19:1: a limit called `e` is declared before
 taskhost.toml:22:2: `key` is missing: `attributes.NAME`, or a JSON Pointer into the input";

@@ -51,6 +51,7 @@ const SDK: &[File] = files!("../plugins/sdk/":
     "src/lib.rs",
     "src/log.rs",
     "src/role.rs",
+    "src/task.rs",
 );
 const WORLD: &[File] = files!("templates/": "world.wit" => "wit/world.wit");
 const RUST: &[File] = files!("templates/rust/":

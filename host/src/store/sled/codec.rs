@@ -132,6 +132,14 @@ mod tests {
         assert_eq!(decode::<T>("golden", &bytes).unwrap(), *record);
     }
 
+    fn failure() -> Failure {
+        Failure { code: "busy".to_owned(), message: "m".to_owned(), details: None }
+    }
+
+    fn ended(end: AttemptEnd) -> AttemptRecord {
+        AttemptRecord { number: 1, digest: Digest([1; 32]), started_at: at(1), ended_at: at(2), end, log: None }
+    }
+
     #[test]
     fn the_bytes_of_tasks_are_stable() {
         let new = NewTask {
@@ -158,15 +166,6 @@ mod tests {
             "0109766964656f2e637574027b7d040501e807e80780dddb010101000109017101016b07030301016905050505050505050505050505050505010161016201076e696768746c7901ac02020107d20902",
         );
         golden(&Status::queued(at(1_700_000_000_000)), "010080d095ffbc310000000000000000");
-        let failure = || Failure { code: "busy".to_owned(), message: "m".to_owned(), details: None };
-        let ended = |end| AttemptRecord {
-            number: 1,
-            digest: Digest([1; 32]),
-            started_at: at(1),
-            ended_at: at(2),
-            end,
-            log: None,
-        };
         let running = Status {
             state: State::Running { boot: BootId(3), lease_until: at(9), started_at: at(8), digest: Digest([2; 32]) },
             attempt: 2,
@@ -186,6 +185,10 @@ mod tests {
             &running,
             "0101030908020202020202020202020202020202020202020202020202020202020202020202010000010801090001020901010201750000010101010101010101010101010101010101010101010101010101010101010101010102010462757379016d0000",
         );
+    }
+
+    #[test]
+    fn the_bytes_of_ended_and_waiting_tasks_are_stable() {
         let state = State::Succeeded { at: at(5), output: "1".to_owned() };
         golden(
             &Status { state, history: vec![ended(AttemptEnd::Succeeded)], ..Status::queued(at(0)) },

@@ -50,7 +50,8 @@ async fn an_attempt_that_is_cancelled_at_any_call_of_the_host_leaves_nothing() {
             }
         };
         let (outcome, ()) = tokio::join!(attempt, steer);
-        assert_eq!(outcome, Outcome::Cancelled, "line {line}");
+        // By itself, or by the host after the grace.
+        assert!(matches!(outcome, Outcome::Cancelled | Outcome::Killed), "line {line}: {outcome:?}");
         bench.all_places_are_free().await;
         assert_eq!(bench.sandbox.memory_used(), 0, "line {line}");
     }
