@@ -112,7 +112,7 @@ impl Runner {
             tokio::select! {
                 biased;
                 () = self.shutdown.stop.cancelled() => {}
-                Some(answered) = self.claims.answered() => self.take(answered).await,
+                Some(answered) = self.claims.answered() => self.take(answered),
                 Some(ended) = self.attempts.join_next() => self.reap_all(ended),
                 received = events.recv() => self.hear(received).await,
                 _ = freed.changed() => {}
@@ -144,7 +144,7 @@ impl Runner {
     }
 
     /// Starts what was claimed.
-    async fn take(&mut self, answered: Answered) {
+    fn take(&mut self, answered: Answered) {
         let mut next = Some(answered);
         while let Some(Answered { mut held, answer }) = next {
             match answer {

@@ -12,35 +12,51 @@ use crate::{deadline, demo, languages, plugins, tools};
 /// How much to test.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Leave out plugins in other languages than Rust, the documentation and the demo
+    /// Leave out the documentation and the demo
     #[arg(long)]
     quick: bool,
+    /// Build and test plugins in Python, JavaScript and C, too: installs their tools (some 400 MB) and takes minutes
+    #[arg(long)]
+    languages: bool,
 }
 
 /// A check and what it runs.
 struct Check {
     name: &'static str,
     run: fn() -> Result<()>,
-    /// Left out by `--quick`.
-    slow: bool,
+    when: When,
+}
+
+/// Which runs a check is part of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum When {
+    Always,
+    /// Not with `--quick`.
+    Whole,
+    /// With `--languages`.
+    Languages,
 }
 
 const CHECKS: [Check; 10] = [
-    Check { name: "tools", run: install, slow: false },
-    Check { name: "plugins", run: || plugins::build().map(drop), slow: false },
-    Check { name: "format", run: || run_command(&mut cargo(&["fmt", "--all", "--check"])), slow: false },
-    Check { name: "lints", run: lint, slow: false },
-    Check { name: "lints for WebAssembly", run: lint_plugins, slow: false },
-    Check { name: "tests", run: || run_command(&mut cargo(&["test", "--workspace"])), slow: false },
-    Check { name: "plugins in other languages", run: || languages::build(true), slow: true },
-    Check { name: "tests in other languages", run: test_languages, slow: true },
-    Check { name: "documentation", run: document, slow: true },
-    Check { name: "demo", run: || demo::run(&demo::Options::default()), slow: true },
+    Check { name: "tools", run: install, when: When::Always },
+    Check { name: "plugins", run: || plugins::build().map(drop), when: When::Always },
+    Check { name: "format", run: || run_command(&mut cargo(&["fmt", "--all", "--check"])), when: When::Always },
+    Check { name: "lints", run: lint, when: When::Always },
+    Check { name: "lints for WebAssembly", run: lint_plugins, when: When::Always },
+    Check { name: "tests", run: || run_command(&mut cargo(&["test", "--workspace"])), when: When::Always },
+    Check { name: "plugins in other languages", run: || languages::build(true), when: When::Languages },
+    Check { name: "tests in other languages", run: test_languages, when: When::Languages },
+    Check { name: "documentation", run: document, when: When::Whole },
+    Check { name: "demo", run: || demo::run(&demo::Options::default()), when: When::Whole },
 ];
 
 /// Runs every check, also after one failed, and says how each went.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let checks = CHECKS.iter().filter(|check| !(options.quick && check.slow));
+    let checks = CHECKS.iter().filter(|check| match check.when {
+        When::Always => true,
+        When::Whole => !options.quick,
+        When::Languages => options.languages,
+    });
     let results: Vec<(&str, bool, Duration)> = checks.map(perform).collect();
     say("");
     for (name, passed, took) in &results {

@@ -51,7 +51,7 @@ pub(crate) fn run(report: &mut Report) {
     report.add("limits", "a claim while 20,000 are over their limit", held.as_secs_f64() * 1e6, "us", None);
 }
 
-async fn open(dir: &std::path::Path) -> std::sync::Arc<SledStore> {
+fn open(dir: &std::path::Path) -> std::sync::Arc<SledStore> {
     SledStore::open(Settings::new(dir, BootId(1)), now()).unwrap()
 }
 
@@ -63,7 +63,7 @@ fn task(number: usize) -> NewTask {
 /// Tasks a second, from being created to their durable end.
 async fn lifecycles(rules: Vec<LimitRule>, fairness: Option<Fairness>) -> f64 {
     let dir = scratch();
-    let store = open(dir.path()).await;
+    let store = open(dir.path());
     store.declare_limits(rules, fairness).await.unwrap();
     for first in (0..WAITING).step_by(BATCH) {
         store.enqueue((first..first + BATCH).map(task).collect(), now()).await.unwrap();
@@ -88,7 +88,7 @@ async fn lifecycles(rules: Vec<LimitRule>, fairness: Option<Fairness>) -> f64 {
 async fn held() -> Duration {
     const CLAIMS: u32 = 1_000;
     let dir = scratch();
-    let store = open(dir.path()).await;
+    let store = open(dir.path());
     let key = Some("attributes.tenant".to_owned());
     let rule = Declaration { concurrency: Some(1), key, ..Declaration::default() }.check("tenant").unwrap();
     store.declare_limits(vec![rule], None).await.unwrap();

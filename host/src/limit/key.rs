@@ -118,7 +118,7 @@ mod tests {
         let attributes = vec![("tenant".to_owned(), "acme".to_owned())];
         let task = NewTask { attributes, ..NewTask::new("echo", input) };
         let values = Values::of(&task);
-        let value = |path: &str| values.get(&path.parse().unwrap()).map(|value| value.into_owned());
+        let value = |path: &str| values.get(&path.parse().unwrap()).map(std::borrow::Cow::into_owned);
         let found = ["attributes.tenant", "/text", "/number", "/truth", "/list/0/x", "/a~1b"].map(value);
         assert_eq!(found.map(Option::unwrap), ["acme", "a", "1.5", "true", "7", "c"]);
         for path in ["attributes.other", "/none", "/list", "/missing"] {

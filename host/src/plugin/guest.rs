@@ -157,16 +157,17 @@ impl Linked {
         let max_output_bytes = self.code.limits.output_bytes;
         match end {
             Ok(done) => match done.answer {
-                Ok(output) => match stop::bad_output(&output, max_output_bytes) {
-                    Some(failure) => Outcome::Crashed(failure),
-                    None => {
+                Ok(output) => {
+                    if let Some(failure) = stop::bad_output(&output, max_output_bytes) {
+                        Outcome::Crashed(failure)
+                    } else {
                         // Only an attempt that went as it should leaves something that can be trusted.
                         if let Some(warm) = done.warm.filter(|_| control.directive() == Directive::Proceed) {
                             self.code.shared.nests.keep(&self.code.nest, warm);
                         }
                         Outcome::Succeeded { output, outbox: done.outbox }
                     }
-                },
+                }
                 Err(error) => refused(error, asked(done.told, &control)),
             },
             Err(Stop::Crashed(failure)) => Outcome::Crashed(failure),

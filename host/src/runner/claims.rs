@@ -139,7 +139,6 @@ impl Claims {
     }
 
     /// The rooms of a claim of at most `limit`, beside those that are under way.
-    #[expect(clippy::type_complexity, reason = "the request, and what is kept about it, twice the same")]
     fn request(
         &self,
         admissions: &Admissions,

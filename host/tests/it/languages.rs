@@ -191,6 +191,7 @@ impl Project {
         assert!(!commands.is_empty(), "{:?}", self.commands);
         let taskhost = Path::new(env!("CARGO_BIN_EXE_taskhost")).parent().unwrap();
         let node = languages().join("tools/javascript/node_modules/.bin");
+        #[expect(clippy::disallowed_methods, reason = "the shell of the commands needs it")]
         let path = std::env::var("PATH").unwrap();
         let mut shell = Command::new("sh");
         shell.arg("-ec").arg(commands.join("\n")).current_dir(self.dir.path());

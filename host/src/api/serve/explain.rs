@@ -182,7 +182,7 @@ mod tests {
             near.shutdown().await.unwrap();
         };
         let client = async {
-            far.write_all(&[b'x'; 100_000]).await.unwrap();
+            far.write_all(&vec![b'x'; 100_000]).await.unwrap();
             let mut text = String::new();
             far.read_to_string(&mut text).await.unwrap();
             drop(far);

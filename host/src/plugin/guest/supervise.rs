@@ -82,13 +82,14 @@ async fn watched<I: Invoke>(code: Arc<Code>, call: Call, invoke: I) -> Result<Do
     let (control, limits, deadline) = (call.control.clone(), call.limits.clone(), call.deadline);
     let grace = code.shared.cancel_grace;
     let stayed = if I::MAY_STAY { code.nest.take() } else { None };
-    let seat = match stayed {
-        Some(warm) => Seat::Warm(warm),
-        None => tokio::select! {
+    let seat = if let Some(warm) = stayed {
+        Seat::Warm(warm)
+    } else {
+        tokio::select! {
             biased;
             place = place(&code, &call) => Seat::Place(place?),
             () = cancelled(&control) => return Err(Stop::Cancelled),
-        },
+        }
     };
     let running = pin!(AssertUnwindSafe(run(code, call, invoke, seat)).catch_unwind());
     // Whichever it is, the store is gone when this returns, and what it had started in the host with it.

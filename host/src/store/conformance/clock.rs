@@ -48,7 +48,7 @@ fn specs() -> Vec<ScheduleSpec> {
     let spec = |number: usize, catch_up, overlap| {
         let every_ms = [HOUR_MS / 2, HOUR_MS, 5 * HOUR_MS][number % 3];
         let name = format!("s{number:02}");
-        ScheduleSpec { catch_up, overlap, ..ScheduleSpec::every(name, every_ms, action.clone()) }
+        ScheduleSpec { overlap, catch_up, ..ScheduleSpec::every(name, every_ms, action.clone()) }
     };
     let both = catch_ups.into_iter().flat_map(|catch_up| overlaps.map(|overlap| (catch_up, overlap)));
     both.enumerate().map(|(number, (catch_up, overlap))| spec(number, catch_up, overlap)).collect()

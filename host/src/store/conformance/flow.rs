@@ -64,7 +64,11 @@ impl Model {
         assert!(task.status.lose_parent(parent, task.spec.new.on_parent_failure, now));
         let change = match task.status.state.clone() {
             State::Failed { failure, .. } => TaskChange::Failed(failure),
-            _ => TaskChange::cancelled(&task.status),
+            State::Waiting
+            | State::Queued { .. }
+            | State::Running { .. }
+            | State::Succeeded { .. }
+            | State::Cancelled { .. } => TaskChange::cancelled(&task.status),
         };
         self.emit(id, now, change);
         self.ended(id);

@@ -62,6 +62,7 @@ pub(crate) async fn parents_are_kept_for_those_that_come_after_them(harness: &im
     assert!(matches!(store.enqueue(vec![replacing], at(203)).await, Err(StoreError::Conflict(_))));
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "what the field takes")]
 fn callback(kind: &str) -> Option<NewTask> {
     Some(NewTask { kind: kind.to_owned(), ..new_task() })
 }

@@ -196,7 +196,7 @@ impl<H: Harness> Run<'_, H> {
         let new = &task.spec.new;
         let values = Values::of(new);
         let value = |key: &Option<KeyPath>| match key {
-            Some(path) => values.get(path).map(|value| value.into_owned()),
+            Some(path) => values.get(path).map(std::borrow::Cow::into_owned),
             None => Some(String::new()),
         };
         let covering = self.rules.values().filter(|rule| rule.covers(&new.kind, &new.queue));

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 /// Bytes of a `new-task` in a guest's memory.
-const TASK_BYTES: usize = 56;
+const TASK_BYTES: usize = 208;
 
 fn read(file: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/hostile").join(file);

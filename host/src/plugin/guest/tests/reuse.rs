@@ -14,10 +14,8 @@ fn limits(attempts_per_instance: u32) -> Limits {
 
 /// What the fixture `calls` answers: how often its instance was called. Empty when it went down.
 async fn count(linked: &Linked, input: &str) -> String {
-    match linked.execute(job(input), Arc::default(), u64::MAX).await {
-        Outcome::Succeeded { output, .. } => output,
-        _ => String::new(),
-    }
+    let outcome = linked.execute(job(input), Arc::default(), u64::MAX).await;
+    if let Outcome::Succeeded { output, .. } = outcome { output } else { String::new() }
 }
 
 #[tokio::test]

@@ -86,6 +86,7 @@ struct Candidate {
 
 /// See the module.
 #[derive(Default)]
+#[expect(clippy::struct_field_names, reason = "lanes are what there is")]
 pub(super) struct Lanes {
     aging_ms: u64,
     kinds: Slab<Kind>,

@@ -40,7 +40,7 @@ async fn fill(store: &dyn Store) {
     store.fire_due(due, at(120)).await.unwrap();
     let rate = RateDeclaration { tasks: Some(9), per_ms: Some(1_000), burst: None };
     let rule = Declaration { rate: Some(rate), ..Declaration::default() }.check("rate").unwrap();
-    let fairness = Fairness::check("attributes.tenant", Default::default()).unwrap();
+    let fairness = Fairness::check("attributes.tenant", std::collections::BTreeMap::default()).unwrap();
     store.declare_limits(vec![rule], Some(fairness)).await.unwrap();
     store.pause(Pausable::Queue("slow".to_owned()), "by hand".to_owned(), at(1)).await.unwrap();
     let ended = add(store, new_task(), 1).await;

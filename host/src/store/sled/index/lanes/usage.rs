@@ -34,6 +34,7 @@ impl Lanes {
     /// What each value of a rule occupies, the busiest first.
     pub(in super::super) fn values(&self, rule: &str, due: &HashMap<u32, u64>, now: Timestamp) -> Vec<ValueUse> {
         let Some(slot) = self.buckets.slots.iter().find(|slot| slot.rule.name == rule) else { return Vec::new() };
+        #[expect(clippy::borrowed_box, reason = "what the map yields")]
         let told = |(value, at): (&Box<str>, &u32)| {
             let bucket = self.buckets.slab.get(*at)?;
             let is_shut = self.buckets.check(*at, now).is_err();

@@ -22,6 +22,7 @@ pub(in super::super::super) struct Waiting {
 pub(super) struct Id([u64; 2]);
 
 impl From<TaskId> for Id {
+    #[expect(clippy::cast_possible_truncation, reason = "each half has 64 bits")]
     fn from(id: TaskId) -> Self {
         let id = id.as_u128();
         // The halves.
