@@ -7,18 +7,21 @@ mod document;
 mod key;
 mod limit;
 mod mistake;
+mod preset;
 mod schedule;
 mod show;
 mod source;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 pub use self::mistake::{Mistake, Mistakes, Place};
 pub use self::source::{Flags, Loaded, Sources};
+use crate::ffmpeg::preset::Preset;
 use crate::limit::{Fairness, LimitRule};
 use crate::limiter::BreakerSettings;
 use crate::schedule::{Action, ScheduleSpec};
@@ -183,6 +186,8 @@ pub struct Ffmpeg {
     pub threads: u32,
     /// One output file, in bytes.
     pub max_output_bytes: u64,
+    /// How plugins may have files encoded anew, by `[ffmpeg.presets.NAME]`.
+    pub presets: BTreeMap<String, Preset>,
 }
 
 /// `[log]`
@@ -311,6 +316,7 @@ impl Default for Ffmpeg {
             jobs: 0,
             threads: 0,
             max_output_bytes: 16 * GIB,
+            presets: BTreeMap::new(),
         }
     }
 }

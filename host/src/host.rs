@@ -1,5 +1,6 @@
 //! The composition root: opens the parts, wires them, starts them, and stops them in two phases.
 
+mod command;
 mod compile;
 mod lend;
 mod space;
@@ -204,7 +205,8 @@ impl Parts {
             max_component_bytes: config.plugins.max_component_bytes,
         };
         let compiler = compile::compiler(config.plugins.compiler.as_deref(), bounds, &supervisor);
-        let ports = lend::ports(&store, &library, &Arc::new(ffmpeg), &logs, compiler);
+        let commands = command::Commands { media: library.clone(), supervisor: supervisor.clone() };
+        let ports = lend::ports(&store, &library, &Arc::new(ffmpeg), &logs, (compiler, Arc::new(commands)));
         let plugins = Self::start_plugins(config, ports).await?;
         store.declare_schedules(config.schedules.clone(), now()).await.context("cannot declare the schedules")?;
         let limits = store.declare_limits(config.limits.clone(), config.fairness.clone()).await;
@@ -309,6 +311,7 @@ fn ffmpeg_settings(config: &Config) -> crate::ffmpeg::Settings {
         jobs: if config.ffmpeg.jobs == 0 { defaults.jobs } else { config.ffmpeg.jobs },
         max_output_bytes: config.ffmpeg.max_output_bytes,
         threads: config.ffmpeg.threads,
+        presets: config.ffmpeg.presets.clone(),
         ..defaults
     }
 }

@@ -5,16 +5,19 @@
 
 mod capability;
 pub mod check;
+pub mod command;
 pub mod compile;
 mod contract;
 pub mod control;
 pub mod engine;
+mod gate;
 mod guest;
 pub mod limits;
 pub mod link;
 pub mod manifest;
 mod names;
 pub mod ports;
+pub mod rate;
 pub mod registry;
 mod reload;
 mod schema;

@@ -11,8 +11,9 @@ use async_trait::async_trait;
 use taskhost::event::{Change, TaskChange};
 use taskhost::limiter::{BreakerSettings, Breakers};
 use taskhost::plugin::ports::{
-    CheckpointPort, CutRequest, FfmpegError, FfmpegPort, LibraryPort, LogLine, LogPort, Media, OnPercent, Parent,
-    ParentsPort, PortError, Ports, ProbeInfo, StateEntry, StatePort, StateWrite, Swapped,
+    CheckpointPort, CommandError, CommandOutput, CommandPort, CommandRun, CutRequest, FfmpegError, FfmpegPort,
+    LibraryPort, LogLine, LogPort, Media, OnPercent, Parent, ParentsPort, PortError, Ports, ProbeInfo, StateEntry,
+    StatePort, StateWrite, Swapped,
 };
 use taskhost::plugin::{self, Plugins};
 use taskhost::runner::{self, Runner, Shutdown};
@@ -106,6 +107,13 @@ impl ParentsPort for Bare {
     }
 }
 
+#[async_trait]
+impl CommandPort for Bare {
+    async fn run(&self, _run: CommandRun) -> Result<CommandOutput, CommandError> {
+        Err(CommandError::Unavailable("no command is measured".to_owned()))
+    }
+}
+
 impl LogPort for Bare {
     fn append(&self, task: TaskId, _line: LogLine) -> bool {
         (self.on_log)(task);
@@ -149,6 +157,7 @@ impl Rig {
             state: Arc::new(bare.clone()),
             library: Arc::new(bare.clone()),
             ffmpeg: Arc::new(bare.clone()),
+            commands: Arc::new(bare.clone()),
             checkpoints: Arc::new(bare.clone()),
             parents: Arc::new(bare.clone()),
             logs: Arc::new(bare),

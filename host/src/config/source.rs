@@ -70,6 +70,8 @@ pub struct Loaded {
     pub(super) schedules: BTreeMap<String, Place>,
     /// Where the limits are declared.
     pub(super) limits: BTreeMap<String, Place>,
+    /// Where the presets are declared.
+    pub(super) presets: BTreeMap<String, Place>,
 }
 
 /// A configuration that is being made.
@@ -78,6 +80,7 @@ pub(super) struct Draft {
     pub(super) origins: BTreeMap<&'static str, Place>,
     pub(super) schedules: Declarations,
     pub(super) limits: BTreeMap<String, Place>,
+    pub(super) presets: BTreeMap<String, Place>,
     pub(super) mistakes: Vec<Mistake>,
 }
 
@@ -89,6 +92,7 @@ impl Config {
             origins: BTreeMap::new(),
             schedules: Declarations::default(),
             limits: BTreeMap::new(),
+            presets: BTreeMap::new(),
             mistakes: Vec::new(),
         };
         let file = draft.read_file(sources);
@@ -107,7 +111,8 @@ impl Config {
             return Err(Mistakes(draft.mistakes));
         }
         let schedules = draft.schedules.places();
-        Ok(Loaded { config: draft.config, file, origins: draft.origins, schedules, limits: draft.limits })
+        let Draft { config, origins, limits, presets, .. } = draft;
+        Ok(Loaded { config, file, origins, schedules, limits, presets })
     }
 }
 

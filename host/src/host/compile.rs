@@ -50,7 +50,7 @@ struct Child {
 impl CompilePort for Child {
     async fn compile(&self, component: Arc<[u8]>) -> Result<Vec<u8>, CompileError> {
         let unavailable = |error: &dyn std::fmt::Display| CompileError::Unavailable(format!("cannot compile: {error}"));
-        let stdin = tokio::task::spawn_blocking(move || in_memory(&component))
+        let stdin = tokio::task::spawn_blocking(move || in_memory("component", &component))
             .await
             .map_err(|error| unavailable(&error))?
             .map_err(|error| unavailable(&error))?;
@@ -113,9 +113,9 @@ impl Child {
     }
 }
 
-/// A file without a name that holds these bytes, to be read from its beginning.
-fn in_memory(bytes: &[u8]) -> io::Result<File> {
-    let mut file = File::from(memfd_create("component", MemfdFlags::CLOEXEC)?);
+/// A file without a path that holds these bytes, to be read from its beginning.
+pub(super) fn in_memory(name: &str, bytes: &[u8]) -> io::Result<File> {
+    let mut file = File::from(memfd_create(name, MemfdFlags::CLOEXEC)?);
     file.write_all(bytes)?;
     file.rewind()?;
     Ok(file)

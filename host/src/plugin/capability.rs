@@ -1,5 +1,6 @@
 //! What guests may ask of the host: one file a capability. A refusal is a typed answer, never a trap.
 
+mod command;
 mod config;
 mod context;
 mod ffmpeg;
@@ -7,6 +8,7 @@ mod library;
 pub(super) mod log;
 mod queue;
 mod state;
+mod steer;
 pub(super) mod stdio;
 #[cfg(test)]
 mod tests;

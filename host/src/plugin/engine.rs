@@ -17,9 +17,11 @@ pub(super) use self::epoch::Computing;
 use self::epoch::EpochThread;
 use super::Settings;
 use super::compile::Compiler;
+use super::gate::Gate;
 use super::guest::warm::Nests;
 use super::limits::{HostMemory, MAX_MEMORIES, MAX_TABLES};
 use super::ports::Ports;
+use super::rate::Buckets;
 
 /// Frames of a backtrace.
 const BACKTRACE_FRAMES: NonZeroUsize = NonZeroUsize::new(16).unwrap();
@@ -88,6 +90,10 @@ pub(super) struct Shared {
     pub(super) computing: Arc<Computing>,
     pub(super) stopping: AtomicBool,
     pub(super) cancel_grace: Duration,
+    /// Processes of commands and of ffmpeg, by plugin.
+    pub(super) gate: Arc<Gate>,
+    /// What plugins may still create.
+    pub(super) buckets: Buckets,
 }
 
 /// Runs guests.
@@ -133,6 +139,8 @@ impl Sandbox {
             computing: epoch.computing(),
             stopping: AtomicBool::new(false),
             cancel_grace: Duration::from_millis(settings.cancel_grace_ms),
+            gate: Arc::default(),
+            buckets: Buckets::default(),
         });
         Ok(Arc::new(Self { shared, runtime: Mutex::new(Some(runtime)), compiler, _epoch: epoch }))
     }

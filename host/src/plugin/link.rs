@@ -3,7 +3,9 @@
 
 pub(super) mod binary;
 mod imports;
+mod tools;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -12,11 +14,15 @@ use wasmtime::component::{HasSelf, InstancePre, Linker};
 use crate::task::{Digest, NewTask};
 
 use super::InputError;
-use super::contract::{self, config, context, dispatcher, executor, ffmpeg, library, log, metadata, queue, state};
+use super::command::CommandGrant;
+use super::contract::{self, command, config, context, dispatcher, executor, ffmpeg, library, log, metadata, queue, state};
 use super::engine::{Compiled, Sandbox, Shared};
 use super::guest::Guest;
 use super::guest::warm::Nest;
 use super::limits::Limits;
+use super::rate::Rate;
+
+pub use self::tools::{FfmpegGrant, FfmpegOperation};
 
 /// Durable state is granted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +36,8 @@ pub struct StateGrant {
 pub struct QueueGrant {
     /// Kinds that may be created: exact (`video.cut`) or everything below a word (`video.*`).
     pub kinds: Vec<String>,
+    /// How many within a time; as many as an outbox holds when absent.
+    pub rate: Option<Rate>,
 }
 
 /// The media library is granted.
@@ -38,10 +46,6 @@ pub struct LibraryGrant {
     /// Trashing and purging too, not only reading.
     pub write: bool,
 }
-
-/// ffmpeg is granted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FfmpegGrant {}
 
 /// What an operator lets a plugin ask of the host. Nothing, unless said; logging, the plugin's own
 /// settings and its own attempt are always there.
@@ -55,6 +59,8 @@ pub struct Grants {
     pub library: Option<LibraryGrant>,
     /// `ffmpeg`.
     pub ffmpeg: Option<FfmpegGrant>,
+    /// `command`, by name; not granted when there is none.
+    pub command: BTreeMap<String, CommandGrant>,
 }
 
 /// What becomes of a component when it is linked.
@@ -171,7 +177,8 @@ pub enum LoadError {
     Compile(String),
     /// It asks for what it was not granted.
     #[error(
-        "imports {import} but plugin {plugin:?} is not granted the capability {capability:?}: add `{capability} = true` under [grant] in plugins/{plugin}.toml"
+        "imports {import} but plugin {plugin:?} is not granted the capability {capability:?}: {} in plugins/{plugin}.toml",
+        imports::remedy(capability)
     )]
     NotGranted {
         /// The interface.
@@ -344,6 +351,9 @@ fn linker(shared: &Shared, grants: &Grants) -> wasmtime::Result<Linker<Guest>> {
     }
     if grants.ffmpeg.is_some() {
         ffmpeg::add_to_linker::<_, Own>(&mut linker, |guest| guest)?;
+    }
+    if !grants.command.is_empty() {
+        command::add_to_linker::<_, Own>(&mut linker, |guest| guest)?;
     }
     Ok(linker)
 }

@@ -1,6 +1,7 @@
 //! The operator's side of a plugin: `<name>.toml` beside `<name>.wasm`. Without it a plugin has the
 //! default limits and no grant.
 
+mod command;
 mod grant;
 mod place;
 mod quantity;

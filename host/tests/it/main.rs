@@ -8,6 +8,7 @@ mod support;
 
 mod bad_input;
 mod cancel;
+mod command;
 mod compile;
 mod cut;
 mod events;

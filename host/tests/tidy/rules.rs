@@ -33,7 +33,7 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
             "spelling",
         ],
     ),
-    ("config", &["time", "retry", "task", "schedule", "limit", "limiter", "spelling", "quantity"]),
+    ("config", &["time", "retry", "task", "schedule", "limit", "limiter", "ffmpeg", "spelling", "quantity"]),
     (
         "host",
         &[

@@ -30,6 +30,7 @@
 
 #[expect(missing_docs, clippy::same_length_and_capacity, reason = "generated; the contract is documented in wit/")]
 pub mod bindings;
+pub mod command;
 mod context;
 mod error;
 mod log;
@@ -37,7 +38,6 @@ mod role;
 mod task;
 
 pub use bindings::dispatcher::exports::taskhost::plugin::dispatcher::Batch;
-pub use bindings::imports::taskhost::exec::command;
 pub use bindings::imports::taskhost::host::context::{Directive, Parent, ParentState};
 pub use bindings::imports::taskhost::host::log::Level;
 pub use bindings::imports::taskhost::host::{config, queue, state};

@@ -59,6 +59,14 @@ impl Host for Guest {
         if bytes > MAX_BYTES {
             return Err(Error::QuotaExceeded(MAX_BYTES as u64));
         }
+        // Last, so that only what is created is counted.
+        if let Some(rate) = self.code.grants.queue.as_ref().and_then(|grant| grant.rate) {
+            if new.len() as u64 > u64::from(rate.burst()) {
+                return Err(Error::QuotaExceeded(u64::from(rate.burst())));
+            }
+            let taken = self.code.shared.buckets.take(&self.code.name, rate, new.len(), now());
+            taken.map_err(Error::RateExceeded)?;
+        }
         self.outbox_bytes = bytes;
         self.outbox.extend(new);
         Ok(())

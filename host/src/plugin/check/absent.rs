@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use crate::plugin::compile::InProcess;
 use crate::plugin::ports::{
-    CheckpointPort, CutRequest, FfmpegError, FfmpegPort, LibraryPort, LogLine, LogPort, Media, OnPercent, Parent,
+    CheckpointPort, CommandError, CommandOutput, CommandPort, CommandRun, CutRequest, FfmpegError, FfmpegPort, LibraryPort, LogLine, LogPort, Media, OnPercent, Parent,
     ParentsPort, PortError, Ports, ProbeInfo, StateEntry, StatePort, StateWrite, Swapped,
 };
 use crate::task::TaskId;
@@ -20,6 +20,7 @@ pub(in crate::plugin) fn ports() -> Ports {
         state: absent.clone(),
         library: absent.clone(),
         ffmpeg: absent.clone(),
+        commands: absent.clone(),
         checkpoints: absent.clone(),
         parents: absent.clone(),
         logs: absent,
@@ -89,6 +90,13 @@ impl FfmpegPort for Absent {
 
     async fn cut(&self, _request: CutRequest, _on_percent: OnPercent) -> Result<String, FfmpegError> {
         Err(FfmpegError::Unavailable(WHY.to_owned()))
+    }
+}
+
+#[async_trait]
+impl CommandPort for Absent {
+    async fn run(&self, _run: CommandRun) -> Result<CommandOutput, CommandError> {
+        Err(CommandError::Unavailable(WHY.to_owned()))
     }
 }
 

@@ -21,13 +21,22 @@ const ROLES: [(&str, Role); 3] = [
 ];
 
 /// Interfaces that need a grant, and the capability that it is called.
-fn capabilities(grants: &Grants) -> [(&'static str, &'static str, bool); 4] {
+fn capabilities(grants: &Grants) -> [(&'static str, &'static str, bool); 5] {
     [
         ("taskhost:host/state", "state", grants.state.is_some()),
         ("taskhost:host/queue", "queue", grants.queue.is_some()),
         ("taskhost:media/library", "library", grants.library.is_some()),
         ("taskhost:media/ffmpeg", "ffmpeg", grants.ffmpeg.is_some()),
+        ("taskhost:exec/command", "command", !grants.command.is_empty()),
     ]
+}
+
+/// What would grant a capability.
+pub(super) fn remedy(capability: &str) -> String {
+    if capability == "command" {
+        return "add a section [grant.command.NAME] with the `program` of each command".to_owned();
+    }
+    format!("add `{capability} = true` under [grant]")
 }
 
 /// Refuses the first import that cannot be linked, and says what would be right.

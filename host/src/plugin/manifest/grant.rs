@@ -2,24 +2,32 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::ops::RangeInclusive;
 
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeOwned, Deserializer, Error, MapAccess, Visitor};
 use toml::Spanned;
 
-use crate::plugin::link::{FfmpegGrant, Grants, LibraryGrant, QueueGrant, StateGrant};
+use crate::plugin::link::{FfmpegGrant, FfmpegOperation, Grants, LibraryGrant, QueueGrant, StateGrant};
+use crate::plugin::rate::Rate;
 use crate::quantity::show_bytes;
 use crate::task::is_valid_kind;
 
-use super::place::Source;
-use super::quantity::Size;
-use super::{ManifestError, STATE_QUOTA_BYTES};
+use super::command::Commands;
+use super::place::{Bounds, Source};
+use super::quantity::{PerSecond, Size};
+use super::{KIB, MIB, ManifestError, STATE_QUOTA_BYTES};
 
 /// Bytes of state when the grant does not say.
 const DEFAULT_STATE_QUOTA_BYTES: u64 = 16 * 1024 * 1024;
 /// Patterns in one queue grant at most.
 const MAX_QUEUE_KINDS: usize = 64;
+/// Presets in one grant at most.
+const MAX_PRESETS: usize = 64;
+const BURST: Bounds = (1..=100_000, |burst| burst.to_string());
+const JOBS: Bounds = (1..=1024, |jobs| jobs.to_string());
+const MAX_OUTPUT_BYTES: RangeInclusive<u64> = KIB..=64 * 1024 * 1024 * MIB;
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -32,6 +40,8 @@ pub(super) struct GrantTable {
     library: Grant<LibraryTable>,
     #[serde(default)]
     ffmpeg: Grant<FfmpegTable>,
+    #[serde(default)]
+    command: Commands,
 }
 
 #[derive(Default, Deserialize)]
@@ -44,6 +54,8 @@ struct StateTable {
 #[serde(deny_unknown_fields)]
 struct QueueTable {
     kinds: Option<Vec<Spanned<String>>>,
+    per_second: Option<Spanned<PerSecond>>,
+    burst: Option<Spanned<u32>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -55,7 +67,12 @@ struct LibraryTable {
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct FfmpegTable {}
+struct FfmpegTable {
+    operations: Option<Vec<Spanned<String>>>,
+    presets: Option<Vec<Spanned<String>>>,
+    max_output: Option<Spanned<Size>>,
+    jobs: Option<Spanned<u32>>,
+}
 
 /// `true`, `false` or a table; the table alone means yes.
 struct Grant<T>(Option<T>);
@@ -96,7 +113,8 @@ impl GrantTable {
             state: self.state.0.map(|table| table.check(source)).transpose()?,
             queue: self.queue.0.map(|table| table.check(source)).transpose()?,
             library: self.library.0.map(|table| LibraryGrant { write: table.write }),
-            ffmpeg: self.ffmpeg.0.map(|FfmpegTable {}| FfmpegGrant {}),
+            ffmpeg: self.ffmpeg.0.map(|table| table.check(source)).transpose()?,
+            command: self.command.check(source)?,
         })
     }
 }
@@ -110,7 +128,21 @@ impl StateTable {
 
 impl QueueTable {
     fn check(self, source: Source<'_>) -> Result<QueueGrant, ManifestError> {
-        let Some(kinds) = self.kinds else { return Ok(QueueGrant { kinds: vec!["*".to_owned()] }) };
+        let burst_at = self.burst.as_ref().map(|burst| burst.span().start);
+        let burst = source.in_range(self.burst, |burst: &u32| u64::from(*burst), "burst", BURST)?;
+        let rate = match (self.per_second, burst_at) {
+            (Some(per_second), _) => {
+                let rate = Rate::new(per_second.get_ref().0, burst.and_then(|burst| u32::try_from(burst).ok()));
+                let message = "`per_second` is a number of tasks from 0.001 to 10000".to_owned();
+                Some(rate.ok_or_else(|| source.at(per_second.span().start, message))?)
+            }
+            (None, Some(at)) => {
+                let message = "`burst` goes with `per_second`, which says how fast it fills again";
+                return Err(source.at(at, message.to_owned()));
+            }
+            (None, None) => None,
+        };
+        let Some(kinds) = self.kinds else { return Ok(QueueGrant { kinds: vec!["*".to_owned()], rate }) };
         if let Some(extra) = kinds.get(MAX_QUEUE_KINDS) {
             return Err(source.at(extra.span().start, format!("`kinds` has more than {MAX_QUEUE_KINDS} entries")));
         }
@@ -123,7 +155,32 @@ impl QueueTable {
                 return Err(source.at(kind.span().start, message));
             }
         }
-        Ok(QueueGrant { kinds: kinds.into_iter().map(Spanned::into_inner).collect() })
+        Ok(QueueGrant { kinds: kinds.into_iter().map(Spanned::into_inner).collect(), rate })
+    }
+}
+
+impl FfmpegTable {
+    fn check(self, source: Source<'_>) -> Result<FfmpegGrant, ManifestError> {
+        let operation = |written: Spanned<String>| {
+            let named = FfmpegOperation::NAMES.iter().find(|(name, _)| name == written.get_ref());
+            named.map(|(_, operation)| *operation).ok_or_else(|| {
+                let known: Vec<_> = FfmpegOperation::NAMES.iter().map(|(name, _)| *name).collect();
+                let message = format!("{:?} is not one of {}", written.get_ref(), known.join(", "));
+                source.at(written.span().start, message)
+            })
+        };
+        let operations = self.operations.map(|list| list.into_iter().map(operation).collect()).transpose()?;
+        if let Some(extra) = self.presets.as_ref().and_then(|presets| presets.get(MAX_PRESETS)) {
+            return Err(source.at(extra.span().start, format!("`presets` has more than {MAX_PRESETS} entries")));
+        }
+        let jobs = source.in_range(self.jobs, |jobs: &u32| u64::from(*jobs), "jobs", JOBS)?;
+        let max_output = (MAX_OUTPUT_BYTES, show_bytes as fn(u64) -> String);
+        Ok(FfmpegGrant {
+            operations,
+            presets: self.presets.map(|presets| presets.into_iter().map(Spanned::into_inner).collect()),
+            max_output_bytes: source.in_range(self.max_output, |size: &Size| size.0, "max_output", max_output)?,
+            jobs: jobs.and_then(|jobs| u32::try_from(jobs).ok()),
+        })
     }
 }
 

@@ -18,6 +18,16 @@ pub(super) struct Millis(pub(super) u64);
 #[derive(Clone, Debug)]
 pub(super) struct Setting(pub(super) String);
 
+/// How many a second: a whole number or one with a fraction.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PerSecond(pub(super) f64);
+
+impl<'de> Deserialize<'de> for PerSecond {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        f64::deserialize(deserializer).map(Self)
+    }
+}
+
 struct QuantityVisitor {
     parse: fn(&str) -> Result<u64, String>,
     expected: &'static str,

@@ -1,5 +1,6 @@
 use super::*;
-use crate::plugin::link::{FfmpegGrant, LibraryGrant, QueueGrant, StateGrant};
+use crate::plugin::link::{FfmpegGrant, FfmpegOperation, LibraryGrant, QueueGrant, StateGrant};
+use crate::plugin::rate::Rate;
 
 fn parse(text: &str) -> Result<Manifest, ManifestError> {
     Manifest::parse("cut.toml", text)
@@ -34,9 +35,9 @@ fn everything_can_be_said() {
         attempts_per_instance = 100
         [grant]
         state = { quota = "1GiB" }
-        queue = { kinds = ["video.*", "echo", "*"] }
+        queue = { kinds = ["video.*", "echo", "*"], per_second = 0.5, burst = 10 }
         library = { write = true }
-        ffmpeg = {}
+        ffmpeg = { operations = ["probe", "extract-audio"], presets = ["web"], max_output = "4GiB", jobs = 2 }
         [config]
         preset = "fast"
         ratio = 1.5
@@ -61,9 +62,15 @@ fn everything_can_be_said() {
     let kinds = ["video.*", "echo", "*"].map(str::to_owned).to_vec();
     let grants = Grants {
         state: Some(StateGrant { quota_bytes: 1 << 30 }),
-        queue: Some(QueueGrant { kinds }),
+        queue: Some(QueueGrant { kinds, rate: Rate::new(0.5, Some(10)) }),
         library: Some(LibraryGrant { write: true }),
-        ffmpeg: Some(FfmpegGrant {}),
+        ffmpeg: Some(FfmpegGrant {
+            operations: Some(vec![FfmpegOperation::Probe, FfmpegOperation::ExtractAudio]),
+            presets: Some(vec!["web".to_owned()]),
+            max_output_bytes: Some(4 << 30),
+            jobs: Some(2),
+        }),
+        ..Grants::default()
     };
     assert_eq!(manifest.grants, grants);
     let config = [("dry", "true"), ("preset", "fast"), ("ratio", "1.5"), ("tries", "3")];
@@ -76,7 +83,8 @@ fn everything_can_be_said() {
 fn true_grants_the_usual() {
     let grants = parse("[grant]\nstate = true\nqueue = true\nlibrary = true\nffmpeg = true\n").unwrap().grants;
     assert_eq!(grants.state, Some(StateGrant { quota_bytes: 16 << 20 }));
-    assert_eq!(grants.queue, Some(QueueGrant { kinds: vec!["*".to_owned()] }));
+    assert_eq!(grants.queue, Some(QueueGrant { kinds: vec!["*".to_owned()], rate: None }));
+    assert_eq!(grants.ffmpeg, Some(FfmpegGrant::default()));
     assert_eq!(grants.library, Some(LibraryGrant { write: false }));
 }
 
@@ -94,11 +102,11 @@ fn an_unknown_key_is_told_with_its_place_and_what_was_meant() {
     );
     assert_eq!(
         refused("[grant]\nhttp = true\n"),
-        "cut.toml:2:1: unknown key `http`; known here: state, queue, library, ffmpeg"
+        "cut.toml:2:1: unknown key `http`; known here: state, queue, library, ffmpeg, command"
     );
     assert_eq!(
         refused("[grant]\nffmpeg = { fast = true }\n"),
-        "cut.toml:2:12: unknown key `fast`; no key is known here"
+        "cut.toml:2:12: unknown key `fast`; known here: operations, presets, max_output, jobs"
     );
 }
 
@@ -122,6 +130,11 @@ fn a_value_of_the_wrong_sort_is_told_with_an_example() {
         ("[config]\nlist = [1]\n", "2:8", "a string, a number or true/false"),
         ("sha256 = \"abc\"\n", "1:10", "64 hexadecimal digits"),
         ("[grant]\nqueue = { kinds = [\"Video/cut\"] }\n", "2:20", "video.*"),
+        ("[grant]\nqueue = { per_second = 0 }\n", "2:24", "0.001 to 10000"),
+        ("[grant]\nqueue = { per_second = \"1\" }\n", "2:24", "floating point"),
+        ("[grant]\nqueue = { burst = 1 }\n", "2:19", "`per_second`"),
+        ("[grant]\nffmpeg = { operations = [\"probe\", \"shell\"] }\n", "2:36", "extract-audio"),
+        ("[grant]\nffmpeg = { jobs = 0 }\n", "2:19", "between 1 and 1024"),
         ("[limits\n", "1:8", "]"),
     ] {
         let message = refused(text);

@@ -17,7 +17,7 @@ use crate::plugin::engine::Sandbox;
 use crate::plugin::limits::Limits;
 use crate::plugin::link::{Grants, LinkRequest, Linked, LoadError, TaskCheck};
 use crate::plugin::ports::{
-    CheckpointPort, CutRequest, FfmpegError, FfmpegPort, LibraryPort, LogLine, LogPort, LogSource, Media, OnPercent,
+    CheckpointPort, CommandError, CommandOutput, CommandPort, CommandRun, CutRequest, FfmpegError, FfmpegPort, LibraryPort, LogLine, LogPort, LogSource, Media, OnPercent,
     Parent, ParentState, ParentsPort, PortError, Ports, ProbeInfo, StateEntry, StatePort, StateWrite, Swapped,
 };
 use crate::plugin::{InputError, Job, Settings};
@@ -159,6 +159,23 @@ impl FfmpegPort for Recorder {
     }
 }
 
+/// Writes what it is given, and then nothing happens any more unless it is called `end`.
+#[async_trait]
+impl CommandPort for Recorder {
+    async fn run(&self, run: CommandRun) -> Result<CommandOutput, CommandError> {
+        let arguments: Vec<_> = run.arguments.iter().map(|argument| format!("{argument:?}")).collect();
+        let text = format!("{} {}", run.program.display(), arguments.join(" "));
+        (run.on_output)(LogSource::Stdout, text.as_bytes());
+        self.cutting.notify_one();
+        if !run.program.ends_with("end") {
+            let _dropped = CutDropped(self);
+            return pending().await;
+        }
+        let stdout = [text.into_bytes(), run.stdin].concat();
+        Ok(CommandOutput { exit_code: Some(0), signal: None, stdout, stderr: Vec::new(), truncated: false })
+    }
+}
+
 #[async_trait]
 impl CheckpointPort for Recorder {
     async fn save(&self, _task: TaskId, _attempt: u32, _data: Vec<u8>) -> Result<(), PortError> {
@@ -216,6 +233,7 @@ impl Bench {
             state: recorder.clone(),
             library: recorder.clone(),
             ffmpeg: recorder.clone(),
+            commands: recorder.clone(),
             checkpoints: recorder.clone(),
             parents: recorder.clone(),
             logs: recorder.clone(),

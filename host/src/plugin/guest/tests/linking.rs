@@ -16,7 +16,7 @@ async fn an_ungranted_import_is_refused_with_the_line_that_grants_it() {
          add `ffmpeg = true` under [grant] in plugins/x.toml"
     );
     let bench = Bench::new();
-    let grants = Grants { ffmpeg: Some(FfmpegGrant {}), ..Grants::default() };
+    let grants = Grants { ffmpeg: Some(FfmpegGrant::default()), ..Grants::default() };
     let granted = bench.link(&text("needs-ffmpeg"), Limits::default(), grants).unwrap();
     granted.describe().await.unwrap();
 }
