@@ -183,15 +183,20 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
 
     /// Makes the limits of the configuration equal to these. Limits of clients stay, except that the
     /// configuration takes over a name that it declares.
-    async fn declare_limits(&self, rules: Vec<LimitRule>, fairness: Option<Fairness>) -> Result<(), StoreError>;
+    async fn declare_limits(
+        &self,
+        rules: Vec<LimitRule>,
+        fairness: Option<Fairness>,
+        now: Timestamp,
+    ) -> Result<(), StoreError>;
     /// Every limit by name, and how far it is used.
     async fn limits(&self, now: Timestamp) -> Result<Limits, StoreError>;
     /// Declares a client's limit, which the next claim obeys. Without a `revision` it is a new one;
     /// [`StoreError::Stale`] when it has another one, [`StoreError::Conflict`] when the configuration
     /// declares it.
-    async fn put_limit(&self, rule: LimitRule, revision: Option<u64>) -> Result<Limit, StoreError>;
+    async fn put_limit(&self, rule: LimitRule, revision: Option<u64>, now: Timestamp) -> Result<Limit, StoreError>;
     /// Forgets a client's limit. Refuses like [`Self::put_limit`].
-    async fn delete_limit(&self, name: &str, revision: u64) -> Result<(), StoreError>;
+    async fn delete_limit(&self, name: &str, revision: u64, now: Timestamp) -> Result<(), StoreError>;
     /// Tasks of a queue or a kind begin no more; those that run go on. Pausing a paused one changes nothing.
     async fn pause(&self, line: Pausable, reason: String, now: Timestamp) -> Result<Backlog, StoreError>;
     /// They begin again.
@@ -218,7 +223,7 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     async fn replace_schedule(&self, spec: ScheduleSpec, revision: u64, now: Timestamp)
     -> Result<Schedule, StoreError>;
     /// Forgets a client's schedule; its tasks stay. Refuses like [`Self::replace_schedule`].
-    async fn delete_schedule(&self, name: &str, revision: u64) -> Result<(), StoreError>;
+    async fn delete_schedule(&self, name: &str, revision: u64, now: Timestamp) -> Result<(), StoreError>;
     /// Stops a schedule from firing. Pausing a paused one changes nothing.
     async fn pause_schedule(&self, name: &str, reason: String, now: Timestamp) -> Result<Schedule, StoreError>;
     /// Lets a schedule fire again, from its next nominal time on.

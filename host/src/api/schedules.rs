@@ -135,7 +135,7 @@ async fn put(state: &AppState, seen: &Schedule, spec: ScheduleSpec) -> Result<Re
 /// `DELETE /v1/schedules/{name}`; its tasks stay.
 async fn remove(State(state): Shared, NamePath(name): NamePath, headers: HeaderMap) -> Result<StatusCode, Problem> {
     let schedule = changeable(&state, &name, &headers).await?;
-    let removed = state.store.delete_schedule(&name, schedule.revision).await;
+    let removed = state.store.delete_schedule(&name, schedule.revision, now()).await;
     removed.map_err(|error| of_schedule(error, &name))?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -225,6 +225,21 @@ async fn a_stream_has_what_its_filter_selects() {
     assert_eq!(stream.next().await.data["task"], slow.to_string());
     let last = stream.next().await;
     assert_eq!((last.name.as_str(), &last.data["stopped_by"]), ("task.cancelled", &json!("queue")));
+    // A queue as such is among what its name selects, a kind as well.
+    for path in ["queues/slow/pause", "queues/slow/resume", "kinds/echo/pause", "kinds/echo/resume"] {
+        assert_eq!(api.post(&format!("/v1/{path}")).await.status, StatusCode::OK, "{path}");
+    }
+    for (query, expected) in [
+        ("?queue=slow", vec![(5, "queue.paused"), (6, "queue.resumed")]),
+        ("?kind=echo", vec![(7, "kind.paused"), (8, "kind.resumed")]),
+        ("?type=queue.resumed,kind.paused", vec![(6, "queue.resumed"), (7, "kind.paused")]),
+    ] {
+        let mut stream = Stream::open(&api, &format!("/v1/events{query}"), Some(&format!("{epoch:08x}-4"))).await;
+        for (seq, name) in expected {
+            let event = stream.next().await;
+            assert_eq!((event.id, event.name.as_str()), (format!("{epoch:08x}-{seq}"), name), "{query}");
+        }
+    }
     for query in ["?queue=A", "?type=task.done", "?schedule=", "?media=x", "?kind="] {
         assert_eq!(api.get(&format!("/v1/events{query}")).await.status, StatusCode::UNPROCESSABLE_ENTITY, "{query}");
     }

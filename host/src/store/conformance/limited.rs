@@ -103,7 +103,7 @@ struct Run<'a, H: Harness> {
 pub(crate) async fn obeys(harness: &impl Harness, plan: &[Step], fair: bool) {
     let store = harness.open(1, MANY, at(0));
     let fairness = fair.then(|| Fairness::check("attributes.tenant", BTreeMap::new()).unwrap());
-    store.declare_limits(Vec::new(), fairness.clone()).await.unwrap();
+    store.declare_limits(Vec::new(), fairness.clone(), at(0)).await.unwrap();
     let (rules, tokens, paused) = Default::default();
     let mut run = Run { harness, store, boot: 1, now: 1_000, fairness, rules, tokens, paused };
     for step in plan {
@@ -166,7 +166,7 @@ impl<H: Harness> Run<'_, H> {
                 self.store.close().await;
                 self.boot += 1;
                 self.store = self.harness.open(self.boot, MANY, at(self.now));
-                self.store.declare_limits(Vec::new(), self.fairness.clone()).await.unwrap();
+                self.store.declare_limits(Vec::new(), self.fairness.clone(), at(self.now)).await.unwrap();
             }
         }
     }
@@ -174,7 +174,7 @@ impl<H: Harness> Run<'_, H> {
     async fn put(&mut self, rule: LimitRule) {
         let limits = self.store.limits(at(self.now)).await.unwrap().limits;
         let revision = limits.iter().find(|it| it.limit.rule.name == rule.name).map(|it| it.limit.revision);
-        self.store.put_limit(rule.clone(), revision).await.unwrap();
+        self.store.put_limit(rule.clone(), revision, at(self.now)).await.unwrap();
         let old = self.rules.insert(rule.name.clone(), rule.clone());
         if old.is_some_and(|old| old.key != rule.key) || rule.rate.is_none() {
             self.tokens.retain(|(name, _), _| *name != rule.name);
@@ -184,8 +184,11 @@ impl<H: Harness> Run<'_, H> {
     async fn delete(&mut self, name: &str) {
         let limits = self.store.limits(at(self.now)).await.unwrap().limits;
         match limits.iter().find(|usage| usage.limit.rule.name == name) {
-            Some(usage) => self.store.delete_limit(name, usage.limit.revision).await.unwrap(),
-            None => assert!(matches!(self.store.delete_limit(name, 1).await, Err(StoreError::NotFound))),
+            Some(usage) => self.store.delete_limit(name, usage.limit.revision, at(self.now)).await.unwrap(),
+            None => {
+                let refused = self.store.delete_limit(name, 1, at(self.now)).await;
+                assert!(matches!(refused, Err(StoreError::NotFound)));
+            }
         }
         self.rules.remove(name);
         self.tokens.retain(|(rule, _), _| rule != name);

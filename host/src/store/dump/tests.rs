@@ -4,7 +4,7 @@ use super::{
     BatchLine, Counts, End, Header, Line, NamespaceLine, PauseLine, ReadError, Reader, TaskLine, TokensLine, Writer,
     Wrong,
 };
-use crate::event::{Change, Event, MediaChange, TaskChange};
+use crate::event::{Change, Event, MediaChange, PauseChange, ScheduleChange, TaskChange};
 use crate::limit::{Fairness, KeyPath, Limit, LimitRule, Rate, TokenBucket};
 use crate::schedule::{Action, Origin, Pause, Schedule, ScheduleSpec};
 use crate::store::limits::Pausable;
@@ -80,6 +80,16 @@ fn lines() -> Vec<Line> {
             tokens: TokenBucket::full(rate, at(6)),
         }),
         Line::Pause(PauseLine { of: Pausable::Queue("q".to_owned()), pause }),
+        Line::Event(Event {
+            seq: 3,
+            at: at(5),
+            change: Change::ScheduleState { name: "s".to_owned(), revision: 2, change: ScheduleChange::Triggered },
+        }),
+        Line::Event(Event {
+            seq: 4,
+            at: at(5),
+            change: Change::Queue { name: "q".to_owned(), change: PauseChange::Paused { reason: "r".to_owned() } },
+        }),
     ]
 }
 
@@ -127,12 +137,14 @@ fn the_form_of_the_lines_is_stable() {
         r#"{"limit":{"rule":{"name":"l","queues":["q"],"kinds":[],"key":{"attribute":"tenant"},"concurrency":4,"rate":{"tasks":1,"per_ms":60000,"burst":2}},"origin":"client","revision":3}}"#.to_owned(),
         r#"{"tokens":{"limit":"l","value":"acme","tokens":{"level":120000,"parts":60000,"at":6}}}"#.to_owned(),
         r#"{"pause":{"of":{"queue":"q"},"pause":{"since":4,"reason":"r"}}}"#.to_owned(),
+        r#"{"event":{"seq":3,"at":5,"change":{"schedule-state":{"name":"s","revision":2,"change":"triggered"}}}}"#.to_owned(),
+        r#"{"event":{"seq":4,"at":5,"change":{"queue":{"name":"q","change":{"paused":{"reason":"r"}}}}}}"#.to_owned(),
     ];
     for (body, expected) in bodies.iter().zip(&expected) {
         assert_eq!(body, expected, "the form changed: it needs a new version");
     }
     assert_eq!(bodies.len(), expected.len() + 1);
-    assert!(bodies[13].starts_with(r#"{"end":{"lines":13,"counts":{"namespaces":1,"#), "{}", bodies[13]);
+    assert!(bodies[15].starts_with(r#"{"end":{"lines":15,"counts":{"namespaces":1,"#), "{}", bodies[15]);
 }
 
 #[test]
@@ -171,7 +183,7 @@ fn lost_added_and_exchanged_lines_are_told() {
     let error = wrong(&exchanged);
     assert!(matches!(&error.wrong, Wrong::OtherLines(why) if why.contains("digest")), "{error}");
     let error = wrong(&[&lines[..], &["x"]].concat());
-    assert_eq!(error.to_string(), "line 15: something follows the end of the export");
+    assert_eq!(error.to_string(), "line 17: something follows the end of the export");
     let error = wrong(&[&lines[..1], &lines[..]].concat());
     assert_eq!(error.to_string(), "line 2: there is a second header here");
 }

@@ -158,21 +158,26 @@ impl Store for SledStore {
         self.write(0, move |core| core.cancel_batch(id, now)).await
     }
 
-    async fn declare_limits(&self, rules: Vec<LimitRule>, fairness: Option<Fairness>) -> Result<(), StoreError> {
-        self.write(0, move |core| core.declare_limits(rules, fairness)).await
+    async fn declare_limits(
+        &self,
+        rules: Vec<LimitRule>,
+        fairness: Option<Fairness>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.write(0, move |core| core.declare_limits(rules, fairness, now)).await
     }
 
     async fn limits(&self, now: Timestamp) -> Result<Limits, StoreError> {
         self.write(0, move |core| core.limits(now)).await
     }
 
-    async fn put_limit(&self, rule: LimitRule, revision: Option<u64>) -> Result<Limit, StoreError> {
-        self.write(0, move |core| core.put_limit(rule, revision)).await
+    async fn put_limit(&self, rule: LimitRule, revision: Option<u64>, now: Timestamp) -> Result<Limit, StoreError> {
+        self.write(0, move |core| core.put_limit(rule, revision, now)).await
     }
 
-    async fn delete_limit(&self, name: &str, revision: u64) -> Result<(), StoreError> {
+    async fn delete_limit(&self, name: &str, revision: u64, now: Timestamp) -> Result<(), StoreError> {
         let name = name.to_owned();
-        self.write(0, move |core| core.delete_limit(&name, revision)).await
+        self.write(0, move |core| core.delete_limit(&name, revision, now)).await
     }
 
     async fn pause(&self, line: Pausable, reason: String, now: Timestamp) -> Result<Backlog, StoreError> {
@@ -218,9 +223,9 @@ impl Store for SledStore {
         self.write(0, move |core| core.replace_schedule(spec, revision, now)).await
     }
 
-    async fn delete_schedule(&self, name: &str, revision: u64) -> Result<(), StoreError> {
+    async fn delete_schedule(&self, name: &str, revision: u64, now: Timestamp) -> Result<(), StoreError> {
         let name = name.to_owned();
-        self.write(0, move |core| core.delete_schedule(&name, revision)).await
+        self.write(0, move |core| core.delete_schedule(&name, revision, now)).await
     }
 
     async fn pause_schedule(&self, name: &str, reason: String, now: Timestamp) -> Result<Schedule, StoreError> {
