@@ -27,8 +27,8 @@ pub use self::flow::{Brief, LinkedTask, Parent, Relations, TreeNode};
 pub use self::limits::{Backlog, LimitUse, Limits, Pausable, ValueUse};
 pub use self::request::{
     Claim, ClaimRequest, Claimed, Dispatched, Enqueued, EventPage, Expected, Finish, GenerationRoom, Heartbeat, Keep,
-    KindCount, MediaQuery, MediaRecord, MediaStatus, NewMedia, Page, RedriveQuery, Redriven, Related, Retention,
-    StateEntry, StateWrite, Swapped, TakenKey, TaskQuery,
+    KindCount, MediaQuery, MediaRecord, MediaStatus, NewMedia, Page, Pruned, RedriveQuery, Redriven, Related,
+    Retention, StateEntry, StateWrite, Swapped, TakenKey, TaskQuery,
 };
 pub use self::schedules::{Backfill, Backfilled, DueQuery, FiredDue};
 use crate::event::Event;
@@ -157,8 +157,8 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// Live tasks that this schedule created.
     async fn outstanding(&self, schedule: &str) -> Result<u32, StoreError>;
     /// Forgets ended tasks beyond the bounds, oldest first, at most a slice at a time; those that a live
-    /// task comes after are kept. Returns the ids that were forgotten.
-    async fn prune(&self, retention: Retention, now: Timestamp) -> Result<Vec<TaskId>, StoreError>;
+    /// task comes after are kept until none does any more.
+    async fn prune(&self, retention: Retention, now: Timestamp) -> Result<Pruned, StoreError>;
 
     /// Keeps a running attempt's checkpoint. Fenced by the attempt. It goes when the task succeeds or is
     /// forgotten; one of a task that failed or was cancelled waits for a redrive.

@@ -191,7 +191,7 @@ fn check(state: &AppState, spec: &ScheduleSpec, now: Timestamp) -> Result<(), Pr
             let message = format!("no plugin executes the kind {:?}", echo(kind));
             Problem::invalid("unknown-kind", vec![FieldError::pointer("/action/kind", message)])
         }
-        InputError::NotJson(why) => Problem::invalid("invalid-input", vec![FieldError::pointer("/action/input", why)]),
+        error @ (InputError::NotJson(_) | InputError::Repeated(_)) => Problem::of_input(error, "/action"),
     })
 }
 

@@ -132,6 +132,7 @@ macro_rules! conformance_tests {
             keys::l16_waiting_tasks_of_all_queues_age_and_none_starves,
             keys::the_last_one_is_kept_while_its_holder_runs,
             keys::v14_a_repeated_request_is_answered_with_its_task,
+            keys::v14_a_request_that_found_another_task_is_answered_with_it_again,
             keys::v14_two_racing_requests_make_one_task,
             limits::i6_a_key_over_its_limit_waits_and_holds_up_nobody,
             limits::i6_a_restart_counts_what_runs_and_every_end_gives_back,

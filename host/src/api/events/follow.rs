@@ -17,9 +17,9 @@ use crate::store::{Store, StoreError};
 use crate::task::TaskId;
 
 /// A silent stream says that it lives this often.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
+pub const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// A browser comes back after this long, in milliseconds.
-const RETRY_MS: u32 = 2_000;
+pub const RETRY_MS: u32 = 2_000;
 /// After so many events that a client does not want to hear of it is told where the stream is: from there it
 /// can go on, however long nothing else comes.
 const SILENT_EVENTS: u64 = 4_096;

@@ -54,10 +54,13 @@ pub async fn until_ended(state: &AppState, id: TaskId, seconds: u32) -> Result<T
     find(&*state.store, id).await
 }
 
-fn may_end(event: &Event, task: TaskId) -> bool {
+/// Whether a task has ended, or is gone, with an event.
+pub(super) fn may_end(event: &Event, task: TaskId) -> bool {
     let Change::Task { id, change, .. } = &event.change else { return false };
     match change {
-        TaskChange::Succeeded | TaskChange::Failed(_) | TaskChange::Cancelled { .. } | TaskChange::Purged => *id == task,
+        TaskChange::Succeeded | TaskChange::Failed(_) | TaskChange::Cancelled { .. } | TaskChange::Purged => {
+            *id == task
+        }
         TaskChange::Queued { .. }
         | TaskChange::Started { .. }
         | TaskChange::Progress(_)

@@ -92,7 +92,7 @@ impl<H: Harness> Run<'_, H> {
             Step::Prune { max_tasks, max_age_ms } => {
                 let keep = Keep { max_age_ms: *max_age_ms, max_tasks: *max_tasks, max_bytes: u64::MAX };
                 let keep = Retention::uniform(keep, u64::MAX);
-                let mut gone = self.store.prune(keep, now).await.unwrap();
+                let mut gone = self.store.prune(keep, now).await.unwrap().forgotten;
                 gone.sort_unstable();
                 assert_eq!(gone, self.model.prune(*max_tasks, *max_age_ms, now));
             }

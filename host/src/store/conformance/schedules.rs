@@ -79,7 +79,8 @@ pub(crate) async fn i12_a_nominal_time_fires_once_with_its_task(harness: &impl H
         assert_eq!(found.collect::<Vec<_>>(), [("schedule", "a"), ("nominal", nominal), ("backfilled", "false")]);
     }
     let fired = ["schedule.fired", "task.queued"];
-    let expected = [&["schedule.declared"][..], &fired, &["schedule.missed"], &fired, &["task.started", "task.started"]];
+    let expected =
+        [&["schedule.declared"][..], &fired, &["schedule.missed"], &fired, &["task.started", "task.started"]];
     assert_eq!(names_of_events(&*store).await, expected.concat());
 }
 

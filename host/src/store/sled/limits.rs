@@ -13,6 +13,10 @@ use crate::store::StoreError;
 use crate::store::limits::{Backlog, LimitUse, Limits, Pausable, ValueUse};
 use crate::time::Timestamp;
 
+/// Tasks that change their lanes between two groups, at most.
+const MAX_RELANED: usize = 2_048;
+/// Changes of the rules that waiting tasks are behind, at most: the next one waits for the first.
+const MAX_BEHIND: usize = 8;
 /// Queues and kinds that are paused at the same time.
 const MAX_PAUSES: usize = 10_000;
 /// Values of a rule that are told, the busiest first.
@@ -118,8 +122,23 @@ impl Core {
             }
         }
         let rules = limits.into_values().map(|limit| limit.rule).collect();
-        // One at a time: a queue may be long, and what is asked for may be large.
-        for task in self.index.limit(rules, fairness) {
+        self.index.limit(rules, fairness);
+        self.relane()?;
+        while self.index.generations_behind() > MAX_BEHIND {
+            self.relane()?;
+        }
+        self.wake();
+        Ok(())
+    }
+
+    /// Puts one slice of the tasks that wait by rules of before into their place by those of today. The others do not
+    /// begin meanwhile; further slices follow between groups, so that a long queue holds up no verb.
+    pub(super) fn relane(&mut self) -> Verdict<()> {
+        let unplaced = self.index.unplaced(MAX_RELANED);
+        if unplaced.is_empty() {
+            return Ok(());
+        }
+        for task in unplaced {
             let spec = self.trees.spec(task.id)?;
             self.index.relane(&spec, task);
         }
@@ -157,7 +176,7 @@ impl Core {
         self.index.advance(now);
         let limits = self.known_limits()?;
         let names: Vec<_> = limits.keys().map(String::as_str).collect();
-        let values = self.index.values(&names, now);
+        let values = self.index.values(&names);
         let usage = |(limit, mut busiest): (Limit, Vec<ValueUse>)| {
             let values = busiest.len();
             let running = busiest.iter().map(|value| u64::from(value.running)).sum();

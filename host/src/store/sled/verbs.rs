@@ -16,7 +16,7 @@ use crate::store::flow::{LinkedTask, Relations, TreeNode};
 use crate::store::limits::{Backlog, Limits, Pausable};
 use crate::store::request::{
     Claim, ClaimRequest, Dispatched, Enqueued, EventPage, Finish, Heartbeat, KindCount, MediaQuery, MediaRecord,
-    NewMedia, Page, RedriveQuery, Redriven, Retention, StateEntry, StateWrite, Swapped, TaskQuery,
+    NewMedia, Page, Pruned, RedriveQuery, Redriven, Retention, StateEntry, StateWrite, Swapped, TaskQuery,
 };
 use crate::store::schedules::{Backfill, Backfilled, DueQuery, FiredDue};
 use crate::store::{Store, StoreError};
@@ -129,7 +129,7 @@ impl Store for SledStore {
         self.read(move |core| Ok(core.index.outstanding(&schedule))).await
     }
 
-    async fn prune(&self, retention: Retention, now: Timestamp) -> Result<Vec<TaskId>, StoreError> {
+    async fn prune(&self, retention: Retention, now: Timestamp) -> Result<Pruned, StoreError> {
         self.write(0, move |core| core.prune(retention, now)).await
     }
 
