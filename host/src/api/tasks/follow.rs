@@ -148,8 +148,8 @@ impl Follower {
             // Writing to a string does not fail. A line is JSON text without a line break.
             let _ = write!(text, "id: {end}\nevent: line\ndata: {line}\n\n");
         }
-        let is_news = std::mem::replace(&mut self.dropped, page.dropped) != page.dropped;
-        if self.slice.settled && is_news && page.dropped > 0 {
+        // Behind the lines that are there.
+        if self.slice.settled && page.eof && std::mem::replace(&mut self.dropped, page.dropped) != page.dropped {
             let _ = write!(text, "event: dropped\ndata: {{\"lines\":{}}}\n\n", page.dropped);
         }
         Ok(text)

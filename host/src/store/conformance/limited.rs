@@ -188,12 +188,11 @@ impl<H: Harness> Run<'_, H> {
 
     async fn delete(&mut self, name: &str) {
         let limits = self.store.limits(at(self.now)).await.unwrap().limits;
-        match limits.iter().find(|usage| usage.limit.rule.name == name) {
-            Some(usage) => self.store.delete_limit(name, usage.limit.revision, at(self.now)).await.unwrap(),
-            None => {
-                let refused = self.store.delete_limit(name, 1, at(self.now)).await;
-                assert!(matches!(refused, Err(StoreError::NotFound)));
-            }
+        if let Some(usage) = limits.iter().find(|usage| usage.limit.rule.name == name) {
+            self.store.delete_limit(name, usage.limit.revision, at(self.now)).await.unwrap();
+        } else {
+            let refused = self.store.delete_limit(name, 1, at(self.now)).await;
+            assert!(matches!(refused, Err(StoreError::NotFound)));
         }
         self.rules.remove(name);
         self.tokens.retain(|(rule, _), _| rule != name);

@@ -23,6 +23,21 @@ fn a_task() -> TaskId {
     TaskId::from_u128(0x0191_2d4c_7b1e_7cc3_a3a4_5d1e_8f6b_7a90)
 }
 
+fn events() -> [Event; 4] {
+    let task = Change::Task {
+        id: a_task(),
+        kind: "echo".to_owned(),
+        queue: "default".to_owned(),
+        attempt: 0,
+        change: TaskChange::Succeeded,
+    };
+    let media = Change::Media { id: "i".to_owned(), change: MediaChange::Trashed };
+    let schedule = Change::ScheduleState { name: "s".to_owned(), revision: 2, change: ScheduleChange::Triggered };
+    let queue = Change::Queue { name: "q".to_owned(), change: PauseChange::Paused { reason: "r".to_owned() } };
+    let event = |seq, change| Event { seq, at: at(5), change };
+    [event(1, task), event(2, media), event(3, schedule), event(4, queue)]
+}
+
 /// One line of each sort.
 fn lines() -> Vec<Line> {
     let state = State::Running { boot: BootId(3), lease_until: at(9), started_at: at(8), digest: Digest([2; 32]) };
@@ -45,14 +60,7 @@ fn lines() -> Vec<Line> {
     let status = MediaStatus::Trashed { at: at(2), purge_after: at(3) };
     let media = MediaRecord { id, name, content_type, size: 9, task: Some(a_task()), created_at: at(1), status };
     let entry = StateEntry { value: vec![1, 0xFF], version: 3, expires_at: None };
-    let change = Change::Task {
-        id: a_task(),
-        kind: "echo".to_owned(),
-        queue: "default".to_owned(),
-        attempt: 0,
-        change: TaskChange::Succeeded,
-    };
-    let media_change = Change::Media { id: "i".to_owned(), change: MediaChange::Trashed };
+    let [first, second, third, fourth] = events();
     let rate = Rate { tasks: 1, per_ms: 60_000, burst: 2 };
     let rule = LimitRule {
         name: "l".to_owned(),
@@ -70,8 +78,8 @@ fn lines() -> Vec<Line> {
         Line::Media(media),
         Line::Batch(Box::new(batch)),
         Line::Task(Box::new(task)),
-        Line::Event(Event { seq: 1, at: at(5), change }),
-        Line::Event(Event { seq: 2, at: at(5), change: media_change }),
+        Line::Event(first),
+        Line::Event(second),
         Line::Fairness(Fairness { key: KeyPath::Input("/a".to_owned()), weights: [("x".to_owned(), 2)].into() }),
         Line::Limit(Limit { rule, origin: Origin::Client, revision: 3 }),
         Line::Tokens(TokensLine {
@@ -80,16 +88,8 @@ fn lines() -> Vec<Line> {
             tokens: TokenBucket::full(rate, at(6)),
         }),
         Line::Pause(PauseLine { of: Pausable::Queue("q".to_owned()), pause }),
-        Line::Event(Event {
-            seq: 3,
-            at: at(5),
-            change: Change::ScheduleState { name: "s".to_owned(), revision: 2, change: ScheduleChange::Triggered },
-        }),
-        Line::Event(Event {
-            seq: 4,
-            at: at(5),
-            change: Change::Queue { name: "q".to_owned(), change: PauseChange::Paused { reason: "r".to_owned() } },
-        }),
+        Line::Event(third),
+        Line::Event(fourth),
     ]
 }
 

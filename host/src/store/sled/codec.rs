@@ -275,7 +275,7 @@ mod tests {
             (at(1), Change::Limit { name: name(), revision: 2, change: LimitChange::Deleted }),
             (at(1), Change::Shares { key: Some(name()) }),
         ];
-        golden(&events, "010601040173020301720104017302070301050173000172010601730101070173020201080101");
+        golden(&events, "01060104017302030172010401730207030105017300017201060173010107017302020108010173");
     }
 
     #[test]

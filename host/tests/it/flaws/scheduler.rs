@@ -12,7 +12,6 @@ use tokio::time::timeout;
 
 use super::{count_home, dispatch, echo_host, failing, instant, schedule_until};
 use crate::support::binary::Place;
-use crate::support::events::PATIENCE;
 use crate::support::folder::variant;
 use crate::support::{Home, TestHost, answer, attempts, list};
 

@@ -103,7 +103,7 @@ pub(super) struct Lanes {
     paused_queues: HashSet<Box<str>>,
     /// By rules of before, the oldest first: their tasks are still to be put into lanes of today. Until then they do not
     /// compete.
-    earlier: Vec<Lanes>,
+    earlier: Vec<Self>,
 }
 
 impl Lanes {

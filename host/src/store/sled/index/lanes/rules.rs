@@ -247,7 +247,7 @@ impl Lanes {
     pub(in super::super) fn unplaced(&mut self, limit: usize) -> Vec<Waiting> {
         let mut taken = Vec::new();
         while let Some(earlier) = self.earlier.first_mut() {
-            let Lanes { ready, kinds, aging_ms, .. } = earlier;
+            let Self { ready, kinds, aging_ms, .. } = earlier;
             while taken.len() < limit
                 && let Some(ready) = ready.pop_first()
             {

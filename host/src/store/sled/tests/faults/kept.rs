@@ -1,6 +1,6 @@
 //! What victims declare and keep beside tasks: each record says what its events say, and what was acknowledged is there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::say;
 use crate::event::{Change, LimitChange, MediaChange, PauseChange, ScheduleChange};
@@ -50,7 +50,7 @@ async fn limit(store: &dyn Store, name: &str, step: usize) {
 
 async fn pause(store: &dyn Store, name: &str, step: usize) {
     for line in [Pausable::Queue(name.to_owned()), Pausable::Kind(name.to_owned())] {
-        if step % 2 == 0 {
+        if step.is_multiple_of(2) {
             store.pause(line, "a test".to_owned(), at(1)).await.unwrap();
         } else {
             store.resume(line, at(1)).await.unwrap();
@@ -122,7 +122,7 @@ fn number(value: &[u8]) -> u64 {
 #[derive(Default)]
 struct Told {
     limits: BTreeMap<String, u64>,
-    paused: BTreeMap<(bool, String), ()>,
+    paused: BTreeSet<(bool, String)>,
     /// The revision, whether it is paused, and how often it fired.
     schedules: BTreeMap<String, (u64, bool, u64)>,
     /// Whether it is trashed.
@@ -165,8 +165,8 @@ impl Told {
 
     fn pause(&mut self, line: (bool, String), change: &PauseChange) {
         match change {
-            PauseChange::Paused { .. } => drop(self.paused.insert(line, ())),
-            PauseChange::Resumed => drop(self.paused.remove(&line)),
+            PauseChange::Paused { .. } => _ = self.paused.insert(line),
+            PauseChange::Resumed => _ = self.paused.remove(&line),
         }
     }
 }
@@ -188,8 +188,8 @@ pub(super) async fn check(store: &dyn Store, said: u64, rounds: usize) -> u64 {
     assert_eq!(found, told.limits);
     let (queues, kinds) = (store.queues(at(1)).await.unwrap(), store.kinds(at(1)).await.unwrap());
     let lines = queues.into_iter().map(|line| (true, line)).chain(kinds.into_iter().map(|line| (false, line)));
-    let paused = lines.filter(|(_, line)| line.paused.is_some()).map(|(queue, line)| ((queue, line.name), ()));
-    assert_eq!(paused.collect::<BTreeMap<_, _>>(), told.paused);
+    let paused = lines.filter(|(_, line)| line.paused.is_some()).map(|(queue, line)| (queue, line.name));
+    assert_eq!(paused.collect::<BTreeSet<_>>(), told.paused);
     let schedules = store.schedules(None, 100).await.unwrap().items;
     let found = schedules.into_iter().map(|it| (it.spec.name, (it.revision, it.paused.is_some(), it.fired)));
     assert_eq!(found.collect::<BTreeMap<_, _>>(), told.schedules);
