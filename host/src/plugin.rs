@@ -14,6 +14,7 @@ pub mod limits;
 pub mod link;
 pub mod manifest;
 mod names;
+pub mod outside;
 pub mod ports;
 pub mod registry;
 mod reload;

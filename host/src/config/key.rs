@@ -1,7 +1,7 @@
 //! Every key: its name, its place in [`Config`] and what it accepts.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{Config, DAY_MS, Format, GIB, KIB, Kept, Level, MIB, SECOND_MS};
 use crate::quantity::{parse_bytes, parse_millis, show_bytes, show_millis};
@@ -20,6 +20,8 @@ pub(super) struct Key {
 enum Slot<'a> {
     Flag(&'a mut bool),
     Path(&'a mut PathBuf),
+    /// An empty text means none.
+    OptionalPath(&'a mut Option<PathBuf>),
     Address(&'a mut SocketAddr),
     Count(&'a mut u32, u32, u32),
     Bytes(&'a mut u64, u64, u64),
@@ -99,6 +101,7 @@ pub(super) const KEYS: &[Key] = &[
     Key { name: "plugins.cancel_grace", slot: |c| Slot::Millis(&mut c.plugins.cancel_grace_ms, 1, 60 * SECOND_MS) },
     Key { name: "plugins.compile_time", slot: |c| Slot::Millis(&mut c.plugins.compile_time_ms, SECOND_MS, HOUR_MS) },
     Key { name: "plugins.compile_memory", slot: |c| Slot::Bytes(&mut c.plugins.compile_memory_bytes, 256 * MIB, TIB) },
+    Key { name: "plugins.http_ca_file", slot: |c| Slot::OptionalPath(&mut c.plugins.http_ca_file) },
     Key { name: "media.max_upload", slot: |c| Slot::Bytes(&mut c.media.max_upload_bytes, KIB, 64 * TIB) },
     Key { name: "media.trash_grace", slot: |c| Slot::Millis(&mut c.media.trash_grace_ms, 0, 3_650 * DAY_MS) },
     Key { name: "media.min_free", slot: |c| Slot::Bytes(&mut c.media.min_free_bytes, 0, 64 * TIB) },
@@ -132,6 +135,7 @@ impl Key {
         match (self.slot)(config) {
             Slot::Flag(at) => at.to_string(),
             Slot::Path(at) => quote(&at.to_string_lossy()),
+            Slot::OptionalPath(at) => quote(&at.as_deref().unwrap_or(Path::new("")).to_string_lossy()),
             Slot::Address(at) => quote(&at.to_string()),
             Slot::Count(at, ..) => at.to_string(),
             Slot::Bytes(at, ..) => quote(&show_bytes(*at)),
@@ -146,6 +150,10 @@ impl Key {
         match (self.slot)(config) {
             Slot::Flag(at) => *at = flag(&raw)?,
             Slot::Path(at) => *at = path(raw)?,
+            Slot::OptionalPath(at) => {
+                let none = matches!(&raw, Raw::Text(text) | Raw::Untyped(text) if text.is_empty());
+                *at = if none { None } else { Some(path(raw)?) };
+            }
             Slot::Address(at) => *at = address(raw)?,
             Slot::Count(at, min, max) => *at = count(&raw, min, max)?,
             Slot::Bytes(at, min, max) => *at = quantity(raw, min, max, parse_bytes, show_bytes)?,

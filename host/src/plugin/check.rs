@@ -85,8 +85,11 @@ fn imports(component: &Component) -> Vec<String> {
     shape.imports(component.engine()).map(|(name, _)| name.to_owned()).take(MAX_IMPORTS).collect()
 }
 
-/// `state` of `taskhost:host/state@0.1.0`.
+/// `state` of `taskhost:host/state@0.1.0`, and `http` of all of `wasi:http`.
 fn capability(import: &str) -> Option<&str> {
+    if import.starts_with("wasi:http/") {
+        return Some("http");
+    }
     let interface = import.strip_prefix("taskhost:")?.split_once('/')?.1;
     Some(interface.split_once('@').map_or(interface, |(name, _)| name))
 }

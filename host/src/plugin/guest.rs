@@ -23,6 +23,7 @@ use self::call::{Describe, Dispatch, Execute, Validate};
 use self::stop::Stop;
 use self::supervise::supervise;
 use super::Job;
+use super::capability::http::Web;
 use super::capability::log::Book;
 use super::capability::stdio::Console;
 use super::contract::{self, wire};
@@ -69,6 +70,8 @@ pub(super) struct Guest {
     pub(super) wasi: Option<Box<WasiCtx>>,
     /// Where its output goes, once it has WASI.
     pub(super) console: Option<Arc<Console>>,
+    /// What the attempt has of the web, once it has used it.
+    pub(super) web: Option<Box<Web>>,
     pub(super) outbox: Vec<NewTask>,
     pub(super) outbox_bytes: usize,
     /// What the guest was last told to do, other than to go on.
@@ -108,7 +111,7 @@ impl Code {
             Purpose::Describe | Purpose::Dispatch => None,
         };
         let subject = (subject, control.clone());
-        let book = Book::new(self.shared.ports.logs.clone(), &self.name, subject, limits.log_bytes);
+        let book = Book::new(self.shared.ports.logs.clone(), &self.name, subject, limits.log_bytes).hiding(&self.secrets);
         let deadline = Instant::now() + Duration::from_millis(wall_ms);
         Call { purpose, control, limits, deadline, book: Arc::new(book) }
     }
@@ -130,6 +133,7 @@ impl Code {
             table,
             wasi: None,
             console: None,
+            web: None,
             outbox: Vec::new(),
             outbox_bytes: 0,
             told: Directive::Proceed,

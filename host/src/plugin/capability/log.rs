@@ -8,6 +8,7 @@ use crate::plugin::contract::log::{Host, Level};
 use crate::plugin::control::Control;
 use crate::plugin::guest::Guest;
 use crate::plugin::ports::{LogLevel, LogLine, LogPort, LogSource};
+use crate::secret::Secret;
 use crate::task::{LogSize, TaskId};
 use crate::time::now;
 
@@ -27,6 +28,8 @@ pub(in crate::plugin) struct Book {
     subject: Option<(TaskId, u32)>,
     limit_bytes: u64,
     control: Arc<Control>,
+    /// What no line may show.
+    secrets: Arc<[(String, Secret)]>,
     pages: Mutex<Pages>,
 }
 
@@ -51,11 +54,32 @@ impl Book {
         (subject, control): (Option<(TaskId, u32)>, Arc<Control>),
         limit_bytes: u64,
     ) -> Self {
-        Self { port, plugin: plugin.to_owned(), subject, limit_bytes, control, pages: Mutex::default() }
+        let secrets = Arc::default();
+        Self { port, plugin: plugin.to_owned(), subject, limit_bytes, control, secrets, pages: Mutex::default() }
+    }
+
+    /// The same, and no line shows one of these.
+    pub(in crate::plugin) fn hiding(mut self, secrets: &Arc<[(String, Secret)]>) -> Self {
+        self.secrets = Arc::clone(secrets);
+        self
+    }
+
+    /// The text, with the names of secrets in place of what they are.
+    fn hide(&self, text: String) -> String {
+        let hide = |text: String, (name, secret): &(String, Secret)| {
+            let shows = text.contains(secret.expose());
+            if shows { text.replace(secret.expose(), &format!("[secret {name}]")) } else { text }
+        };
+        self.secrets.iter().fold(text, hide)
     }
 
     /// A line of the guest.
     fn line(&self, level: LogLevel, mut message: String, mut fields: Vec<(String, String)>) {
+        message = self.hide(message);
+        for (key, value) in &mut fields {
+            *key = self.hide(std::mem::take(key));
+            *value = self.hide(std::mem::take(value));
+        }
         let mut pages = self.pages();
         let whole = size(&message, &fields);
         message = clip_to(message, MAX_LINE_BYTES);
@@ -90,6 +114,7 @@ impl Book {
     pub(in crate::plugin) fn host(&self, level: LogLevel, message: String) {
         let mut pages = self.pages();
         self.end_partial(&mut pages);
+        let message = self.hide(message);
         self.write(&mut pages, (level, LogSource::Host), message, Vec::new());
     }
 
@@ -128,7 +153,7 @@ impl Book {
     fn end_line(&self, pages: &mut Pages, source: LogSource) {
         let level = if source == LogSource::Stderr { LogLevel::Warn } else { LogLevel::Info };
         let partial = pages.partial(source);
-        let text = String::from_utf8_lossy(partial).trim_end_matches('\r').to_owned();
+        let text = self.hide(String::from_utf8_lossy(partial).trim_end_matches('\r').to_owned());
         partial.clear();
         if source == LogSource::Stderr {
             pages.last_words = last_words(std::mem::take(&mut pages.last_words), &text);

@@ -1,11 +1,13 @@
 //! The `[grant]` section: `name = true`, or a table that says how much.
 
+mod http;
+
 use std::fmt;
 use std::marker::PhantomData;
 
 use serde::Deserialize;
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{DeserializeOwned, Deserializer, Error, MapAccess, Visitor};
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{DeserializeOwned, Deserializer, Error, MapAccess, SeqAccess, Unexpected, Visitor};
 use toml::Spanned;
 
 use crate::plugin::link::{FfmpegGrant, Grants, LibraryGrant, QueueGrant, StateGrant};
@@ -32,7 +34,15 @@ pub(super) struct GrantTable {
     library: Grant<LibraryTable>,
     #[serde(default)]
     ffmpeg: Grant<FfmpegTable>,
+    #[serde(default)]
+    http: HttpTables,
+    http_limits: Option<Spanned<http::LimitsTable>>,
 }
+
+/// Every `[[grant.http]]`.
+#[derive(Default)]
+struct HttpTables(Vec<Spanned<http::RuleTable>>);
+
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -90,6 +100,30 @@ impl<'de, T: Default + DeserializeOwned> Visitor<'de> for GrantVisitor<T> {
     }
 }
 
+impl<'de> Deserialize<'de> for HttpTables {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(HttpVisitor)
+    }
+}
+
+struct HttpVisitor;
+
+impl<'de> Visitor<'de> for HttpVisitor {
+    type Value = HttpTables;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a `[[grant.http]]` with `host` for each destination")
+    }
+
+    fn visit_bool<E: Error>(self, granted: bool) -> Result<HttpTables, E> {
+        if granted { Err(E::invalid_type(Unexpected::Bool(granted), &self)) } else { Ok(HttpTables::default()) }
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<HttpTables, A::Error> {
+        Vec::deserialize(SeqAccessDeserializer::new(seq)).map(HttpTables)
+    }
+}
+
 impl GrantTable {
     pub(super) fn check(self, source: Source<'_>) -> Result<Grants, ManifestError> {
         Ok(Grants {
@@ -97,6 +131,7 @@ impl GrantTable {
             queue: self.queue.0.map(|table| table.check(source)).transpose()?,
             library: self.library.0.map(|table| LibraryGrant { write: table.write }),
             ffmpeg: self.ffmpeg.0.map(|FfmpegTable {}| FfmpegGrant {}),
+            http: http::check(self.http.0, self.http_limits, source)?,
         })
     }
 }

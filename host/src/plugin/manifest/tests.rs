@@ -13,7 +13,7 @@ fn refused(text: &str) -> String {
 fn without_words_there_are_default_limits_and_no_grant() {
     assert_eq!(parse("").unwrap(), Manifest::default());
     assert_eq!(Manifest::default().grants, Grants::default());
-    let denied = parse("[grant]\nstate = false\nqueue = false\nlibrary = false\nffmpeg = false\n").unwrap();
+    let denied = parse("[grant]\nstate = false\nqueue = false\nlibrary = false\nffmpeg = false\nhttp = false\n").unwrap();
     assert_eq!(denied.grants, Grants::default());
 }
 
@@ -64,6 +64,7 @@ fn everything_can_be_said() {
         queue: Some(QueueGrant { kinds }),
         library: Some(LibraryGrant { write: true }),
         ffmpeg: Some(FfmpegGrant {}),
+        http: None,
     };
     assert_eq!(manifest.grants, grants);
     let config = [("dry", "true"), ("preset", "fast"), ("ratio", "1.5"), ("tries", "3")];
@@ -93,8 +94,8 @@ fn an_unknown_key_is_told_with_its_place_and_what_was_meant() {
         "cut.toml:2:11: unknown key `quote`; did you mean `quota`?"
     );
     assert_eq!(
-        refused("[grant]\nhttp = true\n"),
-        "cut.toml:2:1: unknown key `http`; known here: state, queue, library, ffmpeg"
+        refused("[grant]\nsocket = true\n"),
+        "cut.toml:2:1: unknown key `socket`; known here: state, queue, library, ffmpeg, http, http_limits"
     );
     assert_eq!(
         refused("[grant]\nffmpeg = { fast = true }\n"),

@@ -232,12 +232,13 @@ impl Generation {
 
     /// As the API and the CLI show it.
     pub fn info(&self) -> GenerationInfo {
-        let Grants { state, queue, library, ffmpeg } = &self.grants;
+        let Grants { state, queue, library, ffmpeg, http } = &self.grants;
         let granted = [
             ("state", state.is_some()),
             ("queue", queue.is_some()),
             ("library", library.is_some()),
             ("ffmpeg", ffmpeg.is_some()),
+            ("http", http.is_some()),
         ];
         GenerationInfo {
             digest: self.source.digest,

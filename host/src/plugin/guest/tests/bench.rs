@@ -15,6 +15,7 @@ use crate::plugin::compile::InProcess;
 use crate::plugin::control::{Control, Directive};
 use crate::plugin::engine::Sandbox;
 use crate::plugin::limits::Limits;
+use crate::plugin::outside::Outside;
 use crate::plugin::link::{Grants, LinkRequest, Linked, LoadError, TaskCheck};
 use crate::plugin::ports::{
     CheckpointPort, CutRequest, FfmpegError, FfmpegPort, LibraryPort, LogLine, LogPort, LogSource, Media, OnPercent,
@@ -219,6 +220,7 @@ impl Bench {
             checkpoints: recorder.clone(),
             parents: recorder.clone(),
             logs: recorder.clone(),
+            outside: Outside::absent(),
             compiler: Arc::new(InProcess),
         };
         Self { sandbox: Sandbox::start(&settings, ports).unwrap(), recorder, _dir: dir }
