@@ -89,7 +89,7 @@ struct Parts {
 impl Host {
     /// Opens the data directory, loads the plugins, binds the address and starts the loops.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
-        Self::start_on(config, Arc::new(network::System)).await
+        Self::start_on(config, Arc::new(network::System::new())).await
     }
 
     /// The same, with another way for plugins to resolve names and to connect.

@@ -1,10 +1,16 @@
 //! A value that nobody may see: neither in a log nor in a message nor in a debugger's print.
 
+mod censor;
+
 use std::fmt;
 use std::sync::Arc;
 
+pub use self::censor::{Censor, in_percent};
+
 /// Bytes of one secret at most.
 pub const MAX_SECRET_BYTES: usize = 8 * 1024;
+/// Bytes of one secret at least: what is shorter is guessed, and would be found by chance in whatever is shown.
+pub const MIN_SECRET_BYTES: usize = 8;
 
 /// Text that only its addressee may read.
 #[derive(Clone, PartialEq, Eq)]
@@ -17,6 +23,9 @@ impl Secret {
         let text = text.strip_suffix('\r').unwrap_or(text);
         if text.is_empty() {
             return Err("the secret is empty".to_owned());
+        }
+        if text.len() < MIN_SECRET_BYTES {
+            return Err(format!("the secret has fewer than {MIN_SECRET_BYTES} bytes"));
         }
         if text.len() > MAX_SECRET_BYTES {
             return Err(format!("the secret has {} bytes, more than {MAX_SECRET_BYTES}", text.len()));
@@ -49,14 +58,15 @@ mod tests {
 
     #[test]
     fn a_secret_is_not_shown() {
-        let secret = Secret::new("hunter2\r\n").unwrap();
-        assert_eq!(secret.expose(), "hunter2");
+        let secret = Secret::new("hunter2hunter2\r\n").unwrap();
+        assert_eq!(secret.expose(), "hunter2hunter2");
         assert_eq!(format!("{secret:?} {:?}", Some(&secret)), "Secret(…) Some(Secret(…))");
     }
 
     #[test]
     fn a_secret_of_no_use_is_refused_without_showing_it() {
         assert!(Secret::new("").is_err() && Secret::new("\n").is_err());
+        assert!(!Secret::new("hunter2").unwrap_err().contains("hunter"));
         let long = "x".repeat(MAX_SECRET_BYTES + 1);
         assert!(!Secret::new(&long).unwrap_err().contains("xx"));
     }

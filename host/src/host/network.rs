@@ -2,7 +2,7 @@
 //! operator's, and the operator's secrets.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,17 +11,36 @@ use async_trait::async_trait;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 
 use crate::config::Config;
 use crate::plugin::outside::{NetworkPort, Outside, Secrets, Trust};
 
+/// Names that are looked up at the same time. Each takes a thread for as long as the system wants, also when nobody
+/// waits for it any more.
+const MAX_LOOKUPS: usize = 64;
+
 /// Names as the system resolves them, and its sockets.
-pub(super) struct System;
+pub(super) struct System {
+    lookups: Arc<Semaphore>,
+}
+
+impl System {
+    pub(super) fn new() -> Self {
+        Self { lookups: Arc::new(Semaphore::new(MAX_LOOKUPS)) }
+    }
+}
 
 #[async_trait]
 impl NetworkPort for System {
     async fn resolve(&self, name: &str) -> io::Result<Vec<IpAddr>> {
-        Ok(tokio::net::lookup_host((name, 0)).await?.map(|address| address.ip()).collect())
+        let place = Arc::clone(&self.lookups).acquire_owned().await.map_err(io::Error::other)?;
+        let name = name.to_owned();
+        let look_up = move || {
+            let _place = place;
+            (name.as_str(), 0).to_socket_addrs().map(|found| found.map(|address| address.ip()).collect())
+        };
+        tokio::task::spawn_blocking(look_up).await?
     }
 
     async fn connect(&self, address: SocketAddr) -> io::Result<TcpStream> {

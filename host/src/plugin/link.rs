@@ -11,7 +11,7 @@ use std::sync::atomic::AtomicU64;
 
 use wasmtime::component::{HasSelf, InstancePre, Linker};
 
-use crate::secret::Secret;
+use crate::secret::{Censor, Secret};
 use crate::task::{Digest, NewTask};
 
 use super::InputError;
@@ -46,7 +46,7 @@ pub struct LibraryGrant {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FfmpegGrant {}
 
-pub(super) use self::http::Target;
+pub(super) use self::http::{Target, decide};
 pub use self::http::{HostName, HostPattern, HttpGrant, HttpLimits, HttpRule, PathPattern, Place, Scheme};
 
 /// What an operator lets a plugin ask of the host. Nothing, unless said; logging, the plugin's own
@@ -61,8 +61,8 @@ pub struct Grants {
     pub library: Option<LibraryGrant>,
     /// `ffmpeg`.
     pub ffmpeg: Option<FfmpegGrant>,
-    /// `http`.
-    pub http: Option<HttpGrant>,
+    /// `http` and `http_limits`.
+    pub http: HttpGrant,
 }
 
 /// What becomes of a component when it is linked.
@@ -249,8 +249,10 @@ pub(super) struct Code {
     pub(super) limits: Limits,
     pub(super) grants: Grants,
     pub(super) config: Vec<(String, String)>,
-    /// Secrets that are filled into its requests: they are hidden wherever the host shows what it wrote.
-    pub(super) secrets: Arc<[(String, Secret)]>,
+    /// Secrets that are filled into its requests.
+    pub(super) secrets: Box<[(String, Secret)]>,
+    /// Hides them wherever the host shows what it wrote.
+    pub(super) censor: Arc<Censor>,
     pub(super) tasks: Arc<dyn TaskCheck>,
     pub(super) pre: InstancePre<Guest>,
     pub(super) metadata: metadata::GuestIndices,
@@ -329,6 +331,7 @@ impl Sandbox {
             limits: request.limits,
             grants: request.grants,
             config: request.config,
+            censor: Arc::new(Censor::of(&secrets)),
             secrets,
             tasks,
             nest: self.shared.nests.add(),
@@ -347,8 +350,8 @@ fn mismatch(reason: &str) -> LoadError {
 }
 
 /// The secrets that a manifest names, each once.
-fn secrets(shared: &Shared, grants: &Grants) -> Result<Arc<[(String, Secret)]>, LoadError> {
-    let names: BTreeSet<_> = grants.http.iter().flat_map(HttpGrant::secrets).collect();
+fn secrets(shared: &Shared, grants: &Grants) -> Result<Box<[(String, Secret)]>, LoadError> {
+    let names: BTreeSet<_> = grants.http.secrets().collect();
     let find = |name: &String| match shared.ports.outside.secrets.get(name) {
         Some(secret) => Ok((name.clone(), secret)),
         None => Err(LoadError::NoSecret { name: name.clone() }),
@@ -376,7 +379,7 @@ fn linker(shared: &Shared, grants: &Grants) -> wasmtime::Result<Linker<Guest>> {
     if grants.ffmpeg.is_some() {
         ffmpeg::add_to_linker::<_, Own>(&mut linker, |guest| guest)?;
     }
-    if grants.http.is_some() {
+    if grants.http.is_given() {
         super::capability::http::add_to_linker(&mut linker)?;
     }
     Ok(linker)

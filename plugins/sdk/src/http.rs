@@ -119,14 +119,18 @@ impl Request {
         request.set_scheme(Some(if url.tls { &Scheme::Https } else { &Scheme::Http })).map_err(|()| wrong("the scheme"))?;
         request.set_authority(Some(url.authority)).map_err(|()| wrong("the host"))?;
         request.set_path_with_query(Some(&url.path_with_query())).map_err(|()| wrong("the path"))?;
-        let out = request.body().map_err(|()| wrong("the length"))?;
-        let answer = handle(request, self.timeout.map(options)).map_err(Error::from)?;
-        write(out, self.body.as_deref().unwrap_or_default())?;
+        // Without one the request says that it has none.
+        let out = self.body.as_ref().map(|_| request.body().map_err(|()| wrong("the length"))).transpose()?;
+        let denied = |code: ErrorCode| Error::of(&code, &self.method, &url);
+        let answer = handle(request, self.timeout.map(options)).map_err(denied)?;
+        if let (Some(out), Some(body)) = (out, &self.body) {
+            write(out, body)?;
+        }
         let ready = answer.subscribe();
         ready.block();
         drop(ready);
         match answer.get() {
-            Some(Ok(answer)) => Response::of(answer.map_err(Error::from)?),
+            Some(Ok(answer)) => Response::of(answer.map_err(denied)?),
             Some(Err(())) | None => Err(Error::Failed("the host has no answer".to_owned())),
         }
     }

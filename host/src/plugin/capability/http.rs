@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use http::{HeaderMap, HeaderName, Request, Response, header};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use wasmtime::component::Linker;
@@ -27,7 +28,7 @@ use self::send::Plan;
 use self::usage::Usage;
 use super::log::Book;
 use crate::plugin::guest::Guest;
-use crate::plugin::link::{Code, HttpLimits, Target};
+use crate::plugin::link::{Code, HttpGrant, HttpLimits, Target, decide};
 use crate::plugin::ports::LogLevel;
 
 /// Memory of one set of headers that a guest makes; it may hold as many as it has handles.
@@ -38,8 +39,9 @@ const MAX_HEADERS: usize = 128;
 const MAX_HEADER_BYTES: usize = 32 * 1024;
 /// Bytes of a request's path and query.
 const MAX_URI_BYTES: usize = 8 * 1024;
-/// Bytes that a guest writes into a request's body at once; the host holds two of them for each body.
-const BODY_CHUNK_BYTES: usize = 64 * 1024;
+/// Bytes that a guest writes into a request's body at once; the host holds two of them for each body, of which a guest
+/// may have hundreds.
+const BODY_CHUNK_BYTES: usize = 16 * 1024;
 /// Lines that the host writes into a task's log about requests of one attempt.
 const MAX_LINES: u32 = 32;
 /// What the host writes itself, besides what `wasi:http` always keeps for it.
@@ -68,6 +70,8 @@ struct Attempt {
     /// Not while the plugin describes itself.
     works: bool,
     usage: Arc<Usage>,
+    /// As many requests are under way at the same time; the others wait.
+    seats: Arc<Semaphore>,
     placeholders: Vec<Placeholder>,
     lines: AtomicU32,
     end: CancellationToken,
@@ -88,7 +92,9 @@ impl Guest {
 
     /// What stands for a secret in this attempt; absent when the manifest fills it in nowhere.
     pub(super) fn placeholder(&mut self, secret: &str) -> Option<String> {
-        self.code.grants.http.as_ref()?;
+        if !self.code.grants.http.is_given() {
+            return None;
+        }
         let placeholders = &self.web().gate.attempt.placeholders;
         placeholders.iter().find(|placeholder| placeholder.name == secret).map(|found| found.text.clone())
     }
@@ -111,6 +117,7 @@ impl Web {
             deadline,
             works,
             usage: Arc::default(),
+            seats: Arc::new(Semaphore::new(code.grants.http.limits.concurrency as usize)),
             placeholders: code.secrets.iter().map(|(name, secret)| Placeholder::new(name, secret)).collect(),
             lines: AtomicU32::new(0),
             end: end.clone(),
@@ -158,33 +165,34 @@ impl WasiHttpHooks for Gate {
 impl Attempt {
     /// Decides whether a request is sent at all, and counts it.
     fn admit(self: &Arc<Self>, request: &Request<WasiBody>) -> Result<Plan, Error> {
-        let Some(grant) = self.code.grants.http.as_ref().filter(|_| self.works) else {
+        if !self.works {
             return Err(Error::HttpRequestDenied);
-        };
-        let limits = &grant.limits;
+        }
+        let HttpGrant { rules, limits } = &self.code.grants.http;
         if !self.usage.count_request(limits.requests) {
-            let file = format!("plugins/{}.toml", self.code.name);
-            self.tell(&format!(
-                "the attempt has made {} requests: raise `requests` under [grant.http_limits] in {file}",
-                limits.requests
-            ));
-            return Err(Error::HttpRequestDenied);
+            return Err(self.limit(&format!("the attempt has made {} requests", limits.requests), "requests"));
         }
         check_head(request)?;
         let Some(target) = Target::of(request.method(), request.uri()) else {
             return Err(Error::HttpRequestUriInvalid);
         };
-        let rule = grant.decide(&target).map_err(|refusal| {
+        let rule = decide(rules, &target).map_err(|refusal| {
             self.tell(&refusal.explain(&target, &self.code.name));
             Error::HttpRequestDenied
         })?;
         check_length(request.headers(), limits)?;
-        let seat = Usage::seat(&self.usage, limits.concurrency).ok_or(Error::ConnectionLimitReached)?;
         let fill = Fill::new(rule, &self.placeholders);
         if let Some(name) = fill.left_out(request, &self.placeholders) {
             self.tell(&format!("{target}: the secret {name} is not filled in: its rule does not list it for this place"));
         }
-        Ok(Plan { attempt: Arc::clone(self), target, private: rule.private, limits: limits.clone(), fill, seat })
+        Ok(Plan { attempt: Arc::clone(self), target, private: rule.private, limits: limits.clone(), fill })
+    }
+
+    /// A number of `[grant.http_limits]` is used up.
+    fn limit(&self, what: &str, key: &str) -> Error {
+        let file = format!("plugins/{}.toml", self.code.name);
+        self.tell(&format!("{what}: raise `{key}` under [grant.http_limits] in {file}"));
+        Error::ConnectionLimitReached
     }
 
     /// Writes into the task's log, some times.

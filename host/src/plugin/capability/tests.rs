@@ -29,7 +29,7 @@ fn asked(purpose: Purpose) -> Asked {
         queue: Some(QueueGrant { kinds: vec!["ok".to_owned(), "other.*".to_owned()] }),
         library: Some(LibraryGrant { write: false }),
         ffmpeg: Some(FfmpegGrant {}),
-        http: None,
+        http: HttpGrant::default(),
     };
     let linked = bench.link(&text("ok"), Limits::default(), grants).unwrap();
     let control = Arc::new(Control::default());

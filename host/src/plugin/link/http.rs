@@ -11,7 +11,7 @@ use http::uri::Uri;
 
 pub use self::pattern::{HostName, HostPattern, PathPattern};
 
-/// Outgoing HTTP is granted. What no rule allows is denied.
+/// Outgoing HTTP. What no rule allows is denied; without rules it is not granted at all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HttpGrant {
     /// Where requests may go; the first rule that allows one decides.
@@ -153,8 +153,8 @@ impl fmt::Display for Target {
     }
 }
 
-/// Why no rule allows a request, and what would.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Why no rule allows a request, and what would; the nearest rule's is the greatest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::plugin) enum Refusal {
     /// No rule is for this scheme and host.
     Host,
@@ -168,7 +168,7 @@ pub(in crate::plugin) enum Refusal {
 
 impl Refusal {
     /// What to change in the manifest of `plugin`.
-    pub(in crate::plugin) fn explain(&self, target: &Target, plugin: &str) -> String {
+    pub(in crate::plugin) fn explain(self, target: &Target, plugin: &str) -> String {
         let Target { scheme, host, port, method, path } = target;
         let file = format!("plugins/{plugin}.toml");
         let entry = format!("the [[grant.http]] of host {:?} in {file}", host.to_string());
@@ -194,35 +194,27 @@ fn clip(path: &str) -> &str {
     path.get(..path.floor_char_boundary(SHOWN)).unwrap_or(path)
 }
 
-impl HttpGrant {
-    /// The rule that allows a request, or what the nearest one does not allow.
-    pub(in crate::plugin) fn decide(&self, target: &Target) -> Result<&HttpRule, Refusal> {
-        let mut nearest = Refusal::Host;
-        for rule in &self.rules {
-            match (rule.refuses(target), &nearest) {
-                (None, _) => return Ok(rule),
-                (Some(refusal), _) if refusal.rank() > nearest.rank() => nearest = refusal,
-                (Some(_), _) => {}
-            }
+/// The rule that allows a request, or what the nearest one does not allow.
+pub(in crate::plugin) fn decide<'r>(rules: &'r [HttpRule], target: &Target) -> Result<&'r HttpRule, Refusal> {
+    let mut nearest = Refusal::Host;
+    for rule in rules {
+        match rule.refuses(target) {
+            None => return Ok(rule),
+            Some(refusal) => nearest = nearest.max(refusal),
         }
-        Err(nearest)
+    }
+    Err(nearest)
+}
+
+impl HttpGrant {
+    /// Whether anything is granted.
+    pub fn is_given(&self) -> bool {
+        !self.rules.is_empty()
     }
 
     /// Names of all secrets that some rule fills in.
     pub(in crate::plugin) fn secrets(&self) -> impl Iterator<Item = &String> {
         self.rules.iter().flat_map(|rule| &rule.secrets)
-    }
-}
-
-impl Refusal {
-    /// How near the rule was.
-    fn rank(&self) -> u8 {
-        match self {
-            Self::Host => 0,
-            Self::Port => 1,
-            Self::Method => 2,
-            Self::Path => 3,
-        }
     }
 }
 

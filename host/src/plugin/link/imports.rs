@@ -27,8 +27,8 @@ fn capabilities(grants: &Grants) -> [(&'static str, &'static str, bool); 6] {
         ("taskhost:host/queue", "queue", grants.queue.is_some()),
         ("taskhost:media/library", "library", grants.library.is_some()),
         ("taskhost:media/ffmpeg", "ffmpeg", grants.ffmpeg.is_some()),
-        ("wasi:http/types", "http", grants.http.is_some()),
-        ("wasi:http/outgoing-handler", "http", grants.http.is_some()),
+        ("wasi:http/types", "http", grants.http.is_given()),
+        ("wasi:http/outgoing-handler", "http", grants.http.is_given()),
     ]
 }
 

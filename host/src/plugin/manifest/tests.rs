@@ -64,7 +64,7 @@ fn everything_can_be_said() {
         queue: Some(QueueGrant { kinds }),
         library: Some(LibraryGrant { write: true }),
         ffmpeg: Some(FfmpegGrant {}),
-        http: None,
+        http: HttpGrant::default(),
     };
     assert_eq!(manifest.grants, grants);
     let config = [("dry", "true"), ("preset", "fast"), ("ratio", "1.5"), ("tries", "3")];

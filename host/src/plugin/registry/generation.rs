@@ -238,7 +238,7 @@ impl Generation {
             ("queue", queue.is_some()),
             ("library", library.is_some()),
             ("ffmpeg", ffmpeg.is_some()),
-            ("http", http.is_some()),
+            ("http", http.is_given()),
         ];
         GenerationInfo {
             digest: self.source.digest,

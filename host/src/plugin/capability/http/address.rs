@@ -19,7 +19,7 @@ const METADATA: [IpAddr; 5] = [
     IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
     IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
     IpAddr::V4(Ipv4Addr::new(192, 0, 0, 192)),
-    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
+    IpAddr::V6(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)),
 ];
 
 /// Where `address` leads.
@@ -60,6 +60,8 @@ fn reach_v6(address: Ipv6Addr) -> Reach {
         [0x2002, ..] => Reach::Never("an IPv4 address behind 6to4"),
         [0x2001, 0, ..] => Reach::Never("an IPv4 address behind Teredo"),
         [0x2001, 0xdb8, ..] | [0x3fff, 0..=0xfff, ..] => Reach::Never("an address of documentation"),
+        // Of a cloud, with its metadata, credentials, names and clock.
+        [0xfd00, 0xec2, ..] => Reach::Never("a cloud's metadata service"),
         [0xfc00..=0xfdff, ..] => Reach::Private("a private address"),
         [0xfe80..=0xfebf, ..] => Reach::Never("a link-local address"),
         [0xfec0..=0xfeff, ..] => Reach::Never("a site-local address"),
@@ -103,6 +105,8 @@ mod tests {
             "169.254.169.254",
             "169.254.1.1",
             "fd00:ec2::254",
+            "fd00:ec2::23",
+            "fd20:ce::254",
             "100.100.100.200",
             "168.63.129.16",
             "0.0.0.0",

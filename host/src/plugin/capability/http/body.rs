@@ -8,11 +8,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 use wasmtime_wasi_http::{Error, WasiBody};
 
 use super::send::of_hyper;
-use super::usage::{Seat, Usage};
+use super::usage::Usage;
 
 /// Why a request's body ended early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -78,14 +79,14 @@ pub(super) struct ResponseBody {
     /// The longest pause, and its end.
     pause: Option<(Duration, Pin<Box<Sleep>>)>,
     ended: bool,
-    _seat: Seat,
+    _seat: OwnedSemaphorePermit,
 }
 
 impl ResponseBody {
     /// At most `most` bytes by `until`.
     pub(super) fn new(
         inner: Incoming,
-        (usage, seat): (Arc<Usage>, Seat),
+        (usage, seat): (Arc<Usage>, OwnedSemaphorePermit),
         most: u64,
         until: Instant,
         pause: Option<Duration>,

@@ -9,8 +9,9 @@ use http::{HeaderMap, HeaderValue, Request};
 use uuid::Uuid;
 use wasmtime_wasi_http::Error;
 
+use super::{MAX_HEADER_BYTES, MAX_URI_BYTES};
 use crate::plugin::link::{HttpRule, Place};
-use crate::secret::Secret;
+use crate::secret::{Secret, in_percent};
 
 /// What stands for a secret in one attempt. It says nothing and is of no use anywhere else.
 #[derive(Debug)]
@@ -66,8 +67,11 @@ impl Fill {
         if !self.is_for(Place::Headers) {
             return Ok(());
         }
+        let mut left = MAX_HEADER_BYTES;
         for value in headers.values_mut() {
-            if let Cow::Owned(filled) = self.bytes(value.as_bytes(), |secret| secret.as_bytes().into()) {
+            let filled = self.bytes(value.as_bytes(), plain, left);
+            if let Cow::Owned(filled) = filled.map_err(|TooLong| Error::HttpRequestHeaderSectionSize(None))? {
+                left -= filled.len();
                 *value = HeaderValue::from_bytes(&filled).map_err(|_| Error::ConfigurationError)?;
                 value.set_sensitive(true);
             }
@@ -78,76 +82,83 @@ impl Fill {
     /// Fills in the path and the query. A secret is one piece of text there: it cannot begin a new segment or parameter.
     pub(super) fn target(&self, path: &str, query: Option<&str>) -> Result<PathAndQuery, Error> {
         let fill = |place, text: &str| {
-            let filled = if self.is_for(place) { self.bytes(text.as_bytes(), encoded) } else { text.as_bytes().into() };
-            String::from_utf8_lossy(&filled).into_owned()
+            let write = |secret: &str| in_percent(secret).into_bytes().into();
+            let filled = if self.is_for(place) { self.bytes(text.as_bytes(), write, MAX_URI_BYTES) } else { Ok(text.as_bytes().into()) };
+            let filled = filled.map_err(|TooLong| Error::HttpRequestUriTooLong)?;
+            Ok::<_, Error>(String::from_utf8_lossy(&filled).into_owned())
         };
-        let mut text = fill(Place::Path, path);
+        let mut text = fill(Place::Path, path)?;
         if let Some(query) = query {
             text.push('?');
-            text.push_str(&fill(Place::Query, query));
+            text.push_str(&fill(Place::Query, query)?);
         }
         text.parse().map_err(|_| Error::HttpRequestUriInvalid)
     }
 
-    /// Fills in a whole body.
-    pub(super) fn body(&self, body: Bytes) -> Bytes {
-        match self.bytes(&body, |secret| secret.as_bytes().into()) {
-            Cow::Owned(filled) => filled.into(),
-            Cow::Borrowed(_) => body,
+    /// Fills in a whole body, which may have `most` bytes then.
+    pub(super) fn body(&self, body: Bytes, most: u64) -> Result<Bytes, Error> {
+        let filled = self.bytes(&body, plain, usize::try_from(most).unwrap_or(usize::MAX));
+        match filled.map_err(|TooLong| Error::HttpRequestBodySize(Some(most)))? {
+            Cow::Owned(filled) => Ok(filled.into()),
+            Cow::Borrowed(_) => Ok(body),
         }
     }
 
-    fn bytes<'t>(&self, text: &'t [u8], write: impl Fn(&str) -> Cow<'_, [u8]>) -> Cow<'t, [u8]> {
+    /// With secrets in place of placeholders, `most` bytes at most if there was any: a secret may be far longer than
+    /// what stands for it.
+    fn bytes<'t>(
+        &self,
+        text: &'t [u8],
+        write: impl Fn(&str) -> Cow<'_, [u8]>,
+        most: usize,
+    ) -> Result<Cow<'t, [u8]>, TooLong> {
         let mut filled = Cow::Borrowed(text);
         for (placeholder, secret) in &self.pairs {
-            if let Some(replaced) = replaced(&filled, placeholder.as_bytes(), &write(secret.expose())) {
-                filled = Cow::Owned(replaced);
+            if find(&filled, placeholder.as_bytes()).is_some() {
+                filled = Cow::Owned(replaced(&filled, placeholder.as_bytes(), &write(secret.expose()), most)?);
             }
         }
-        filled
+        Ok(filled)
     }
 }
 
-/// `text` with every `from` exchanged, if there is one.
-fn replaced(text: &[u8], from: &[u8], to: &[u8]) -> Option<Vec<u8>> {
-    let mut at = find(text, from)?;
+/// What was filled in goes beyond a bound.
+#[derive(Debug)]
+struct TooLong;
+
+fn plain(secret: &str) -> Cow<'_, [u8]> {
+    secret.as_bytes().into()
+}
+
+/// `text` with every `from` exchanged.
+fn replaced(text: &[u8], from: &[u8], to: &[u8], most: usize) -> Result<Vec<u8>, TooLong> {
     let (mut rest, mut result) = (text, Vec::with_capacity(text.len() + to.len()));
-    loop {
+    while let Some(at) = find(rest, from) {
         result.extend_from_slice(&rest[..at]);
         result.extend_from_slice(to);
         rest = &rest[at + from.len()..];
-        match find(rest, from) {
-            Some(next) => at = next,
-            None => break,
+        if result.len() > most {
+            return Err(TooLong);
         }
     }
     result.extend_from_slice(rest);
-    Some(result)
+    if result.len() > most { Err(TooLong) } else { Ok(result) }
 }
 
 fn find(text: &[u8], wanted: &[u8]) -> Option<usize> {
     text.windows(wanted.len()).position(|window| window == wanted)
 }
 
-/// In percent, whatever is not a letter, a digit or one of `-._~`.
-fn encoded(text: &str) -> Cow<'_, [u8]> {
-    let encode = |byte: u8| match byte {
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
-        _ => format!("%{byte:02X}"),
-    };
-    Cow::Owned(text.bytes().map(encode).collect::<String>().into_bytes())
-}
-
 #[cfg(test)]
 mod tests {
     use http::{HeaderMap, HeaderValue, Method, Request};
 
-    use super::{Bytes, Fill, Placeholder};
+    use super::{Bytes, Error, Fill, Placeholder};
     use crate::plugin::link::{HostPattern, HttpRule, Place, Scheme};
-    use crate::secret::Secret;
+    use crate::secret::{MAX_SECRET_BYTES, Secret};
 
     fn placeholders() -> Vec<Placeholder> {
-        ["A", "B"].iter().map(|name| Placeholder::new(name, &Secret::new(&format!("real/{name}")).unwrap())).collect()
+        ["A", "B"].iter().map(|name| Placeholder::new(name, &Secret::new(&format!("real/key/{name}")).unwrap())).collect()
     }
 
     fn fill(known: &[Placeholder], places: &[Place]) -> Fill {
@@ -176,10 +187,10 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert("x-key", value(&format!("Bearer {a}, {a}, {b}")));
         fill.headers(&mut headers).unwrap();
-        assert_eq!(headers["x-key"], format!("Bearer real/A, real/A, {b}"));
+        assert_eq!(headers["x-key"], format!("Bearer real/key/A, real/key/A, {b}"));
         assert!(headers["x-key"].is_sensitive());
         let target = fill.target(&format!("/{a}"), Some(&format!("k={a}"))).unwrap();
-        assert_eq!(target.as_str(), format!("/{a}?k=real%2FA"));
+        assert_eq!(target.as_str(), format!("/{a}?k=real%2Fkey%2FA"));
         assert!(!fill.is_for(Place::Body) && fill.is_for(Place::Query));
     }
 
@@ -188,8 +199,21 @@ mod tests {
         let known = placeholders();
         let fill = fill(&known, &[Place::Body]);
         let body = format!("[{0}{0}]{1}", known[0].text, known[1].text);
-        assert_eq!(fill.body(Bytes::from(body)), format!("[real/Areal/A]{}", known[1].text));
-        assert_eq!(fill.body(Bytes::from_static(b"plain")), "plain");
+        assert_eq!(fill.body(Bytes::from(body), 100).unwrap(), format!("[real/key/Areal/key/A]{}", known[1].text));
+        assert_eq!(fill.body(Bytes::from_static(b"plain"), 100).unwrap(), "plain");
+    }
+
+    #[test]
+    fn a_secret_that_is_repeated_fills_no_memory() {
+        let known = [Placeholder::new("A", &Secret::new(&"x".repeat(MAX_SECRET_BYTES)).unwrap())];
+        let fill = fill(&known, &[Place::Headers, Place::Query, Place::Body]);
+        let text = known[0].text.repeat(20);
+        let body = fill.body(Bytes::from(text.clone()), 1 << 16);
+        assert!(matches!(body, Err(Error::HttpRequestBodySize(Some(65_536)))), "{body:?}");
+        let mut headers = HeaderMap::new();
+        headers.insert("x", value(&text));
+        assert!(matches!(fill.headers(&mut headers), Err(Error::HttpRequestHeaderSectionSize(_))));
+        assert!(matches!(fill.target("/", Some(&text)), Err(Error::HttpRequestUriTooLong)));
     }
 
     #[test]

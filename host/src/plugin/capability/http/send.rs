@@ -16,6 +16,7 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -25,7 +26,6 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
 use super::address::{Reach, reach};
 use super::body::{Broken, RequestBody, ResponseBody};
 use super::fill::Fill;
-use super::usage::Seat;
 use super::{Attempt, Sent};
 use crate::plugin::link::{HostName, HttpLimits, Place, Scheme, Target};
 
@@ -49,7 +49,6 @@ pub(super) struct Plan {
     pub(super) private: bool,
     pub(super) limits: HttpLimits,
     pub(super) fill: Fill,
-    pub(super) seat: Seat,
 }
 
 /// Sends it, for as long as it may take and its attempt lasts.
@@ -84,6 +83,7 @@ impl Plan {
     ) -> Result<(Response<WasiBody>, Option<Connection>), Error> {
         let left = until.duration_since(Instant::now());
         let time = |asked: Option<Duration>| asked.map_or(left, |asked| asked.clamp(MIN_TIME, left.max(MIN_TIME)));
+        let seat = self.seat(until).await?;
         let request = self.prepare(request).await?;
         let connecting = timeout(time(options.connect_timeout), self.connect());
         let stream = connecting.await.unwrap_or(Err(Error::ConnectionTimeout))?;
@@ -100,9 +100,23 @@ impl Plan {
             return Err(Error::HttpResponseBodySize(Some(most)));
         }
         let pause = options.between_bytes_timeout.map(|pause| pause.max(MIN_TIME));
-        let shared = (Arc::clone(&self.attempt.usage), self.seat);
+        let shared = (Arc::clone(&self.attempt.usage), seat);
         let response = response.map(|body| ResponseBody::new(body, shared, most, until, pause).boxed_unsync());
         Ok((response, connection))
+    }
+
+    /// Waits for one of the places of the attempt.
+    async fn seat(&self, until: Instant) -> Result<OwnedSemaphorePermit, Error> {
+        // A little before the request itself is out of time, which would not say why.
+        let until = until.checked_sub(MIN_TIME).unwrap_or(until);
+        let seat = timeout_at(until, Arc::clone(&self.attempt.seats).acquire_owned()).await;
+        seat.map_or_else(
+            |_| {
+                let what = format!("{} other requests were under way all the time", self.limits.concurrency);
+                Err(self.attempt.limit(&what, "concurrency"))
+            },
+            |seat| seat.map_err(|_| Error::ConnectionTerminated),
+        )
     }
 
     /// The request as it goes over the wire.
@@ -117,7 +131,7 @@ impl Plan {
         head.headers.insert(HOST, host);
         let body = if self.fill.is_for(Place::Body) {
             let whole = body.collect().await.map_err(Broken::error)?.to_bytes();
-            let filled = self.fill.body(whole);
+            let filled = self.fill.body(whole, most)?;
             if head.headers.contains_key(CONTENT_LENGTH) {
                 head.headers.insert(CONTENT_LENGTH, filled.len().into());
             }

@@ -1,6 +1,5 @@
 //! How much of the web an attempt uses.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::quantity::show_bytes;
@@ -9,19 +8,8 @@ use crate::quantity::show_bytes;
 #[derive(Debug, Default)]
 pub(super) struct Usage {
     requests: AtomicU32,
-    under_way: AtomicU32,
     sent_bytes: AtomicU64,
     received_bytes: AtomicU64,
-}
-
-/// A request that is under way, until this is dropped.
-#[derive(Debug)]
-pub(super) struct Seat(Arc<Usage>);
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        self.0.under_way.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 impl Usage {
@@ -29,13 +17,6 @@ impl Usage {
     pub(super) fn count_request(&self, most: u32) -> bool {
         let count = |requests: u32| (requests < most).then(|| requests + 1);
         self.requests.fetch_update(Ordering::Relaxed, Ordering::Relaxed, count).is_ok()
-    }
-
-    /// A place among those that are under way, if there is one left of `most`.
-    pub(super) fn seat(usage: &Arc<Self>, most: u32) -> Option<Seat> {
-        let take = |under_way: u32| (under_way < most).then(|| under_way + 1);
-        usage.under_way.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).ok()?;
-        Some(Seat(Arc::clone(usage)))
     }
 
     /// Bytes of a request's body went out.
@@ -61,19 +42,13 @@ impl Usage {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::Usage;
 
     #[test]
-    fn no_more_than_there_are_places() {
-        let usage = Arc::new(Usage::default());
+    fn requests_are_counted_up_to_the_bound() {
+        let usage = Usage::default();
         assert_eq!(usage.summary(), None);
         assert!(usage.count_request(2) && usage.count_request(2) && !usage.count_request(2));
-        let first = Usage::seat(&usage, 1).unwrap();
-        assert!(Usage::seat(&usage, 1).is_none());
-        drop(first);
-        assert!(Usage::seat(&usage, 1).is_some());
         usage.sent(1024);
         assert_eq!(usage.summary().unwrap(), "http: 2 requests, bodies of 1KiB sent and 0B received");
     }

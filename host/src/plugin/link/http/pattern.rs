@@ -24,7 +24,8 @@ pub enum HostName {
 }
 
 impl HostName {
-    /// Reads a host of a URI: a name of letters, digits, dashes and underscores, or an address.
+    /// Reads a host of a URI: a name of letters, digits, dashes and underscores, or an address. What resolvers take for an
+    /// address in another spelling (`127.1`, `2130706433`, `0x7f.0.0.1`) is none.
     pub fn parse(text: &str) -> Option<Self> {
         if let Some(inner) = text.strip_prefix('[') {
             return inner.strip_suffix(']')?.parse().ok().map(|v6| Self::Address(IpAddr::V6(v6)));
@@ -36,8 +37,16 @@ impl HostName {
             (1..=MAX_LABEL_BYTES).contains(&label.len())
                 && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
         };
-        (text.len() <= MAX_NAME_BYTES && text.split('.').all(fits)).then(|| Self::Name(text.to_ascii_lowercase()))
+        let is_name = text.len() <= MAX_NAME_BYTES && text.split('.').all(fits) && !ends_in_number(text);
+        is_name.then(|| Self::Name(text.to_ascii_lowercase()))
     }
+}
+
+/// No top-level domain is a number.
+fn ends_in_number(name: &str) -> bool {
+    let last = name.rsplit('.').next().unwrap_or(name).to_ascii_lowercase();
+    let hexadecimal = last.strip_prefix("0x").is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    hexadecimal || last.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 impl fmt::Display for HostName {

@@ -71,7 +71,10 @@ fn hosts_are_names_or_addresses_and_nothing_else() {
         assert!(HostName::parse(host).is_some(), "{host}");
     }
     let long = "a".repeat(64);
-    for host in ["", ".", "a.", "a..b", "a b", "%61", "a%2e", "[::1", "[127.0.0.1]", "[fe80::1%25eth0]", "*", &long] {
+    for host in ["127.1", "2130706433", "0177.0.0.1", "0x7f.0.0.1", "0x7F000001", "1.2.3.4.5", "a.1", "127.0.0.0x1", "0x"] {
+        assert_eq!(HostName::parse(host), None, "{host}");
+    }
+    for host in ["", ".", "a.", "a..b", "a b", "bücher.test", "a。b", "a\u{200d}b", "%61", "a%2e", "[::1", "[127.0.0.1]", "[fe80::1%25eth0]", "*", &long] {
         assert_eq!(HostName::parse(host), None, "{host}");
     }
     assert_eq!(HostPattern::parse("::1"), HostPattern::parse("[0:0:0:0:0:0:0:1]"));
