@@ -83,6 +83,9 @@ enum PluginCommand {
     /// Writes a new plugin that works: its code, manifest, README and the contract, and says how to build it.
     #[command(after_help = EXIT_CODES)]
     New(plugin::NewArguments),
+    /// Prints the JSON Schema of a manifest (`NAME.toml`), for editors and for checks of one's own.
+    #[command(after_help = EXIT_CODES)]
+    Schema,
     /// Writes the contract of this host (WIT), for a plugin that was written for an older one.
     #[command(after_help = EXIT_CODES)]
     Wit(plugin::WitArguments),
@@ -110,6 +113,7 @@ impl Cli {
             Command::Serve(arguments) => serve::run(arguments),
             Command::Plugin(PluginCommand::Check(arguments)) => plugin::check(arguments),
             Command::Plugin(PluginCommand::New(arguments)) => plugin::new(arguments),
+            Command::Plugin(PluginCommand::Schema) => plugin::schema(),
             Command::Plugin(PluginCommand::Wit(arguments)) => plugin::wit(&arguments),
             Command::Compile => compile::run(),
             Command::Config(ConfigCommand::Check(arguments)) => config::check(arguments),

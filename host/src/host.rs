@@ -2,6 +2,7 @@
 
 mod compile;
 mod lend;
+mod rules;
 mod space;
 
 use std::net::SocketAddr;
@@ -15,6 +16,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 pub use self::compile::{COMPILE_COMMAND, this_program};
+pub use self::rules::plugin_rules;
 use self::space::SpaceWatch;
 use crate::api::{self, AppState, HostInfo, Readiness};
 use crate::config::{Config, Kept};
@@ -222,6 +224,7 @@ impl Parts {
             memory_total_bytes: config.plugins.memory_total_bytes,
             max_component_bytes: config.plugins.max_component_bytes,
             cancel_grace_ms: config.plugins.cancel_grace_ms,
+            rules: plugin_rules(config),
         };
         Plugins::start(settings, ports).await.context("cannot start the plugin sandbox")
     }

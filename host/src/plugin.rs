@@ -50,6 +50,15 @@ pub struct Settings {
     pub max_component_bytes: u64,
     /// How long a cancelled guest may take to stop by itself before it is dropped, in milliseconds.
     pub cancel_grace_ms: u64,
+    /// What holds for every plugin, whatever its manifest says.
+    pub rules: Rules,
+}
+
+/// What the host's configuration says about every plugin.
+#[derive(Clone, Debug, Default)]
+pub struct Rules {
+    /// Bounds on values of manifests.
+    pub caps: Vec<manifest::Cap>,
 }
 
 /// One attempt to be run.
@@ -169,6 +178,8 @@ pub struct GenerationInfo {
     pub kinds: Vec<KindInfo>,
     /// Capability names that the manifest grants.
     pub grants: Vec<String>,
+    /// Every limit and grant that holds, and where it comes from.
+    pub effective: Arc<manifest::Effective>,
     /// When it went live.
     pub loaded_at: Timestamp,
     /// What it took to compile it, or to find it compiled.

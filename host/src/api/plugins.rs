@@ -1,10 +1,11 @@
 //! Plugins as JSON.
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::response::{IntoResponse as _, Response};
 use serde::Serialize;
 
+use super::problem::{Problem, echo};
 use super::tasks::wire::{Rfc3339, Text, Verbatim};
 use super::{PluginDirectory, Shared};
 use crate::limiter::BreakerInfo;
@@ -44,6 +45,9 @@ struct GenerationWire<'a> {
     /// What it took to compile it, or to find it compiled.
     compiled: EffortWire,
     running: u32,
+    /// Every limit and grant that holds, and where it comes from; in the plugin's own document only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    effective: Option<serde_json::Value>,
 }
 
 #[derive(Serialize)]
@@ -135,6 +139,7 @@ impl<'a> GenerationWire<'a> {
             loaded_at: Rfc3339(generation.loaded_at),
             compiled: EffortWire { cached: generation.compiled.cached, took_ms: generation.compiled.took_ms },
             running: generation.running,
+            effective: None,
         }
     }
 }
@@ -163,4 +168,17 @@ pub async fn list(State(state): Shared) -> Response {
     let plugins = state.plugins.list();
     Json(PluginList { plugins: plugins.iter().map(|plugin| PluginWire::new(plugin, &*state.plugins)).collect() })
         .into_response()
+}
+
+/// `GET /v1/plugins/{name}`: one of them, with every limit and grant that holds and where it comes from.
+pub async fn read(State(state): Shared, Path(name): Path<String>) -> Result<Response, Problem> {
+    let plugins = state.plugins.list();
+    let plugin = plugins.iter().find(|plugin| plugin.name == name).ok_or_else(|| {
+        Problem::not_found("plugin-not-found", format!("there is no plugin {:?} in the plugins folder", echo(&name)))
+    })?;
+    let mut wire = PluginWire::new(plugin, &*state.plugins);
+    if let (Some(shown), Some(live)) = (&mut wire.live, &plugin.live) {
+        shown.effective = Some(live.effective.to_json());
+    }
+    Ok(Json(wire).into_response())
 }

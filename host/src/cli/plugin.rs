@@ -1,4 +1,4 @@
-//! `taskhost plugin check`, `new` and `wit`
+//! `taskhost plugin check`, `new`, `schema` and `wit`
 
 mod new;
 mod template;
@@ -8,9 +8,10 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 
 use super::{ConfigFile, Exit, complain, config, print};
-use crate::config::{Flags, Plugins};
-use crate::plugin::Settings;
+use crate::config::{Config, Flags};
+use crate::host::plugin_rules;
 use crate::plugin::check::{CheckReport, check_file};
+use crate::plugin::{Settings, manifest};
 
 pub(super) use self::new::{NewArguments, WitArguments, new, wit};
 
@@ -37,7 +38,7 @@ pub(super) fn check(arguments: Arguments) -> Exit {
         Ok(runtime) => runtime,
         Err(error) => return failed(&format!("cannot start threads: {error}")),
     };
-    let settings = settings(&loaded.config.plugins, &scratch);
+    let settings = settings(&loaded.config, &scratch);
     match runtime.block_on(check_file(&settings, &arguments.file)) {
         Ok(report) => {
             print(&Shown(&report).to_string());
@@ -51,12 +52,19 @@ pub(super) fn check(arguments: Arguments) -> Exit {
     }
 }
 
+/// Prints the JSON Schema of manifests.
+pub(super) fn schema() -> Exit {
+    print(&format!("{:#}\n", manifest::schema()));
+    Exit::Done
+}
+
 fn failed(text: &str) -> Exit {
     complain(text);
     Exit::Failed
 }
 
-fn settings(plugins: &Plugins, scratch: &Scratch) -> Settings {
+fn settings(config: &Config, scratch: &Scratch) -> Settings {
+    let plugins = &config.plugins;
     Settings {
         dir: plugins.dir.clone(),
         cache_dir: scratch.0.clone(),
@@ -65,6 +73,7 @@ fn settings(plugins: &Plugins, scratch: &Scratch) -> Settings {
         memory_total_bytes: plugins.memory_total_bytes,
         max_component_bytes: plugins.max_component_bytes,
         cancel_grace_ms: plugins.cancel_grace_ms,
+        rules: plugin_rules(config),
     }
 }
 

@@ -62,7 +62,7 @@ async fn check(sandbox: &Arc<Sandbox>, candidate: load::Candidate) -> Result<Che
     let load::Candidate { name, component, source } = candidate;
     let (digest, size_bytes) = (source.digest, component.len() as u64);
     let named = load::check_name(&name);
-    let manifest = load::manifest(&name, &source);
+    let manifest = load::manifest(&name, &source, &sandbox.rules);
     let compiled = sandbox.code(source.digest, component, &|_| {}).await.map_err(|error| error.to_string());
     let (manifest, compiled) = match (named, manifest, compiled) {
         (Ok(()), Ok(manifest), Ok(compiled)) => (manifest, compiled),

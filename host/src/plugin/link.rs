@@ -33,14 +33,14 @@ pub struct QueueGrant {
 }
 
 /// The media library is granted.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LibraryGrant {
     /// Trashing and purging too, not only reading.
     pub write: bool,
 }
 
 /// ffmpeg is granted.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FfmpegGrant {}
 
 /// What an operator lets a plugin ask of the host. Nothing, unless said; logging, the plugin's own

@@ -15,7 +15,7 @@ use crate::time::Timestamp;
 use super::control::Control;
 use super::registry::Plugins;
 use super::registry::generation::Generation;
-use super::{Job, PluginInfo, Settings};
+use super::{Job, PluginInfo, Rules, Settings};
 
 pub(super) use fixture::{Fixture, Offer};
 
@@ -39,6 +39,7 @@ pub(super) fn settings(root: &tempfile::TempDir) -> Settings {
         memory_total_bytes: 256 << 20,
         max_component_bytes: 1 << 20,
         cancel_grace_ms: 1_000,
+        rules: Rules::default(),
     }
 }
 

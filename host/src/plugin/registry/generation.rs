@@ -10,6 +10,7 @@ use crate::plugin::compile::Effort;
 use crate::plugin::control::Control;
 use crate::plugin::limits::Limits;
 use crate::plugin::link::{Descriptor, Grants, Linked, Role, TaskCheck};
+use crate::plugin::manifest::{self, Effective};
 use crate::plugin::schema::Schema;
 use crate::plugin::{Batch, GenerationInfo, InputError, Job, KindInfo, names};
 use crate::task::{Digest, Failure, Outcome, is_valid_kind};
@@ -29,6 +30,7 @@ pub struct Generation {
     kinds: Vec<Kind>,
     limits: Limits,
     grants: Grants,
+    effective: Arc<Effective>,
     linked: Arc<Linked>,
     tasks: TaskRules,
     loaded_at: Timestamp,
@@ -53,6 +55,7 @@ pub(in crate::plugin) struct Parts {
     pub(in crate::plugin) roles: Vec<Role>,
     pub(in crate::plugin) limits: Limits,
     pub(in crate::plugin) grants: Grants,
+    pub(in crate::plugin) effective: Arc<Effective>,
     pub(in crate::plugin) linked: Arc<Linked>,
     pub(in crate::plugin) tasks: Arc<dyn TaskCheck>,
     pub(in crate::plugin) loaded_at: Timestamp,
@@ -93,7 +96,8 @@ impl Drop for Running<'_> {
 impl Generation {
     /// Checks what the plugin says of itself; the error is for the plugin's author.
     pub(in crate::plugin) fn new(parts: Parts) -> Result<Self, String> {
-        let Parts { plugin, source, descriptor, roles, limits, grants, linked, tasks, loaded_at, effort } = parts;
+        let Parts { plugin, source, descriptor, roles, limits, grants, effective, linked, tasks, loaded_at, effort } =
+            parts;
         let works = roles.contains(&Role::Executor) || roles.contains(&Role::Actuator);
         if works == descriptor.kinds.is_empty() {
             return Err(if works {
@@ -123,6 +127,7 @@ impl Generation {
             kinds,
             limits,
             grants,
+            effective,
             linked,
             tasks,
             loaded_at,
@@ -232,20 +237,14 @@ impl Generation {
 
     /// As the API and the CLI show it.
     pub fn info(&self) -> GenerationInfo {
-        let Grants { state, queue, library, ffmpeg } = &self.grants;
-        let granted = [
-            ("state", state.is_some()),
-            ("queue", queue.is_some()),
-            ("library", library.is_some()),
-            ("ffmpeg", ffmpeg.is_some()),
-        ];
         GenerationInfo {
             digest: self.source.digest,
             version: self.version.clone(),
             summary: self.summary.clone(),
             roles: self.roles.iter().map(|role| role.name()).collect(),
             kinds: self.kinds.iter().map(|kind| kind.info.clone()).collect(),
-            grants: granted.iter().filter(|(_, yes)| *yes).map(|(name, _)| (*name).to_owned()).collect(),
+            grants: manifest::granted(&self.grants),
+            effective: Arc::clone(&self.effective),
             loaded_at: self.loaded_at,
             compiled: self.effort,
             running: self.running(),

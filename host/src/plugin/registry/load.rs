@@ -7,7 +7,7 @@ use crate::plugin::compile::{Effort, Stage};
 use crate::plugin::engine::{Compiled, Sandbox};
 use crate::plugin::link::{LinkRequest, LoadError, TaskCheck};
 use crate::plugin::manifest::Manifest;
-use crate::plugin::names;
+use crate::plugin::{Rules, names};
 use crate::time::Timestamp;
 
 use super::generation::{Generation, Parts, Source};
@@ -63,19 +63,20 @@ pub(in crate::plugin) async fn load(
 ) -> Result<Generation, NotLoaded> {
     let Candidate { name, component, source } = candidate;
     check_name(&name)?;
-    let manifest = manifest(&name, &source)?;
+    let manifest = manifest(&name, &source, &sandbox.rules)?;
     let code = sandbox.code(source.digest, component, on_stage).await?;
     on_stage(Stage::Checking);
     finish(sandbox, code, (name, source, manifest), tasks, now).await
 }
 
-/// The candidate's manifest, or the defaults; a pin must fit.
-pub(in crate::plugin) fn manifest(name: &str, source: &Source) -> Result<Manifest, String> {
-    let Some(bytes) = &source.manifest else { return Ok(Manifest::default()) };
+/// The candidate's manifest, or the defaults, within what the host allows; a pin must fit.
+pub(in crate::plugin) fn manifest(name: &str, source: &Source, rules: &Rules) -> Result<Manifest, String> {
     let file = format!("{name}.toml");
-    let text = std::str::from_utf8(bytes)
-        .map_err(|error| format!("{file} is not UTF-8 text: byte {} is invalid", error.valid_up_to()))?;
-    let manifest = Manifest::parse(&file, text).map_err(|error| error.to_string())?;
+    let mut manifest = match &source.manifest {
+        Some(bytes) => Manifest::parse_bytes(&file, bytes).map_err(|mistakes| mistakes.to_string())?,
+        None => Manifest::default(),
+    };
+    manifest.cap(&rules.caps);
     match manifest.sha256 {
         Some(pin) if pin != source.digest => Err(format!(
             "the sha256 of {name}.wasm is {}, but {file} pins {pin}: restore the file or update the pin",
@@ -93,8 +94,9 @@ pub(in crate::plugin) async fn finish(
     tasks: Arc<dyn TaskCheck>,
     now: Timestamp,
 ) -> Result<Generation, NotLoaded> {
-    let Manifest { limits, grants, config, sha256: _ } = manifest;
-    let digest = source.digest;
+    let effective = Arc::new(manifest.effective(&format!("{plugin}.toml")));
+    let Manifest { limits, grants, config, sha256: _, origins: _ } = manifest;
+    let (digest, config) = (source.digest, config.into_iter().collect());
     let request = LinkRequest { name: plugin.clone(), digest, limits: limits.clone(), grants: grants.clone(), config };
     let (on, checks) = (Arc::clone(sandbox), Arc::clone(&tasks));
     let linked = tokio::task::spawn_blocking(move || on.link(&compiled, request, checks))
@@ -104,5 +106,7 @@ pub(in crate::plugin) async fn finish(
     linked.validate_config().await?;
     let roles = linked.roles().to_vec();
     let loaded_at = now;
-    Ok(Generation::new(Parts { plugin, source, descriptor, roles, limits, grants, linked, tasks, loaded_at, effort })?)
+    let parts =
+        Parts { plugin, source, descriptor, roles, limits, grants, effective, linked, tasks, loaded_at, effort };
+    Ok(Generation::new(parts)?)
 }
