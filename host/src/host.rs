@@ -224,7 +224,7 @@ impl Parts {
             memory_total_bytes: config.plugins.memory_total_bytes,
             max_component_bytes: config.plugins.max_component_bytes,
             cancel_grace_ms: config.plugins.cancel_grace_ms,
-            rules: plugin_rules(config),
+            rules: plugin_rules(config).map_err(anyhow::Error::msg)?,
         };
         Plugins::start(settings, ports).await.context("cannot start the plugin sandbox")
     }

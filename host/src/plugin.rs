@@ -10,6 +10,7 @@ mod contract;
 pub mod control;
 pub mod engine;
 mod guest;
+pub mod inspect;
 pub mod limits;
 pub mod link;
 pub mod manifest;
@@ -18,6 +19,7 @@ pub mod ports;
 pub mod registry;
 mod reload;
 mod schema;
+pub mod signature;
 #[cfg(test)]
 mod testbed;
 
@@ -59,6 +61,8 @@ pub struct Settings {
 pub struct Rules {
     /// Bounds on values of manifests.
     pub caps: Vec<manifest::Cap>,
+    /// Whose signatures count, and whether one is needed.
+    pub trust: signature::Trust,
 }
 
 /// One attempt to be run.
@@ -180,6 +184,8 @@ pub struct GenerationInfo {
     pub grants: Vec<String>,
     /// Every limit and grant that holds, and where it comes from.
     pub effective: Arc<manifest::Effective>,
+    /// Who signed the component.
+    pub signed: Option<signature::Signed>,
     /// When it went live.
     pub loaded_at: Timestamp,
     /// What it took to compile it, or to find it compiled.

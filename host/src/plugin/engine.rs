@@ -15,11 +15,11 @@ use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, Po
 
 pub(super) use self::epoch::Computing;
 use self::epoch::EpochThread;
-use super::{Rules, Settings};
 use super::compile::Compiler;
 use super::guest::warm::Nests;
 use super::limits::{HostMemory, MAX_MEMORIES, MAX_TABLES};
 use super::ports::Ports;
+use super::{Rules, Settings};
 
 /// Frames of a backtrace.
 const BACKTRACE_FRAMES: NonZeroUsize = NonZeroUsize::new(16).unwrap();

@@ -4,6 +4,8 @@
 pub(super) mod binary;
 mod imports;
 
+pub(super) use imports::{capability, refused, roles_of};
+
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -286,7 +288,9 @@ impl Sandbox {
         tasks: Arc<dyn TaskCheck>,
     ) -> Result<Arc<Linked>, LoadError> {
         let component = &compiled.component;
-        imports::check(component, &request.name, &request.grants)?;
+        if let Some(first) = imports::refused(component, &request.name, &request.grants).into_iter().next() {
+            return Err(first);
+        }
         let roles = imports::roles(component)?;
         let places = compiled.places().ok_or_else(|| mismatch("it imports core modules"))?;
         let have = self.shared.total_places;

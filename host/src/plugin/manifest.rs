@@ -22,7 +22,7 @@ use place::Source;
 use table::{Key, Table, Text, Words};
 
 pub use effective::{Effective, Held};
-pub use grant::granted;
+pub use grant::{everything, granted};
 pub use origin::{Cap, Origin, Origins};
 pub use schema::schema;
 
@@ -36,6 +36,8 @@ const MAX_SETTINGS: usize = 256;
 pub struct Manifest {
     /// The only component that may be loaded under this name.
     pub sha256: Option<Digest>,
+    /// The file with the component's signature, in the same folder; `<name>.wasm.minisig` when absent.
+    pub signature: Option<String>,
     /// Its bounds.
     pub limits: Limits,
     /// What it may ask of the host.
@@ -78,11 +80,39 @@ const SHA256: Words = Words::Like {
     fits: |text| parse_digest(text).is_some(),
 };
 
+const SIGNATURE: Words = Words::Like {
+    what: "the name of a file in the plugins folder, such as \"cut.wasm.minisig\", without a path and not hidden",
+    pattern: r"^[^./\x00-\x1f][^/\x00-\x1f]*$",
+    fits: is_file_name,
+};
+
+fn is_file_name(text: &str) -> bool {
+    const MAX_BYTES: usize = 255;
+    (1..=MAX_BYTES).contains(&text.len())
+        && !text.starts_with('.')
+        && !text.contains(['/', '\\'])
+        && !text.contains(char::is_control)
+}
+
+/// The file that a manifest names as the signature, if it does; the rest of the manifest may be wrong.
+pub fn named_signature(manifest: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(manifest).ok()?;
+    let root = toml::de::DeTable::parse(text).ok()?;
+    let named = root.get_ref().get("signature")?.get_ref().as_str().filter(|name| is_file_name(name))?;
+    Some(named.to_owned())
+}
+
 impl Table for Manifest {
     fn keys(&mut self) -> Vec<Key<'_>> {
-        let Self { sha256, limits, grants, config, origins: _ } = self;
+        let Self { sha256, signature, limits, grants, config, origins: _ } = self;
         vec![
             Key::text("sha256", sha256, &SHA256, "SHA-256 of the only component that may be loaded under this name."),
+            Key::text(
+                "signature",
+                signature,
+                &SIGNATURE,
+                "The file with the component's signature, in the same folder. NAME.wasm.minisig when it is not said.",
+            ),
             Key::table("limits", limits, "What one attempt may use."),
             Key::table("grant", grants, "What the plugin may ask of the host. Nothing, unless it is said here."),
             Key::free("config", config, MAX_SETTINGS, "Settings that the plugin reads as text."),

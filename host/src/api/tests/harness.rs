@@ -71,6 +71,7 @@ impl PluginDirectory for Directory {
             kinds: vec![kind],
             grants: vec!["log".to_owned()],
             effective: Arc::new(manifest.effective("echo.toml")),
+            signed: None,
             loaded_at: Timestamp::from_millis(1_000),
             compiled: crate::plugin::compile::Effort { cached: false, took_ms: 40 },
             running: 1,

@@ -18,8 +18,8 @@ pub struct Effective {
 #[derive(Clone, Debug, PartialEq)]
 enum Node {
     Value(Held),
-    Table(Vec<(String, Node)>),
-    List(Vec<Node>),
+    Table(Vec<(String, Self)>),
+    List(Vec<Self>),
 }
 
 /// One value.
@@ -127,7 +127,9 @@ fn node(path: &str, key: &mut Key<'_>, origins: &Origins) -> Node {
         }
         Slot::List { at, .. } => {
             let tables = at.tables().into_iter().enumerate();
-            Node::List(tables.map(|(index, inner)| Node::Table(walk(&format!("{path}[{index}]"), inner, origins))).collect())
+            Node::List(
+                tables.map(|(index, inner)| Node::Table(walk(&format!("{path}[{index}]"), inner, origins))).collect(),
+            )
         }
         Slot::Free { at, .. } => {
             let origin = |name: &str| origins.of(&join(path, name));

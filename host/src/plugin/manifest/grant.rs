@@ -33,13 +33,28 @@ impl Table for Grants {
 /// The names of what is granted, in the order of their declaration.
 pub fn granted(grants: &Grants) -> Vec<String> {
     let mut grants = grants.clone();
-    let is_granted = |slot: &mut Slot<'_>| match slot {
-        Slot::Grant(grant) => grant.table().is_some(),
-        Slot::List { at, .. } => !at.tables().is_empty(),
-        _ => false,
-    };
-    let keys = grants.keys();
-    keys.into_iter().filter_map(|mut key| is_granted(&mut key.slot).then(|| key.name.to_owned())).collect()
+    let mut found = Vec::new();
+    for key in grants.keys() {
+        if let Slot::Grant(grant) = key.slot {
+            found.extend(grant.table().map(|_| key.name.to_owned()));
+        } else if let Slot::List { at, .. } = key.slot {
+            found.extend(at.tables().first().map(|_| key.name.to_owned()));
+        }
+    }
+    found
+}
+
+/// Everything that can be granted, for a component that is only asked what it is.
+pub fn everything() -> Grants {
+    let mut grants = Grants::default();
+    for key in grants.keys() {
+        if let Slot::Grant(grant) = key.slot {
+            grant.set(true);
+        } else if let Slot::List { at, .. } = key.slot {
+            let _added = at.add();
+        }
+    }
+    grants
 }
 
 impl Default for StateGrant {

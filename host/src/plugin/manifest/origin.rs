@@ -89,20 +89,22 @@ impl Origins {
     fn cap_below(&mut self, path: &str, table: &mut dyn Table, cap: Cap) {
         for mut key in table.keys() {
             let path = join(path, key.name);
-            match &mut key.slot {
-                Slot::Number { at, .. } if path == cap.key => {
-                    if at.get().is_some_and(|value| value > cap.at_most) {
-                        at.set(cap.at_most);
-                        self.capped.insert(path, cap.by);
-                    }
-                }
-                Slot::Table(table) if cap.key.starts_with(&path) => self.cap_below(&path, *table, cap),
-                Slot::Grant(grant) if cap.key.starts_with(&path) => {
-                    if let Some(table) = grant.table() {
-                        self.cap_below(&path, table, cap);
-                    }
-                }
-                _ => {}
+            let below = cap.key.starts_with(&path);
+            if let Slot::Number { at, .. } = &mut key.slot
+                && path == cap.key
+                && at.get().is_some_and(|value| value > cap.at_most)
+            {
+                at.set(cap.at_most);
+                self.capped.insert(path, cap.by);
+            } else if let Slot::Table(table) = &mut key.slot
+                && below
+            {
+                self.cap_below(&path, *table, cap);
+            } else if let Slot::Grant(grant) = &mut key.slot
+                && below
+                && let Some(table) = grant.table()
+            {
+                self.cap_below(&path, table, cap);
             }
         }
     }

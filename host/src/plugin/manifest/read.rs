@@ -101,11 +101,10 @@ impl Reader<'_> {
             (Slot::Texts { at, words, max }, DeValue::Array(_)) => return self.texts(path, (at, words, *max), value),
             (Slot::Texts { words, .. }, _) => Err(format!("a list of strings, each {}", words.what())),
             (Slot::Table(table), DeValue::Table(entries)) => return self.table(path, offset, *table, entries),
-            (Slot::Table(_), _) => Err(format!("a table: write `[{path}]` with its keys below it")),
             (Slot::Grant(grant), _) => return self.grant(path, *grant, value),
             (Slot::List { at, max }, _) => return self.list(path, *at, *max, value),
             (Slot::Free { at, max }, DeValue::Table(entries)) => return self.free(path, at, *max, entries, offset),
-            (Slot::Free { .. }, _) => Err(format!("a table: write `[{path}]` with its keys below it")),
+            (Slot::Table(_) | Slot::Free { .. }, _) => Err(format!("a table: write `[{path}]` with its keys below it")),
         };
         if let Err(expected) = read {
             self.wrong(path, &expected, value);
@@ -120,10 +119,9 @@ impl Reader<'_> {
         }
         at.clear();
         for item in items {
-            let read = match item.get_ref() {
-                DeValue::String(text) => fit(words, text).map(|()| at.push(text.to_string())),
-                _ => Err(words.what()),
-            };
+            let text = item.get_ref().as_str();
+            let read =
+                text.map_or_else(|| Err(words.what()), |text| fit(words, text).map(|()| at.push(text.to_owned())));
             if let Err(expected) = read {
                 let message = format!("an entry of `{}` must be {expected}, not {}", last(path), sort(item.get_ref()));
                 self.mistakes.push((item.span().start, message));
@@ -132,21 +130,25 @@ impl Reader<'_> {
     }
 
     fn grant(&mut self, path: &str, grant: &mut dyn Grant, value: &Value<'_>) {
-        match value.get_ref() {
-            DeValue::Boolean(granted) => grant.set(*granted),
-            DeValue::Table(entries) => {
-                grant.set(true);
-                if let Some(table) = grant.table() {
-                    self.table(path, value.span().start, table, entries);
-                }
+        if let DeValue::Boolean(granted) = value.get_ref() {
+            grant.set(*granted);
+        } else if let DeValue::Table(entries) = value.get_ref() {
+            grant.set(true);
+            if let Some(table) = grant.table() {
+                self.table(path, value.span().start, table, entries);
             }
-            _ => self.wrong(path, "true, false or a table", value),
+        } else {
+            self.wrong(path, "true, false or a table", value);
         }
     }
 
     fn list(&mut self, path: &str, list: &mut dyn List, max: usize, value: &Value<'_>) {
         let DeValue::Array(items) = value.get_ref() else {
-            return self.wrong(path, &format!("a list of tables: write `[[{path}]]` with the keys of one below it"), value);
+            return self.wrong(
+                path,
+                &format!("a list of tables: write `[[{path}]]` with the keys of one below it"),
+                value,
+            );
         };
         for (index, item) in items.iter().enumerate() {
             let offset = item.span().start;
@@ -205,10 +207,9 @@ fn last(path: &str) -> String {
 }
 
 fn number(at: &mut dyn Number, unit: Unit, range: &RangeInclusive<u64>, value: &DeValue<'_>) -> Result<(), String> {
-    let number = match value {
-        DeValue::String(text) => unit.parse(text),
-        DeValue::Integer(_) => integer(value).and_then(|number| u64::try_from(number).ok()),
-        _ => None,
+    let number = match value.as_str() {
+        Some(text) => unit.parse(text),
+        None => integer(value).and_then(|number| u64::try_from(number).ok()),
     };
     let bounds = format!("between {} and {}", unit.show(*range.start()), unit.show(*range.end()));
     match number {

@@ -112,10 +112,7 @@ fn a_value_out_of_range_is_told_with_the_range() {
         ("[limits]\nconcurrency = 0\n", "2:15: `concurrency` must be between 1 and 1024, not 0"),
         ("[limits]\ninstances = 65\n", "2:13: `instances` must be between 1 and 64, not 65"),
         ("[grant.state]\nquota = \"2GiB\"\n", "2:9: `quota` must be between 1KiB and 1GiB, not \"2GiB\""),
-        (
-            "[limits]\nhandles = \"many\"\n",
-            "2:11: `handles` must be an integer, between 1 and 65536, not \"many\"",
-        ),
+        ("[limits]\nhandles = \"many\"\n", "2:11: `handles` must be an integer, between 1 and 65536, not \"many\""),
     ] {
         assert_eq!(refused(text), format!("cut.toml:{told}"), "{text}");
     }
@@ -158,7 +155,10 @@ fn all_mistakes_are_told_in_the_order_of_the_file() {
 
 #[test]
 fn each_value_says_where_it_comes_from() {
-    let mut manifest = parse("[limits]\nmemory = \"1GiB\"\ncpu = 7\n[grant]\nstate = true\nqueue.kinds = [\"a\"]\n[config]\nkey = 1\n").unwrap();
+    let mut manifest = parse(
+        "[limits]\nmemory = \"1GiB\"\ncpu = 7\n[grant]\nstate = true\nqueue.kinds = [\"a\"]\n[config]\nkey = 1\n",
+    )
+    .unwrap();
     manifest.cap(&[
         Cap { key: "limits.memory", at_most: 512 << 20, by: "plugins.memory_total" },
         Cap { key: "limits.concurrency", at_most: 8, by: "runner.concurrency" },
@@ -172,19 +172,29 @@ fn each_value_says_where_it_comes_from() {
         "value": 536_870_912, "text": "512MiB", "origin": "host", "by": "plugins.memory_total", "file": "cut.toml", "line": 2,
     });
     assert_eq!(limits["memory"], expected);
-    assert_eq!(limits["cpu"], serde_json::json!({"value": 7, "text": "7ms", "origin": "manifest", "file": "cut.toml", "line": 3}));
+    assert_eq!(
+        limits["cpu"],
+        serde_json::json!({"value": 7, "text": "7ms", "origin": "manifest", "file": "cut.toml", "line": 3})
+    );
     assert_eq!(limits["concurrency"], serde_json::json!({"value": 8, "origin": "host", "by": "runner.concurrency"}));
     assert_eq!(limits["wall"], serde_json::json!({"value": 600_000, "text": "10m", "origin": "default"}));
     let grants = effective.to_json()["grant"].clone();
     assert_eq!(grants["state"]["granted"]["line"], 5);
-    assert_eq!(grants["state"]["quota"], serde_json::json!({"value": 1024, "text": "1KiB", "origin": "host", "by": "a.b"}));
+    assert_eq!(
+        grants["state"]["quota"],
+        serde_json::json!({"value": 1024, "text": "1KiB", "origin": "host", "by": "a.b"})
+    );
     assert_eq!(grants["queue"]["kinds"]["value"], serde_json::json!(["a"]));
     assert_eq!(grants["queue"]["kinds"]["origin"], "manifest");
     assert_eq!(grants["ffmpeg"], serde_json::json!({"granted": {"value": false, "origin": "default"}}));
     // A setting may be a secret.
     assert_eq!(effective.to_json()["config"]["key"]["value"], serde_json::Value::Null);
     let flat = effective.flat();
-    let origin = |path: &str| flat.iter().find(|(name, _)| name == path).map(|(_, held)| effective.origin(held)).unwrap();
+    let origin =
+        |path: &str| flat.iter().find(|(name, _)| name == path).map(|(_, held)| effective.origin(held)).unwrap();
     assert_eq!(origin("limits.memory"), "host: plugins.memory_total");
-    assert_eq!((origin("grant.queue.kinds"), origin("limits.handles")), ("cut.toml:6".to_owned(), "default".to_owned()));
+    assert_eq!(
+        (origin("grant.queue.kinds"), origin("limits.handles")),
+        ("cut.toml:6".to_owned(), "default".to_owned())
+    );
 }

@@ -7,6 +7,7 @@ use crate::plugin::compile::{Effort, Stage};
 use crate::plugin::engine::{Compiled, Sandbox};
 use crate::plugin::link::{LinkRequest, LoadError, TaskCheck};
 use crate::plugin::manifest::Manifest;
+use crate::plugin::signature::{SignatureError, Signed, Subject, Trust};
 use crate::plugin::{Rules, names};
 use crate::time::Timestamp;
 
@@ -64,9 +65,49 @@ pub(in crate::plugin) async fn load(
     let Candidate { name, component, source } = candidate;
     check_name(&name)?;
     let manifest = manifest(&name, &source, &sandbox.rules)?;
+    let (component, signed) = vouched(sandbox, &name, (&source, &manifest), component).await?;
     let code = sandbox.code(source.digest, component, on_stage).await?;
     on_stage(Stage::Checking);
-    finish(sandbox, code, (name, source, manifest), tasks, now).await
+    finish(sandbox, code, Checked { name, source, manifest, signed }, tasks, now).await
+}
+
+/// A candidate of which everything is known but what it says of itself.
+pub(in crate::plugin) struct Checked {
+    pub(in crate::plugin) name: String,
+    pub(in crate::plugin) source: Source,
+    pub(in crate::plugin) manifest: Manifest,
+    pub(in crate::plugin) signed: Option<Signed>,
+}
+
+/// Who signed a candidate; off the runtime's threads, since the whole component is hashed.
+pub(in crate::plugin) async fn vouched(
+    sandbox: &Arc<Sandbox>,
+    name: &str,
+    (source, manifest): (&Source, &Manifest),
+    component: Vec<u8>,
+) -> Result<(Vec<u8>, Option<Signed>), String> {
+    let (on, name, source, named) =
+        (Arc::clone(sandbox), name.to_owned(), source.clone(), manifest.signature.is_some());
+    let verify = move || {
+        let signed = signed(&on.rules.trust, &name, (&source, named), &component);
+        signed.map(|signed| (component, signed))
+    };
+    let verified = tokio::task::spawn_blocking(verify).await;
+    verified.map_err(|error| format!("checking the signature failed: {error}"))?.map_err(|error| error.to_string())
+}
+
+/// Who signed a component. A signature that the manifest names has to be there.
+pub(in crate::plugin) fn signed(
+    trust: &Trust,
+    name: &str,
+    (source, named): (&Source, bool),
+    component: &[u8],
+) -> Result<Option<Signed>, SignatureError> {
+    if named && source.signature.is_none() {
+        return Err(SignatureError::NotThere { file: source.signature_file.clone() });
+    }
+    let subject = Subject { name, digest: source.digest, component };
+    trust.verify(subject, &source.signature_file, source.signature.as_deref())
 }
 
 /// The candidate's manifest, or the defaults, within what the host allows; a pin must fit.
@@ -90,12 +131,13 @@ pub(in crate::plugin) fn manifest(name: &str, source: &Source, rules: &Rules) ->
 pub(in crate::plugin) async fn finish(
     sandbox: &Arc<Sandbox>,
     (compiled, effort): (Compiled, Effort),
-    (plugin, source, manifest): (String, Source, Manifest),
+    checked: Checked,
     tasks: Arc<dyn TaskCheck>,
     now: Timestamp,
 ) -> Result<Generation, NotLoaded> {
+    let Checked { name: plugin, source, manifest, signed } = checked;
     let effective = Arc::new(manifest.effective(&format!("{plugin}.toml")));
-    let Manifest { limits, grants, config, sha256: _, origins: _ } = manifest;
+    let Manifest { limits, grants, config, .. } = manifest;
     let (digest, config) = (source.digest, config.into_iter().collect());
     let request = LinkRequest { name: plugin.clone(), digest, limits: limits.clone(), grants: grants.clone(), config };
     let (on, checks) = (Arc::clone(sandbox), Arc::clone(&tasks));
@@ -103,10 +145,26 @@ pub(in crate::plugin) async fn finish(
         .await
         .map_err(|error| format!("the linker failed on this file: {error}"))??;
     let descriptor = linked.describe().await?;
+    if let Some(signed) = &signed {
+        let checked = signed.check_version(&source.signature_file, &descriptor.version);
+        checked.map_err(|error| error.to_string())?;
+    }
     linked.validate_config().await?;
     let roles = linked.roles().to_vec();
     let loaded_at = now;
-    let parts =
-        Parts { plugin, source, descriptor, roles, limits, grants, effective, linked, tasks, loaded_at, effort };
+    let parts = Parts {
+        plugin,
+        source,
+        signed,
+        descriptor,
+        roles,
+        limits,
+        grants,
+        effective,
+        linked,
+        tasks,
+        loaded_at,
+        effort,
+    };
     Ok(Generation::new(parts)?)
 }

@@ -142,7 +142,9 @@ fn what_is_out_of_range_fits_neither() {
         assert!(Manifest::parse("a.toml", text).is_err(), "{text}");
         assert!(!validator.is_valid(&as_json(text)), "{text}");
     }
-    for text in ["[limits]\nmemory = \"64 MiB\"\n", "[limits]\nmemory = 67108864\ncpu = \"1h\"\n", "[grant]\nstate = false\n"] {
+    for text in
+        ["[limits]\nmemory = \"64 MiB\"\n", "[limits]\nmemory = 67108864\ncpu = \"1h\"\n", "[grant]\nstate = false\n"]
+    {
         assert!(Manifest::parse("a.toml", text).is_ok(), "{text}");
         assert!(validator.is_valid(&as_json(text)), "{text}");
     }

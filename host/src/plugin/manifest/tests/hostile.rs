@@ -65,20 +65,43 @@ fn settings_are_bounded() {
     assert_eq!(settings(256).unwrap().config.len(), 256);
     assert!(settings(257).unwrap_err().contains("more than 256 settings"));
     let kinds = vec!["\"a\""; 65].join(", ");
-    assert!(read(format!("[grant.queue]\nkinds = [{kinds}]\n").as_bytes()).unwrap_err().contains("more than 64 entries"));
+    assert!(
+        read(format!("[grant.queue]\nkinds = [{kinds}]\n").as_bytes()).unwrap_err().contains("more than 64 entries")
+    );
 }
 
 /// Lines that are nearly right, put together at random.
 fn nearly() -> impl Strategy<Value = String> {
     let name = prop_oneof![
-        Just("limits"), Just("grant"), Just("config"), Just("memory"), Just("cpu"), Just("state"), Just("quota"), Just("queue"),
-        Just("kinds"), Just("sha256"), Just("library"), Just("write"), Just("memry"), Just("\"a b\""), Just("'\u{1F600}'"),
+        Just("limits"),
+        Just("grant"),
+        Just("config"),
+        Just("memory"),
+        Just("cpu"),
+        Just("state"),
+        Just("quota"),
+        Just("queue"),
+        Just("kinds"),
+        Just("sha256"),
+        Just("library"),
+        Just("write"),
+        Just("memry"),
+        Just("\"a b\""),
+        Just("'\u{1F600}'"),
     ];
     let path = prop::collection::vec(name, 1..4).prop_map(|names| names.join("."));
     let value = prop_oneof![
-        Just("true".to_owned()), Just("{}".to_owned()), Just("[]".to_owned()), Just("\"64MiB\"".to_owned()), Just("-1".to_owned()),
-        Just("1e400".to_owned()), Just("nan".to_owned()), Just("2020-01-01".to_owned()), Just("[{ quota = 1 }]".to_owned()),
-        Just("{ kinds = [\"a\", 1] }".to_owned()), any::<i64>().prop_map(|number| number.to_string()),
+        Just("true".to_owned()),
+        Just("{}".to_owned()),
+        Just("[]".to_owned()),
+        Just("\"64MiB\"".to_owned()),
+        Just("-1".to_owned()),
+        Just("1e400".to_owned()),
+        Just("nan".to_owned()),
+        Just("2020-01-01".to_owned()),
+        Just("[{ quota = 1 }]".to_owned()),
+        Just("{ kinds = [\"a\", 1] }".to_owned()),
+        any::<i64>().prop_map(|number| number.to_string()),
         any::<String>().prop_map(|text| format!("{text:?}")),
     ];
     let line = prop_oneof![
@@ -89,7 +112,8 @@ fn nearly() -> impl Strategy<Value = String> {
         1 => Just("\0".to_owned()),
     ];
     let end = prop_oneof![Just("\n"), Just("\r\n"), Just("")];
-    prop::collection::vec((line, end), 0..8).prop_map(|lines| lines.iter().map(|(line, end)| format!("{line}{end}")).collect())
+    prop::collection::vec((line, end), 0..8)
+        .prop_map(|lines| lines.iter().map(|(line, end)| format!("{line}{end}")).collect())
 }
 
 proptest! {
