@@ -82,7 +82,11 @@ pub(super) fn raw(value: &DeValue<'_>) -> Raw {
         DeValue::Float(_) => Raw::Other("a number with a fraction"),
         DeValue::Boolean(flag) => Raw::Flag(*flag),
         DeValue::Datetime(_) => Raw::Other("a date"),
-        DeValue::Array(_) => Raw::Other("an array"),
+        DeValue::Array(items) => {
+            let text = |item: &toml::Spanned<DeValue<'_>>| item.get_ref().as_str().map(str::to_owned);
+            let texts: Option<Vec<_>> = items.iter().map(text).collect();
+            texts.map_or(Raw::Other("an array of other things than strings"), Raw::Texts)
+        }
         DeValue::Table(_) => Raw::Other("a table"),
     }
 }
@@ -98,8 +102,11 @@ fn line_of(place: &Place) -> Option<usize> {
 /// What to say about a key that does not exist in `section`.
 fn unknown(section: &str, name: &str) -> String {
     let siblings = KEYS.iter().map(Key::split).filter(|key| key.0 == section).map(|key| key.1);
-    let sections =
-        KEYS.iter().map(|key| key.split().0).chain(["schedule", "limit", "fairness", "secrets"]).filter(|name| !name.is_empty());
+    let sections = KEYS
+        .iter()
+        .map(|key| key.split().0)
+        .chain(["schedule", "limit", "fairness", "secrets"])
+        .filter(|name| !name.is_empty());
     let mut hint = match section {
         "" => suggestion(name, siblings.chain(sections)),
         _ => suggestion(name, siblings),

@@ -323,7 +323,8 @@ fn a_secret_is_fetched_and_never_shown() {
     let case = Case::new("[secrets]\nAPI_KEY = { env = 'TASKHOST_PRIVATE' }\n");
     let file = case.dir.path().join("token");
     std::fs::write(&file, "t0p-s3cret-file\n").unwrap();
-    let text = format!("[secrets]\nAPI_KEY = {{ env = 'TASKHOST_PRIVATE' }}\nTOKEN = {{ file = '{}' }}\n", file.display());
+    let text =
+        format!("[secrets]\nAPI_KEY = {{ env = 'TASKHOST_PRIVATE' }}\nTOKEN = {{ file = '{}' }}\n", file.display());
     std::fs::write(case.dir.path().join("taskhost.toml"), text).unwrap();
     let loaded = case.variables(&[("TASKHOST_PRIVATE", "t0p-s3cret-variable")]).load();
     let secrets: Vec<_> = loaded.config.secrets.iter().map(|(name, secret)| (&**name, secret.expose())).collect();
@@ -351,4 +352,25 @@ fn a_secret_that_is_not_there_is_told_with_its_place_and_without_its_value() {
         assert!(line.starts_with(words), "{line}");
     }
     assert!(!mistakes.contains("hunter2"));
+}
+
+#[test]
+fn trusted_keys_are_lists_of_keys_or_files() {
+    let key = format!("RW{}", "Q".repeat(54));
+    let file = format!("[plugins]\nrequire_signature = true\ntrusted_keys = ['{key}', './release.pub']\n");
+    let first = Case::new(&file).load();
+    assert_eq!(first.config.plugins.trusted_keys, [key.as_str(), "./release.pub"]);
+    assert_eq!(Case::new(&first.to_string()).load().config, first.config);
+    let words = format!("{key}, /etc/release.pub");
+    let second = Case::new("").variables(&[("TASKHOST_PLUGINS__TRUSTED_KEYS", &words)]).load();
+    assert_eq!(second.config.plugins.trusted_keys, [key.as_str(), "/etc/release.pub"]);
+    for (text, told) in [
+        ("require_signature = true\n", "taskhost.toml:2:21: `plugins.require_signature` is on, and"),
+        ("trusted_keys = 'RW'\n", "taskhost.toml:2:16: `plugins.trusted_keys`: expected an array of strings"),
+        ("trusted_keys = [1]\n", "found an array of other things than strings"),
+        ("trusted_keys = ['RWshort']\n", "`RWshort` is neither: expected a public key"),
+    ] {
+        let mistakes = Case::new(&format!("[plugins]\n{text}")).mistakes();
+        assert!(mistakes.contains(told), "{told}: {mistakes}");
+    }
 }

@@ -1,5 +1,6 @@
 //! The contract in `wit/`, as Rust sees it from the host's side, and the way from its types to ours.
 
+use crate::secret::Censor;
 use crate::task::{self, is_valid_kind};
 use crate::time::Timestamp;
 

@@ -112,7 +112,8 @@ impl Code {
             Purpose::Describe | Purpose::Dispatch => None,
         };
         let subject = (subject, control.clone());
-        let book = Book::new(self.shared.ports.logs.clone(), &self.name, subject, limits.log_bytes).hiding(&self.censor);
+        let book =
+            Book::new(self.shared.ports.logs.clone(), &self.name, subject, limits.log_bytes).hiding(&self.censor);
         let deadline = Instant::now() + Duration::from_millis(wall_ms);
         Call { purpose, control, limits, deadline, book: Arc::new(book) }
     }
@@ -217,7 +218,11 @@ impl Linked {
         let done = supervise(&self.code, self.code.describing(), Validate).await;
         let answer = done.map_err(|stop| unanswered(stop, LoadError::Config))?.answer;
         answer.map_err(|failures| {
-            let reasons: Vec<_> = failures.into_iter().map(|failure| contract::failure(failure, &self.code.censor).message).take(16).collect();
+            let reasons: Vec<_> = failures
+                .into_iter()
+                .map(|failure| contract::failure(failure, &self.code.censor).message)
+                .take(16)
+                .collect();
             LoadError::Config(reasons.join("; "))
         })
     }
@@ -258,9 +263,7 @@ fn refused(error: wire::TaskError, asked: Directive, censor: &Censor) -> Outcome
         },
         wire::TaskError::Snoozed(after) => Outcome::Snoozed { after_ms: after.min(MAX_RETRY_AFTER_MS) },
         wire::TaskError::Other(failure) => Outcome::Retry { failure: told(failure), after_ms: None },
-        wire::TaskError::Fatal(failure) | wire::TaskError::InvalidInput(failure) => {
-            Outcome::Fatal(told(failure))
-        }
+        wire::TaskError::Fatal(failure) | wire::TaskError::InvalidInput(failure) => Outcome::Fatal(told(failure)),
         wire::TaskError::Cancelled if asked == Directive::Cancel => Outcome::Cancelled,
         wire::TaskError::Yielded if asked != Directive::Proceed => Outcome::Yielded,
         wire::TaskError::Cancelled | wire::TaskError::Yielded => {

@@ -5,6 +5,10 @@ pub(super) mod binary;
 mod http;
 mod imports;
 
+pub use self::http::{HostName, HostPattern, HttpGrant, HttpLimits, HttpRule, PathPattern, Place, Scheme};
+pub(super) use self::http::{Target, decide};
+pub(super) use self::imports::{capability, refused, roles_of};
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -36,18 +40,15 @@ pub struct QueueGrant {
 }
 
 /// The media library is granted.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LibraryGrant {
     /// Trashing and purging too, not only reading.
     pub write: bool,
 }
 
 /// ffmpeg is granted.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FfmpegGrant {}
-
-pub(super) use self::http::{Target, decide};
-pub use self::http::{HostName, HostPattern, HttpGrant, HttpLimits, HttpRule, PathPattern, Place, Scheme};
 
 /// What an operator lets a plugin ask of the host. Nothing, unless said; logging, the plugin's own
 /// settings and its own attempt are always there.
@@ -307,7 +308,9 @@ impl Sandbox {
         tasks: Arc<dyn TaskCheck>,
     ) -> Result<Arc<Linked>, LoadError> {
         let component = &compiled.component;
-        imports::check(component, &request.name, &request.grants)?;
+        if let Some(first) = imports::refused(component, &request.name, &request.grants).into_iter().next() {
+            return Err(first);
+        }
         let roles = imports::roles(component)?;
         let places = compiled.places().ok_or_else(|| mismatch("it imports core modules"))?;
         let have = self.shared.total_places;

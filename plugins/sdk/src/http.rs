@@ -98,7 +98,8 @@ impl Request {
 
     /// Sets the body to JSON, and its content type.
     pub fn json(self, body: &impl Serialize) -> Result<Self, Error> {
-        let text = serde_json::to_vec(body).map_err(|error| Error::Invalid(format!("the body is not JSON: {error}")))?;
+        let text =
+            serde_json::to_vec(body).map_err(|error| Error::Invalid(format!("the body is not JSON: {error}")))?;
         Ok(self.header("content-type", "application/json").body(text))
     }
 
@@ -116,7 +117,9 @@ impl Request {
         let request = OutgoingRequest::new(self.fields()?);
         let wrong = |what: &str| Error::Invalid(format!("{what} of {} {:?} is not valid", self.method, self.url));
         request.set_method(&method(&self.method)).map_err(|()| wrong("the method"))?;
-        request.set_scheme(Some(if url.tls { &Scheme::Https } else { &Scheme::Http })).map_err(|()| wrong("the scheme"))?;
+        request
+            .set_scheme(Some(if url.tls { &Scheme::Https } else { &Scheme::Http }))
+            .map_err(|()| wrong("the scheme"))?;
         request.set_authority(Some(url.authority)).map_err(|()| wrong("the host"))?;
         request.set_path_with_query(Some(&url.path_with_query())).map_err(|()| wrong("the path"))?;
         // Without one the request says that it has none.

@@ -183,7 +183,9 @@ impl Attempt {
         check_length(request.headers(), limits)?;
         let fill = Fill::new(rule, &self.placeholders);
         if let Some(name) = fill.left_out(request, &self.placeholders) {
-            self.tell(&format!("{target}: the secret {name} is not filled in: its rule does not list it for this place"));
+            self.tell(&format!(
+                "{target}: the secret {name} is not filled in: its rule does not list it for this place"
+            ));
         }
         Ok(Plan { attempt: Arc::clone(self), target, private: rule.private, limits: limits.clone(), fill })
     }

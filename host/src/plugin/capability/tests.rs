@@ -9,7 +9,7 @@ use crate::plugin::control::{Control, Directive};
 use crate::plugin::guest::tests::bench::{Bench, text};
 use crate::plugin::guest::{Guest, Purpose};
 use crate::plugin::limits::Limits;
-use crate::plugin::link::{FfmpegGrant, Grants, LibraryGrant, QueueGrant, StateGrant};
+use crate::plugin::link::{FfmpegGrant, Grants, HttpGrant, LibraryGrant, QueueGrant, StateGrant};
 use crate::task::{Source, TaskId};
 
 struct Asked {

@@ -5,6 +5,7 @@ mod pattern;
 mod tests;
 
 use std::fmt;
+use std::str::FromStr;
 
 use http::Method;
 use http::uri::Uri;
@@ -27,7 +28,7 @@ pub struct HttpRule {
     pub scheme: Scheme,
     /// To whom.
     pub host: HostPattern,
-    /// To which ports; never empty.
+    /// To which ports; to the scheme's own when empty.
     pub ports: Vec<u16>,
     /// To do what; never empty.
     pub methods: Vec<Method>,
@@ -39,6 +40,22 @@ pub struct HttpRule {
     pub secrets: Vec<String>,
     /// Where in a request they are filled in.
     pub replace_in: Vec<Place>,
+}
+
+/// To no host, over TLS, to read.
+impl Default for HttpRule {
+    fn default() -> Self {
+        Self {
+            scheme: Scheme::Https,
+            host: HostPattern::default(),
+            ports: Vec::new(),
+            methods: vec![Method::GET, Method::HEAD],
+            path: None,
+            private: false,
+            secrets: Vec::new(),
+            replace_in: vec![Place::Headers],
+        }
+    }
 }
 
 /// How a request is carried.
@@ -63,12 +80,32 @@ pub enum Place {
     Body,
 }
 
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Headers => "headers",
+            Self::Path => "path",
+            Self::Query => "query",
+            Self::Body => "body",
+        })
+    }
+}
+
+impl FromStr for Place {
+    type Err = ();
+
+    fn from_str(name: &str) -> Result<Self, ()> {
+        let all = [Self::Headers, Self::Path, Self::Query, Self::Body];
+        all.into_iter().find(|place| place.to_string() == name).ok_or(())
+    }
+}
+
 /// `[grant.http_limits]`, for one attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpLimits {
     /// Requests, refused ones included.
     pub requests: u32,
-    /// Requests at the same time.
+    /// Requests at the same time; more wait.
     pub concurrency: u32,
     /// Bytes of one request's body.
     pub request_bytes: u64,
@@ -219,10 +256,14 @@ impl HttpGrant {
 }
 
 impl HttpRule {
+    fn opens(&self, port: u16) -> bool {
+        self.ports.contains(&port) || (self.ports.is_empty() && port == self.scheme.default_port())
+    }
+
     fn refuses(&self, target: &Target) -> Option<Refusal> {
         if self.scheme != target.scheme || !self.host.matches(&target.host) {
             Some(Refusal::Host)
-        } else if !self.ports.contains(&target.port) {
+        } else if !self.opens(target.port) {
             Some(Refusal::Port)
         } else if !self.methods.contains(&target.method) {
             Some(Refusal::Method)

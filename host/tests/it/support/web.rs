@@ -137,7 +137,8 @@ async fn answer(seen: Arc<Seen>, request: Request) -> Response<Body> {
         }
         "/big" => Response::new(Body::from(vec![b'x'; query.parse().unwrap()])),
         "/chunks" => {
-            let chunks = (0..query.parse::<usize>().unwrap()).map(|_| Ok::<_, io::Error>(Bytes::from(vec![b'x'; 1024])));
+            let chunks =
+                (0..query.parse::<usize>().unwrap()).map(|_| Ok::<_, io::Error>(Bytes::from(vec![b'x'; 1024])));
             let chunks = futures_util::stream::iter(chunks);
             Response::new(Body::from_stream(chunks))
         }

@@ -37,7 +37,8 @@ async fn forty_thousand_headers_cost_the_guest_its_attempt_and_nobody_else_anyth
 
 #[tokio::test]
 async fn what_frames_a_message_is_not_the_guests() {
-    for name in ["Host", "connection", "transfer-encoding", "Upgrade", "keep-alive", "proxy-connection", "te", "expect"] {
+    for name in ["Host", "connection", "transfer-encoding", "Upgrade", "keep-alive", "proxy-connection", "te", "expect"]
+    {
         let outcome = asked(|input| input["headers"] = json!([[name, "x"]])).await;
         assert_eq!(outcome, (json!({ "header": "Forbidden" }), 0), "{name}");
     }

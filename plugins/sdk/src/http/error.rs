@@ -55,7 +55,9 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Denied(what) => write!(f, "the manifest does not allow the request ({what}); the log says what would"),
+            Self::Denied(what) => {
+                write!(f, "the manifest does not allow the request ({what}); the log says what would")
+            }
             Self::NoSecret(name) => {
                 write!(f, "no [[grant.http]] of the manifest has the secret: add secrets = [{name:?}] to one")
             }
@@ -79,7 +81,9 @@ impl From<Error> for TaskError {
             Error::Invalid(_) => Self::fatal("invalid-request", text),
             Error::Limit(_) => Self::fatal("limit", text),
             Error::TimedOut(_) => Self::retry("timed-out", text),
-            Error::Status(status, _) if matches!(status, 408 | 425 | 429 | 500..=599) => Self::retry("http-status", text),
+            Error::Status(status, _) if matches!(status, 408 | 425 | 429 | 500..=599) => {
+                Self::retry("http-status", text)
+            }
             Error::Status(..) => Self::fatal("http-status", text),
             Error::Failed(_) => Self::retry("http-failed", text),
         }

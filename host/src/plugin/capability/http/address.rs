@@ -93,7 +93,8 @@ mod tests {
 
     #[test]
     fn this_machine_and_its_neighbours_are_private() {
-        for address in ["127.0.0.1", "127.9.9.9", "::1", "10.0.0.1", "172.16.0.1", "192.168.1.1", "100.64.0.1", "fd12::1"]
+        for address in
+            ["127.0.0.1", "127.9.9.9", "::1", "10.0.0.1", "172.16.0.1", "192.168.1.1", "100.64.0.1", "fd12::1"]
         {
             assert!(matches!(of(address), Reach::Private(_)), "{address}");
         }

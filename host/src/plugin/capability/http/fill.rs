@@ -82,8 +82,10 @@ impl Fill {
     /// Fills in the path and the query. A secret is one piece of text there: it cannot begin a new segment or parameter.
     pub(super) fn target(&self, path: &str, query: Option<&str>) -> Result<PathAndQuery, Error> {
         let fill = |place, text: &str| {
-            let write = |secret: &str| in_percent(secret).into_bytes().into();
-            let filled = if self.is_for(place) { self.bytes(text.as_bytes(), write, MAX_URI_BYTES) } else { Ok(text.as_bytes().into()) };
+            if !self.is_for(place) {
+                return Ok(text.to_owned());
+            }
+            let filled = self.bytes(text.as_bytes(), encoded, MAX_URI_BYTES);
             let filled = filled.map_err(|TooLong| Error::HttpRequestUriTooLong)?;
             Ok::<_, Error>(String::from_utf8_lossy(&filled).into_owned())
         };
@@ -109,7 +111,7 @@ impl Fill {
     fn bytes<'t>(
         &self,
         text: &'t [u8],
-        write: impl Fn(&str) -> Cow<'_, [u8]>,
+        write: fn(&str) -> Cow<'_, [u8]>,
         most: usize,
     ) -> Result<Cow<'t, [u8]>, TooLong> {
         let mut filled = Cow::Borrowed(text);
@@ -125,6 +127,10 @@ impl Fill {
 /// What was filled in goes beyond a bound.
 #[derive(Debug)]
 struct TooLong;
+
+fn encoded(secret: &str) -> Cow<'_, [u8]> {
+    in_percent(secret).into_bytes().into()
+}
 
 fn plain(secret: &str) -> Cow<'_, [u8]> {
     secret.as_bytes().into()
@@ -151,26 +157,25 @@ fn find(text: &[u8], wanted: &[u8]) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderMap, HeaderValue, Method, Request};
+    use http::{HeaderMap, HeaderValue, Request};
 
     use super::{Bytes, Error, Fill, Placeholder};
-    use crate::plugin::link::{HostPattern, HttpRule, Place, Scheme};
+    use crate::plugin::link::{HostPattern, HttpRule, Place};
     use crate::secret::{MAX_SECRET_BYTES, Secret};
 
     fn placeholders() -> Vec<Placeholder> {
-        ["A", "B"].iter().map(|name| Placeholder::new(name, &Secret::new(&format!("real/key/{name}")).unwrap())).collect()
+        ["A", "B"]
+            .iter()
+            .map(|name| Placeholder::new(name, &Secret::new(&format!("real/key/{name}")).unwrap()))
+            .collect()
     }
 
     fn fill(known: &[Placeholder], places: &[Place]) -> Fill {
         let rule = HttpRule {
-            scheme: Scheme::Https,
             host: HostPattern::parse("a.test").unwrap(),
-            ports: vec![443],
-            methods: vec![Method::GET],
-            path: None,
-            private: false,
             secrets: vec!["A".to_owned()],
             replace_in: places.to_vec(),
+            ..HttpRule::default()
         };
         Fill::new(&rule, known)
     }

@@ -162,7 +162,8 @@ impl Plan {
             HostName::Address(address) => vec![*address],
             HostName::Name(name) => {
                 let outside = &self.attempt.code.shared.ports.outside;
-                let unknown = |_| Error::DnsError { rcode: Some("the name has no address".to_owned()), info_code: None };
+                let unknown =
+                    |_| Error::DnsError { rcode: Some("the name has no address".to_owned()), info_code: None };
                 outside.network.resolve(name).await.map_err(unknown)?
             }
         };
@@ -175,7 +176,8 @@ impl Plan {
                 Reach::Private(what) => {
                     let host = self.target.host.to_string();
                     let file = format!("plugins/{}.toml", self.attempt.code.name);
-                    let fix = format!("`private = true` in the [[grant.http]] of host {host:?} in {file} would allow it");
+                    let fix =
+                        format!("`private = true` in the [[grant.http]] of host {host:?} in {file} would allow it");
                     why = Some(format!("{} leads to {address}, {what}: {fix}", self.target));
                 }
                 Reach::Never(what) => {

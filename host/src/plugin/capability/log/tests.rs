@@ -99,7 +99,10 @@ fn no_line_shows_a_secret_wherever_it_is_cut() {
         book.finish();
         let texts = texts(&lines);
         assert!(texts.iter().all(|text| text.len() <= MAX_LINE_BYTES), "{before}");
-        assert!(!texts.concat().contains("k3y") && texts.concat().ends_with("[secret KEY][secret KEY] and so on"), "{before}");
+        assert!(
+            !texts.concat().contains("k3y") && texts.concat().ends_with("[secret KEY][secret KEY] and so on"),
+            "{before}"
+        );
     }
 }
 

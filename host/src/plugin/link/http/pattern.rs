@@ -68,6 +68,13 @@ pub enum HostPattern {
     Below(String),
 }
 
+/// Of no host.
+impl Default for HostPattern {
+    fn default() -> Self {
+        Self::Exact(HostName::Name(String::new()))
+    }
+}
+
 impl HostPattern {
     /// Reads `api.example.com`, `*.example.com`, `192.0.2.1` or `[::1]`.
     pub fn parse(text: &str) -> Option<Self> {
@@ -131,9 +138,9 @@ impl PathPattern {
     pub(super) fn matches(&self, path: &str) -> bool {
         is_plain(path)
             && match self {
-                Self::Below(root) => path.strip_prefix(root.as_str()).is_some_and(|rest| {
-                    rest.is_empty() || root.ends_with('/') || rest.starts_with('/')
-                }),
+                Self::Below(root) => path
+                    .strip_prefix(root.as_str())
+                    .is_some_and(|rest| rest.is_empty() || root.ends_with('/') || rest.starts_with('/')),
                 Self::Matching(_, regex) => regex.is_match(path),
             }
     }

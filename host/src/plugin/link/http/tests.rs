@@ -1,32 +1,37 @@
 use http::{Method, Uri};
 use proptest::prelude::*;
 
-use super::{HostName, HostPattern, HttpGrant, HttpRule, PathPattern, Place, Refusal, Scheme, Target};
+use super::{HostName, HostPattern, HttpRule, PathPattern, Refusal, Scheme, Target};
 
 fn rule(host: &str, path: Option<&str>) -> HttpRule {
     HttpRule {
-        scheme: Scheme::Https,
         host: HostPattern::parse(host).unwrap(),
         ports: vec![443, 8443],
         methods: vec![Method::GET, Method::POST],
         path: path.map(|path| PathPattern::parse(path).unwrap()),
-        private: false,
-        secrets: Vec::new(),
-        replace_in: vec![Place::Headers],
+        ..HttpRule::default()
     }
 }
 
-fn grant(host: &str, path: Option<&str>) -> HttpGrant {
-    HttpGrant { rules: vec![rule(host, path)], ..HttpGrant::default() }
+fn decide(rules: &[HttpRule], method: &Method, uri: &str) -> Result<(), Refusal> {
+    super::decide(rules, &Target::of(method, &uri.parse().unwrap()).unwrap()).map(|_| ())
 }
 
-fn decide(grant: &HttpGrant, method: &Method, uri: &str) -> Result<(), Refusal> {
-    grant.decide(&Target::of(method, &uri.parse().unwrap()).unwrap()).map(|_| ())
+#[test]
+fn a_rule_without_ports_is_for_the_usual_one() {
+    for (scheme, name, usual) in [(Scheme::Http, "http", 80), (Scheme::Https, "https", 443)] {
+        let rules = [HttpRule { scheme, ports: Vec::new(), ..rule("a.test", None) }];
+        for port in [80, 443, 8443] {
+            let granted = decide(&rules, &Method::GET, &format!("{name}://a.test:{port}/")).is_ok();
+            assert_eq!(granted, port == usual, "{name} {port}");
+        }
+    }
+    assert_eq!(decide(&[HttpRule::default()], &Method::GET, "https://a.test/"), Err(Refusal::Host));
 }
 
 #[test]
 fn each_part_of_a_request_has_to_be_granted() {
-    let grant = grant("api.example.com", Some("/v1"));
+    let grant = [rule("api.example.com", Some("/v1"))];
     let get = |uri: &str| decide(&grant, &Method::GET, uri);
     assert_eq!(get("https://api.example.com/v1/x?y=z"), Ok(()));
     assert_eq!(get("https://API.Example.COM:8443/v1"), Ok(()));
@@ -38,7 +43,7 @@ fn each_part_of_a_request_has_to_be_granted() {
     for path in ["/", "/v10", "/v1/../admin", "/v1/%2e%2E/admin", "/v1/..%2fadmin", "/v1/.%5C..", "/V1"] {
         assert_eq!(get(&format!("https://api.example.com{path}")), Err(Refusal::Path), "{path}");
     }
-    assert_eq!(decide(&HttpGrant::default(), &Method::GET, "https://api.example.com/"), Err(Refusal::Host));
+    assert_eq!(decide(&[], &Method::GET, "https://api.example.com/"), Err(Refusal::Host));
 }
 
 #[test]
@@ -50,7 +55,9 @@ fn a_refusal_names_what_would_grant() {
         "PUT https://api.example.com:99 is not granted: add to plugins/hook.toml: [[grant.http]] scheme = \"https\", \
          host = \"api.example.com\", ports = [99], methods = [\"PUT\"]"
     );
-    assert!(Refusal::Method.explain(&target, "hook").contains("add \"PUT\" to `methods` of the [[grant.http]] of host"));
+    assert!(
+        Refusal::Method.explain(&target, "hook").contains("add \"PUT\" to `methods` of the [[grant.http]] of host")
+    );
     // What follows the host may be secret.
     assert!(!host.contains("v1"));
 }
@@ -71,10 +78,28 @@ fn hosts_are_names_or_addresses_and_nothing_else() {
         assert!(HostName::parse(host).is_some(), "{host}");
     }
     let long = "a".repeat(64);
-    for host in ["127.1", "2130706433", "0177.0.0.1", "0x7f.0.0.1", "0x7F000001", "1.2.3.4.5", "a.1", "127.0.0.0x1", "0x"] {
+    for host in
+        ["127.1", "2130706433", "0177.0.0.1", "0x7f.0.0.1", "0x7F000001", "1.2.3.4.5", "a.1", "127.0.0.0x1", "0x"]
+    {
         assert_eq!(HostName::parse(host), None, "{host}");
     }
-    for host in ["", ".", "a.", "a..b", "a b", "bücher.test", "a。b", "a\u{200d}b", "%61", "a%2e", "[::1", "[127.0.0.1]", "[fe80::1%25eth0]", "*", &long] {
+    for host in [
+        "",
+        ".",
+        "a.",
+        "a..b",
+        "a b",
+        "bücher.test",
+        "a。b",
+        "a\u{200d}b",
+        "%61",
+        "a%2e",
+        "[::1",
+        "[127.0.0.1]",
+        "[fe80::1%25eth0]",
+        "*",
+        &long,
+    ] {
         assert_eq!(HostName::parse(host), None, "{host}");
     }
     assert_eq!(HostPattern::parse("::1"), HostPattern::parse("[0:0:0:0:0:0:0:1]"));
@@ -122,8 +147,8 @@ proptest! {
         let port = port.map(|port| format!(":{port}")).unwrap_or_default();
         let Ok(uri) = format!("{scheme}://{host}{port}/{path}").parse::<Uri>() else { return Ok(()) };
         let Some(target) = Target::of(&method.parse().unwrap(), &uri) else { return Ok(()) };
-        let grant = grant("*.example.com", Some("/v1"));
-        if grant.decide(&target).is_ok() {
+        let grant = [rule("*.example.com", Some("/v1"))];
+        if super::decide(&grant, &target).is_ok() {
             prop_assert_eq!(scheme, "https");
             prop_assert!(host.ends_with(".example.com"), "{}", host);
             prop_assert!(port.is_empty() || port == ":443" || port == ":8443");

@@ -2,19 +2,11 @@
 
 use std::ops::RangeInclusive;
 
-use http::Method;
-use serde::Deserialize;
-use toml::Spanned;
-
-use super::super::place::Source;
-use super::super::quantity::{Millis, Size};
-use super::super::ManifestError;
-use crate::plugin::link::{HostPattern, HttpGrant, HttpLimits, HttpRule, PathPattern, Place, Scheme};
-use crate::quantity::{show_bytes, show_millis};
+use crate::plugin::link::{HostPattern, HttpLimits, HttpRule, PathPattern, Scheme};
 use crate::secret::is_valid_name;
 
-/// Rules of one plugin at most.
-const MAX_RULES: usize = 256;
+use super::super::table::{Conflict, Key, Table, Text, Words};
+
 /// Ports, methods or secrets of one rule at most.
 const MAX_ENTRIES: usize = 64;
 
@@ -24,162 +16,100 @@ const REQUEST_BYTES: RangeInclusive<u64> = 0..=1 << 30;
 const RESPONSE_BYTES: RangeInclusive<u64> = 0..=16 << 30;
 const TIMEOUT_MS: RangeInclusive<u64> = 1..=24 * 3_600_000;
 
+const SCHEMES: Words = Words::OneOf(&["https", "http"]);
+const HOST: Words = Words::Like {
+    what: "a name such as \"api.example.com\", all names below one as \"*.example.com\", or an address; scheme, port and \
+           path have keys of their own",
+    pattern: r"^((\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|\[?[0-9A-Fa-f:.]+\]?)$",
+    fits: |text| HostPattern::parse(text).is_some(),
+};
 /// What can be asked of a host; the others (CONNECT, TRACE) concern proxies.
-const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
-const PLACES: [(&str, Place); 4] =
-    [("headers", Place::Headers), ("path", Place::Path), ("query", Place::Query), ("body", Place::Body)];
+const METHODS: Words = Words::OneOf(&["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]);
+const PATH: Words = Words::Like {
+    what: "a path such as \"/v1\" without `..`, or a valid regular expression that begins with `^`",
+    pattern: "^[/^]",
+    fits: |text| PathPattern::parse(text).is_ok(),
+};
+const SECRET: Words = Words::Like {
+    what: "a name of capital letters, digits and underscores such as \"API_KEY\"",
+    pattern: "^[A-Z][A-Z0-9_]{0,63}$",
+    fits: is_valid_name,
+};
+const PLACES: Words = Words::OneOf(&["headers", "path", "query", "body"]);
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct RuleTable {
-    scheme: Option<Spanned<String>>,
-    host: Spanned<String>,
-    ports: Option<Spanned<Vec<Spanned<u16>>>>,
-    methods: Option<Spanned<Vec<Spanned<String>>>>,
-    path: Option<Spanned<String>>,
-    #[serde(default)]
-    private: bool,
-    secrets: Option<Spanned<Vec<Spanned<String>>>>,
-    replace_in: Option<Spanned<Vec<Spanned<String>>>>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct LimitsTable {
-    requests: Option<Spanned<u32>>,
-    concurrency: Option<Spanned<u32>>,
-    request_bytes: Option<Spanned<Size>>,
-    response_bytes: Option<Spanned<Size>>,
-    timeout: Option<Spanned<Millis>>,
-}
-
-/// The whole grant; absent when there is no rule.
-pub(super) fn check(
-    rules: Vec<Spanned<RuleTable>>,
-    limits: Option<Spanned<LimitsTable>>,
-    source: Source<'_>,
-) -> Result<Option<HttpGrant>, ManifestError> {
-    if let Some(extra) = rules.get(MAX_RULES) {
-        return Err(source.at(extra.span().start, format!("more than {MAX_RULES} [[grant.http]]")));
+impl Table for HttpRule {
+    fn keys(&mut self) -> Vec<Key<'_>> {
+        let Self { scheme, host, ports, methods, path, private, secrets, replace_in } = self;
+        let about_path =
+            "This path and all below it, or a regular expression from the path's beginning. Any, unless said.";
+        let about_private = "The name may lead to private and loopback addresses, too.";
+        let about_secrets = "Secrets of the host's configuration that are filled in towards this destination.";
+        vec![
+            Key::text("host", host, &HOST, "A name, all names below one, or an address.").required(),
+            Key::text("scheme", scheme, &SCHEMES, "With or without TLS."),
+            Key::counts("ports", ports, (1..=u16::MAX, MAX_ENTRIES), "The scheme's own, unless said."),
+            Key::texts("methods", methods, (&METHODS, MAX_ENTRIES), "What may be asked."),
+            Key::text("path", path, &PATH, about_path),
+            Key::flag("private", private, about_private),
+            Key::texts("secrets", secrets, (&SECRET, MAX_ENTRIES), about_secrets),
+            Key::texts("replace_in", replace_in, (&PLACES, MAX_ENTRIES), "Where in a request they are filled in."),
+        ]
     }
-    if rules.is_empty() {
-        return match limits {
-            Some(limits) => {
-                let message = "`http_limits` bounds nothing: there is no [[grant.http]]".to_owned();
-                Err(source.at(limits.span().start, message))
-            }
-            None => Ok(None),
-        };
-    }
-    let limits = limits.map(Spanned::into_inner).unwrap_or_default().check(source)?;
-    let rules = rules.into_iter().map(|rule| rule.into_inner().check(source)).collect::<Result<_, _>>()?;
-    Ok(Some(HttpGrant { rules, limits }))
-}
 
-impl LimitsTable {
-    fn check(self, source: Source<'_>) -> Result<HttpLimits, ManifestError> {
-        let default = HttpLimits::default();
-        let count = |value, key, range, default| {
-            let number = source.in_range(value, |count: &u32| u64::from(*count), key, (range, |n| n.to_string()))?;
-            // The range ends far below the type's end.
-            Ok(number.and_then(|number| u32::try_from(number).ok()).unwrap_or(default))
-        };
-        let size = |value, key, range, default| {
-            let bytes = source.in_range(value, |size: &Size| size.0, key, (range, show_bytes))?;
-            Ok(bytes.unwrap_or(default))
-        };
-        let timeout = source.in_range(self.timeout, |time: &Millis| time.0, "timeout", (TIMEOUT_MS, show_millis))?;
-        Ok(HttpLimits {
-            requests: count(self.requests, "requests", REQUESTS, default.requests)?,
-            concurrency: count(self.concurrency, "concurrency", CONCURRENCY, default.concurrency)?,
-            request_bytes: size(self.request_bytes, "request_bytes", REQUEST_BYTES, default.request_bytes)?,
-            response_bytes: size(self.response_bytes, "response_bytes", RESPONSE_BYTES, default.response_bytes)?,
-            timeout_ms: timeout.unwrap_or(default.timeout_ms),
-        })
-    }
-}
-
-impl RuleTable {
-    fn check(self, source: Source<'_>) -> Result<HttpRule, ManifestError> {
-        let scheme = match &self.scheme {
-            None => Scheme::Https,
-            Some(scheme) => match scheme.get_ref().as_str() {
-                "https" => Scheme::Https,
-                "http" => Scheme::Http,
-                other => {
-                    let message = format!("`scheme` is \"https\" or \"http\", not {other:?}");
-                    return Err(source.at(scheme.span().start, message));
-                }
-            },
-        };
-        let host = HostPattern::parse(self.host.get_ref()).ok_or_else(|| {
-            let message = format!(
-                "{:?} is not a host: write a name such as \"api.example.com\", all names below one as \
-                 \"*.example.com\", or an address; scheme, port and path have keys of their own",
-                self.host.get_ref()
-            );
-            source.at(self.host.span().start, message)
-        })?;
-        let path = self.path.map(|path| {
-            PathPattern::parse(path.get_ref()).map_err(|why| source.at(path.span().start, format!("`path`: {why}")))
-        });
-        let ports = list(source, self.ports, "ports", |port| match port {
-            0 => Err("0 is not a port".to_owned()),
-            port => Ok(port),
-        })?;
-        let methods = list(source, self.methods, "methods", |name| method(&name))?;
-        let secrets = list(source, self.secrets, "secrets", |name| {
-            let wrong = format!("{name:?} is not a secret's name: capital letters, digits and underscores");
-            is_valid_name(&name).then_some(name).ok_or(wrong)
-        })?;
-        let at = self.replace_in.as_ref().map(|places| places.span().start);
-        let replace_in = list(source, self.replace_in, "replace_in", |name| place(&name))?;
-        if let (Some(at), None) = (at, &secrets) {
-            return Err(source.at(at, "`replace_in` says where `secrets` are filled in, and there are none".to_owned()));
+    fn check(&self) -> Result<(), Conflict> {
+        if self.methods.is_empty() {
+            return Err(Conflict { key: "methods", message: "`methods` is empty: nothing could be asked".to_owned() });
         }
-        Ok(HttpRule {
-            scheme,
-            host,
-            ports: ports.unwrap_or_else(|| vec![scheme.default_port()]),
-            methods: methods.unwrap_or_else(|| vec![Method::GET, Method::HEAD]),
-            path: path.transpose()?,
-            private: self.private,
-            secrets: secrets.unwrap_or_default(),
-            replace_in: replace_in.unwrap_or_else(|| vec![Place::Headers]),
-        })
+        if self.secrets.is_empty() && self.replace_in != Self::default().replace_in {
+            let message = "`replace_in` says where `secrets` are filled in, and there are none".to_owned();
+            return Err(Conflict { key: "replace_in", message });
+        }
+        Ok(())
     }
 }
 
-/// Every entry of a list, which has one at least when it is there.
-fn list<T, V>(
-    source: Source<'_>,
-    entries: Option<Spanned<Vec<Spanned<T>>>>,
-    key: &str,
-    check: impl Fn(T) -> Result<V, String>,
-) -> Result<Option<Vec<V>>, ManifestError> {
-    let Some(entries) = entries else { return Ok(None) };
-    let at = entries.span().start;
-    let entries = entries.into_inner();
-    if !(1..=MAX_ENTRIES).contains(&entries.len()) {
-        return Err(source.at(at, format!("`{key}` has between 1 and {MAX_ENTRIES} entries")));
+impl Table for HttpLimits {
+    fn keys(&mut self) -> Vec<Key<'_>> {
+        let Self { requests, concurrency, request_bytes, response_bytes, timeout_ms } = self;
+        let about_timeout = "One request until its response has ended. The attempt's deadline may come first.";
+        vec![
+            Key::count("requests", requests, REQUESTS, "Requests of one attempt, refused ones too."),
+            Key::count("concurrency", concurrency, CONCURRENCY, "Requests of one attempt at the same time; more wait."),
+            Key::bytes("request_bytes", request_bytes, REQUEST_BYTES, "The body of one request."),
+            Key::bytes("response_bytes", response_bytes, RESPONSE_BYTES, "The body of one response."),
+            Key::millis("timeout", timeout_ms, TIMEOUT_MS, about_timeout),
+        ]
     }
-    let check = |entry: Spanned<T>| {
-        let at = entry.span().start;
-        check(entry.into_inner()).map_err(|message| source.at(at, format!("`{key}`: {message}")))
-    };
-    entries.into_iter().map(check).collect::<Result<_, _>>().map(Some)
 }
 
-fn method(name: &str) -> Result<Method, String> {
-    if !METHODS.contains(&name) {
-        return Err(format!("{name:?} is not one of {}", METHODS.join(", ")));
+impl Text for HostPattern {
+    fn get(&self) -> Option<String> {
+        Some(self.to_string()).filter(|text| !text.is_empty())
     }
-    name.parse().map_err(|_| format!("{name:?} is not a method"))
+
+    fn set(&mut self, value: &str) {
+        *self = Self::parse(value).unwrap_or_default();
+    }
 }
 
-fn place(name: &str) -> Result<Place, String> {
-    let found = PLACES.iter().find(|(known, _)| *known == name).map(|(_, place)| *place);
-    found.ok_or_else(|| format!("{name:?} is not one of {}", PLACES.map(|(known, _)| known).join(", ")))
+impl Text for Scheme {
+    fn get(&self) -> Option<String> {
+        Some(self.name().to_owned())
+    }
+
+    fn set(&mut self, value: &str) {
+        *self = if value == Self::Http.name() { Self::Http } else { Self::Https };
+    }
+}
+
+impl Text for Option<PathPattern> {
+    fn get(&self) -> Option<String> {
+        self.as_ref().map(|path| path.as_str().to_owned())
+    }
+
+    fn set(&mut self, value: &str) {
+        *self = PathPattern::parse(value).ok();
+    }
 }
 
 #[cfg(test)]
@@ -189,17 +119,17 @@ mod tests {
     use crate::plugin::link::{HostPattern, HttpGrant, HttpLimits, HttpRule, PathPattern, Place, Scheme};
     use crate::plugin::manifest::Manifest;
 
-    fn parse(text: &str) -> Result<Option<HttpGrant>, String> {
+    fn parse(text: &str) -> Result<HttpGrant, String> {
         Manifest::parse("x.toml", text).map(|manifest| manifest.grants.http).map_err(|error| error.to_string())
     }
 
     #[test]
     fn a_host_alone_is_asked_over_tls_and_not_changed() {
-        let grant = parse("[[grant.http]]\nhost = \"API.example.com\"\n").unwrap().unwrap();
+        let grant = parse("[[grant.http]]\nhost = \"API.example.com\"\n").unwrap();
         let rule = HttpRule {
             scheme: Scheme::Https,
             host: HostPattern::parse("api.example.com").unwrap(),
-            ports: vec![443],
+            ports: Vec::new(),
             methods: vec![Method::GET, Method::HEAD],
             path: None,
             private: false,
@@ -207,7 +137,7 @@ mod tests {
             replace_in: vec![Place::Headers],
         };
         assert_eq!(grant, HttpGrant { rules: vec![rule], limits: HttpLimits::default() });
-        assert_eq!(parse("[grant]\nstate = true\n").unwrap(), None);
+        assert!(!parse("[grant]\nstate = true\n").unwrap().is_given());
     }
 
     #[test]
@@ -233,8 +163,11 @@ mod tests {
             timeout = "4s"
             "#,
         );
-        let HttpGrant { rules, limits } = grant.unwrap().unwrap();
-        assert_eq!((rules[0].ports.as_slice(), rules[0].replace_in.len(), rules[0].private), (&[80, 8080][..], 4, true));
+        let HttpGrant { rules, limits } = grant.unwrap();
+        assert_eq!(
+            (rules[0].ports.as_slice(), rules[0].replace_in.len(), rules[0].private),
+            (&[80, 8080][..], 4, true)
+        );
         assert_eq!(rules[0].path, Some(PathPattern::parse("^/v1/").unwrap()));
         assert_eq!(rules[1].host, HostPattern::parse("[::1]").unwrap());
         let expected =
@@ -246,18 +179,18 @@ mod tests {
     fn a_mistake_is_told_with_its_place() {
         let rule = |more: &str| parse(&format!("[[grant.http]]\nhost = \"a.test\"\n{more}\n")).unwrap_err();
         for (more, place, hint) in [
-            ("scheme = \"ftp\"", "3:10", "\"https\" or \"http\""),
-            ("ports = []", "3:9", "between 1 and 64"),
-            ("ports = [0]", "3:10", "not a port"),
-            ("ports = [70000]", "3:10", "u16"),
+            ("scheme = \"ftp\"", "3:10", "one of \"https\", \"http\""),
+            ("ports = [0]", "3:9", "between 1 and 65535"),
+            ("ports = [70000]", "3:9", "between 1 and 65535"),
             ("port = 80", "3:1", "did you mean `ports`?"),
+            ("methods = []", "3:1", "is empty"),
             ("methods = [\"get\"]", "3:12", "GET"),
             ("methods = [\"CONNECT\"]", "3:12", "GET"),
-            ("path = \"v1\"", "3:8", "begins with `/`"),
-            ("path = \"^(\"", "3:8", "unclosed group"),
+            ("path = \"v1\"", "3:8", "begins with `^`"),
+            ("path = \"^(\"", "3:8", "a valid regular expression"),
             ("secrets = [\"key\"]", "3:12", "capital letters"),
-            ("replace_in = [\"headers\"]", "3:14", "there are none"),
-            ("secrets = [\"KEY\"]\nreplace_in = [\"cookies\"]", "4:15", "headers, path, query, body"),
+            ("replace_in = [\"body\"]", "3:1", "there are none"),
+            ("secrets = [\"KEY\"]\nreplace_in = [\"cookies\"]", "4:15", "\"path\", \"query\", \"body\""),
             ("[grant.http_limits]\nrequests = 0", "4:12", "between 1 and 1000000"),
             ("[grant.http_limits]\ntimeout = 0", "4:11", "between 1ms and 1d"),
         ] {
