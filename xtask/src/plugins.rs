@@ -9,8 +9,12 @@ use crate::shell::{cargo, root, run, target};
 use crate::tools::WASM_TARGET;
 
 /// The plugins of this repository: the crate's name, which is the plugin's too, and its folder.
-pub(crate) const PLUGINS: [(&str, &str); 3] =
-    [("video-cut", "plugins/video-cut"), ("video-clear", "plugins/video-clear"), ("echo", "examples/echo")];
+pub(crate) const PLUGINS: [(&str, &str); 4] = [
+    ("video-cut", "plugins/video-cut"),
+    ("video-clear", "plugins/video-clear"),
+    ("echo", "examples/echo"),
+    ("webhook", "examples/webhook"),
+];
 
 /// Plugins that only tests use.
 pub(crate) const TESTERS: [(&str, &str); 1] = [("web-probe", "host/tests/guests/web-probe")];

@@ -1,6 +1,7 @@
 //! What plugins ask of the web: only what the manifest grants, and within its bounds.
 
 mod bounds;
+mod cancel;
 mod hostile;
 mod secrets;
 mod tls;
@@ -55,7 +56,7 @@ async fn ask(host: &TestHost, input: &Value) -> Result<Value, String> {
 
 /// The lines of a task's log.
 async fn log(host: &TestHost, id: &str) -> String {
-    let page = host.get(&format!("/v1/tasks/{id}/logs?limit=1000")).await;
+    let page = host.get(&format!("/v1/tasks/{id}/logs?max_bytes=1048576")).await;
     list(&page).iter().map(|line| format!("{}\n", line["message"].as_str().unwrap_or_default())).collect()
 }
 
@@ -143,6 +144,69 @@ async fn private_addresses_need_their_own_word_and_some_are_never_reached() {
     assert_eq!(outcome("127.0.0.1").await["status"], 200);
     for name in &hosts[3..] {
         assert_eq!(outcome(name).await, json!({ "error": "DestinationIpProhibited" }), "{name}");
+    }
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn a_name_leads_only_where_its_addresses_may_be_reached() {
+    let server = WebServer::plain().await;
+    let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+    let bad = [
+        ("loopback.test", "127.0.0.1"),
+        ("loopback6.test", "::1"),
+        ("mapped.test", "::ffff:169.254.169.254"),
+        ("mapped-loopback.test", "::ffff:127.0.0.1"),
+        ("zero.test", "0.0.0.0"),
+        ("metadata.test", "169.254.169.254"),
+        ("nat64.test", "64:ff9b::a9fe:a9fe"),
+        ("private.test", "10.0.0.7"),
+        ("broadcast.test", "255.255.255.255"),
+    ];
+    let addresses = bad.map(|(name, address)| (name, [ip(address)]));
+    let answers: Vec<(&str, [&[IpAddr]; 1])> = addresses.iter().map(|(name, ips)| (*name, [&ips[..]])).collect();
+    let mut names: Vec<(&str, &[&[IpAddr]])> = answers.iter().map(|(name, answers)| (*name, &answers[..])).collect();
+    // One good address among bad ones is the one that is taken.
+    let mixed: [&[IpAddr]; 1] = [&[ip("127.0.0.1"), ip("::ffff:7f00:1"), PUBLIC]];
+    names.push(("mixed.test", &mixed));
+    let network = TestNetwork::with(&names);
+    let manifest: String = names.iter().map(|(name, _)| rule(server.port, "").replace("api.test", name)).collect();
+    let host = host_with(&manifest, &network).await;
+    for (name, address) in bad {
+        let input = json!({ "scheme": "http", "authority": format!("{name}:{}", server.port) });
+        let task = host.run("web.raw", &input).await;
+        assert_eq!(task["output"][0], json!({ "error": "DestinationIpProhibited" }), "{name}");
+        let lines = log(&host, task["id"].as_str().unwrap()).await;
+        let private = ["127.0.0.1", "::1", "10.0.0.7"].contains(&address);
+        assert_eq!(lines.contains("`private = true` in the [[grant.http]] of host"), private, "{name}: {lines}");
+        assert_eq!(lines.contains("never allowed"), !private, "{name}: {lines}");
+    }
+    assert!(network.connected().is_empty() && server.seen.requests().is_empty());
+    let input = json!({ "scheme": "http", "authority": format!("mixed.test:{}", server.port) });
+    assert_eq!(raw(&host, &input).await["status"], 200);
+    assert_eq!(network.connected(), [PUBLIC]);
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn an_address_in_another_spelling_is_no_host() {
+    let (server, network) = (WebServer::plain().await, network());
+    let host = host_with(&rule(server.port, ""), &network).await;
+    let spellings = [
+        "2130706433",
+        "0177.0.0.1",
+        "0x7f.0.0.1",
+        "0x7F000001",
+        "127.1",
+        "127.0.0.1.",
+        "[::ffff:127.0.0.1%25lo]",
+        "[::1",
+    ];
+    for name in spellings {
+        let input = json!({ "scheme": "http", "authority": format!("{name}:{}", server.port) });
+        let outcome = raw(&host, &input).await;
+        let refused = [json!({ "error": "HttpRequestUriInvalid" }), json!({ "set": "authority" })];
+        assert!(refused.contains(&outcome), "{name}: {outcome}");
     }
     host.stop().await;
 }

@@ -15,7 +15,8 @@
 //! ```
 //!
 //! Redirects are not followed: an answer with status 3xx is an answer, and where it leads is a new request, which
-//! needs a grant of its own. A denied request is [`Error::Denied`], and the task's log says which line would grant it.
+//! needs a grant of its own. A denied request is [`Error::Denied`], which names the lines that would grant it; the task's
+//! log says which of them is missing.
 
 mod error;
 mod url;
@@ -124,8 +125,8 @@ impl Request {
         request.set_path_with_query(Some(&url.path_with_query())).map_err(|()| wrong("the path"))?;
         // Without one the request says that it has none.
         let out = self.body.as_ref().map(|_| request.body().map_err(|()| wrong("the length"))).transpose()?;
-        let denied = |code: ErrorCode| Error::of(&code, &self.method, &url);
-        let answer = handle(request, self.timeout.map(options)).map_err(denied)?;
+        let failed = |code: ErrorCode| Error::of_request(&code, &self.method, &url);
+        let answer = handle(request, self.timeout.map(options)).map_err(failed)?;
         if let (Some(out), Some(body)) = (out, &self.body) {
             write(out, body)?;
         }
@@ -133,7 +134,7 @@ impl Request {
         ready.block();
         drop(ready);
         match answer.get() {
-            Some(Ok(answer)) => Response::of(answer.map_err(denied)?),
+            Some(Ok(answer)) => Response::of(answer.map_err(failed)?),
             Some(Err(())) | None => Err(Error::Failed("the host has no answer".to_owned())),
         }
     }

@@ -210,12 +210,16 @@ fn check_head(request: &Request<WasiBody>) -> Result<(), Error> {
     if request.uri().path_and_query().is_some_and(|text| text.as_str().len() > MAX_URI_BYTES) {
         return Err(Error::HttpRequestUriTooLong);
     }
-    let size = |(name, value): (&HeaderName, &http::HeaderValue)| name.as_str().len() + value.len();
-    let bytes = request.headers().iter().map(size).sum::<usize>();
+    let bytes = size(request.headers());
     if request.headers().len() > MAX_HEADERS || bytes > MAX_HEADER_BYTES {
         return Err(Error::HttpRequestHeaderSectionSize(u32::try_from(bytes).ok()));
     }
     Ok(())
+}
+
+/// Bytes of names and values.
+fn size(headers: &HeaderMap) -> usize {
+    headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum()
 }
 
 /// A length that is announced is believed when it is too much.

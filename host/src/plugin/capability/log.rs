@@ -165,14 +165,16 @@ impl Book {
         }
     }
 
-    fn print(&self, pages: &mut Pages, source: LogSource, text: String) {
-        // What was replaced may have been shorter.
-        let whole = text.len();
-        let text = clip_to(text, MAX_LINE_BYTES);
-        pages.log.dropped_bytes += (whole - text.len()) as u64;
+    /// Keeps a line of output, in several pieces where what was replaced in it made it too long.
+    fn print(&self, pages: &mut Pages, source: LogSource, mut text: String) {
         let level = if source == LogSource::Stderr { LogLevel::Warn } else { LogLevel::Info };
         if source == LogSource::Stderr {
             pages.last_words = last_words(std::mem::take(&mut pages.last_words), &text);
+        }
+        while text.len() > MAX_LINE_BYTES {
+            let rest = text.split_off(text.floor_char_boundary(MAX_LINE_BYTES));
+            self.keep(pages, (level, source), text, Vec::new());
+            text = rest;
         }
         self.keep(pages, (level, source), text, Vec::new());
     }

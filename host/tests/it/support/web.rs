@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
+use tokio::time::interval;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
@@ -28,6 +30,8 @@ use tokio_rustls::server::TlsStream;
 
 /// An address that counts as public; the test's network leads it to loopback.
 pub(crate) const PUBLIC: IpAddr = IpAddr::V4(Ipv4Addr::new(93, 184, 216, 34));
+/// A public address where nobody answers.
+pub(crate) const SILENT: IpAddr = IpAddr::V4(Ipv4Addr::new(93, 184, 216, 35));
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// A server; it ends when this is dropped.
@@ -41,6 +45,9 @@ pub(crate) struct WebServer {
 #[derive(Default)]
 pub(crate) struct Seen {
     requests: Mutex<Vec<Value>>,
+    open: AtomicUsize,
+    now: AtomicUsize,
+    most: AtomicUsize,
     /// A request that is never answered has come, and one was given up.
     pub(crate) waiting: Notify,
     pub(crate) given_up: Notify,
@@ -50,6 +57,18 @@ impl Seen {
     /// Every request so far.
     pub(crate) fn requests(&self) -> Vec<Value> {
         self.requests.lock().unwrap().clone()
+    }
+
+    /// Waits until every request that is never answered was given up.
+    pub(crate) async fn all_given_up(&self) {
+        while self.open.load(Ordering::SeqCst) > 0 {
+            self.given_up.notified().await;
+        }
+    }
+
+    /// Requests to `/together` that were here at the same time.
+    pub(crate) fn most(&self) -> usize {
+        self.most.load(Ordering::SeqCst)
     }
 }
 
@@ -63,25 +82,82 @@ impl WebServer {
 
     /// With a certificate of this authority for these names.
     pub(crate) async fn tls(authority: &Authority, names: &[&str]) -> Self {
-        let listener = TcpListener::bind((LOOPBACK, 0)).await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        Self::over(TlsListener { listener, acceptor: authority.acceptor(names) }, port)
+        Self::tls_until(authority, names, 4096).await
     }
 
-    /// Answers each connection with these bytes, whatever was asked.
-    pub(crate) async fn answering(bytes: Vec<u8>) -> Self {
+    /// The same, until the beginning of a year.
+    pub(crate) async fn tls_until(authority: &Authority, names: &[&str], year: i32) -> Self {
         let listener = TcpListener::bind((LOOPBACK, 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let mut tasks = JoinSet::new();
+        Self::over(TlsListener { listener, acceptor: authority.acceptor(names, year) }, port)
+    }
+
+    /// Answers each connection with these bytes, whatever was asked, and closes it.
+    pub(crate) async fn answering(bytes: Vec<u8>) -> Self {
+        Self::speaking(bytes, |_, _| async {}).await
+    }
+
+    /// Begins each answer with these bytes, and says nothing more until the other side goes away.
+    pub(crate) async fn stalling(bytes: Vec<u8>) -> Self {
+        let wait = |mut stream: TcpStream, seen: Arc<Seen>| async move {
+            seen.waiting.notify_one();
+            while stream.read(&mut [0; 4096]).await.is_ok_and(|bytes| bytes > 0) {}
+            seen.given_up.notify_one();
+        };
+        Self::speaking(bytes, wait).await
+    }
+
+    /// Begins each answer with these bytes, and repeats `piece` until the other side goes away, at once or every `pause`.
+    pub(crate) async fn repeating(bytes: Vec<u8>, piece: &'static [u8], pause: Duration) -> Self {
+        let repeat = move |mut stream: TcpStream, seen: Arc<Seen>| async move {
+            let mut pace = interval(pause.max(Duration::from_micros(1)));
+            while stream.write_all(piece).await.is_ok() {
+                if !pause.is_zero() {
+                    pace.tick().await;
+                }
+            }
+            seen.given_up.notify_one();
+        };
+        Self::speaking(bytes, repeat).await
+    }
+
+    /// Takes connections and reads nothing from them.
+    pub(crate) async fn deaf() -> Self {
+        let listener = TcpListener::bind((LOOPBACK, 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let seen = Arc::<Seen>::default();
+        let (mut tasks, told) = (JoinSet::new(), Arc::clone(&seen));
+        tasks.spawn(async move {
+            let mut held = Vec::new();
+            loop {
+                held.push(listener.accept().await.unwrap());
+                told.waiting.notify_one();
+            }
+        });
+        Self { port, seen, _tasks: tasks }
+    }
+
+    async fn speaking<F, T>(bytes: Vec<u8>, then: F) -> Self
+    where
+        F: Fn(TcpStream, Arc<Seen>) -> T + Send + Sync + 'static,
+        T: Future<Output = ()> + Send + 'static,
+    {
+        let listener = TcpListener::bind((LOOPBACK, 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let seen = Arc::<Seen>::default();
+        let (mut tasks, told) = (JoinSet::new(), Arc::clone(&seen));
         tasks.spawn(async move {
             loop {
                 let (mut stream, _) = listener.accept().await.unwrap();
-                let mut asked = [0; 4096];
-                let _ = stream.read(&mut asked).await;
+                let mut asked = vec![0; 4096];
+                let length = stream.read(&mut asked).await.unwrap_or_default();
+                let asked = String::from_utf8_lossy(&asked[..length]).into_owned();
+                told.requests.lock().unwrap().push(Value::from(asked));
                 let _ = stream.write_all(&bytes).await;
+                then(stream, Arc::clone(&told)).await;
             }
         });
-        Self { port, seen: Arc::default(), _tasks: tasks }
+        Self { port, seen, _tasks: tasks }
     }
 
     fn over<L: Listener<Addr = SocketAddr>>(listener: L, port: u16) -> Self {
@@ -106,6 +182,7 @@ struct Unanswered(Arc<Seen>);
 
 impl Drop for Unanswered {
     fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::SeqCst);
         self.0.given_up.notify_one();
     }
 }
@@ -126,9 +203,22 @@ async fn answer(seen: Arc<Seen>, request: Request) -> Response<Body> {
     let query = head.uri.query().unwrap_or_default();
     match head.uri.path() {
         "/never" => {
+            seen.open.fetch_add(1, Ordering::SeqCst);
             let _unanswered = Unanswered(Arc::clone(&seen));
             seen.waiting.notify_one();
             std::future::pending().await
+        }
+        "/together" => {
+            let now = seen.now.fetch_add(1, Ordering::SeqCst) + 1;
+            seen.most.fetch_max(now, Ordering::SeqCst);
+            // The others have a chance to come, too.
+            tokio::task::yield_now().await;
+            seen.now.fetch_sub(1, Ordering::SeqCst);
+            Response::new(Body::empty())
+        }
+        "/refuse" => {
+            let secret = told["headers"]["authorization"].as_str().unwrap_or_default();
+            Response::builder().status(400).body(Body::from(format!("not with {secret}"))).unwrap()
         }
         "/drip" => {
             let pause = futures_util::stream::pending();
@@ -162,10 +252,12 @@ impl Authority {
         self.0.pem()
     }
 
-    fn acceptor(&self, names: &[&str]) -> TlsAcceptor {
+    fn acceptor(&self, names: &[&str], year: i32) -> TlsAcceptor {
         let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
         let key = KeyPair::generate().unwrap();
-        let certificate = CertificateParams::new(names).unwrap().signed_by(&key, &self.0).unwrap();
+        let mut params = CertificateParams::new(names).unwrap();
+        params.not_after = rcgen::date_time_ymd(year, 1, 1);
+        let certificate = params.signed_by(&key, &self.0).unwrap();
         let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
         let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
         let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
@@ -198,9 +290,14 @@ impl Listener for TlsListener {
     }
 }
 
-/// Names that mean what a test says, and [`PUBLIC`] that leads to loopback.
+/// Names that mean what a test says, and [`PUBLIC`] that leads to loopback. The name `never.test` is looked up for ever,
+/// and so is [`SILENT`] connected to.
 #[derive(Default)]
 pub(crate) struct TestNetwork {
+    /// Something has begun that never ends.
+    pub(crate) waiting: Notify,
+    /// And it was given up.
+    pub(crate) given_up: Arc<Notify>,
     /// What is left of a name's answers; the last one stays.
     names: Mutex<BTreeMap<String, VecDeque<Vec<IpAddr>>>>,
     connected: Mutex<Vec<SocketAddr>>,
@@ -211,7 +308,19 @@ impl TestNetwork {
     pub(crate) fn with(names: &[(&str, &[&[IpAddr]])]) -> Arc<Self> {
         let answers = |answers: &[&[IpAddr]]| answers.iter().map(|answer| answer.to_vec()).collect();
         let names = names.iter().map(|(name, of_name)| ((*name).to_owned(), answers(of_name))).collect();
-        Arc::new(Self { names: Mutex::new(names), connected: Mutex::default() })
+        Arc::new(Self { names: Mutex::new(names), ..Self::default() })
+    }
+
+    async fn never<T>(&self) -> T {
+        struct Given(Arc<Notify>);
+        impl Drop for Given {
+            fn drop(&mut self) {
+                self.0.notify_one();
+            }
+        }
+        let _given_up = Given(Arc::clone(&self.given_up));
+        self.waiting.notify_one();
+        std::future::pending().await
     }
 
     /// Where connections were asked for.
@@ -223,6 +332,9 @@ impl TestNetwork {
 #[async_trait]
 impl NetworkPort for TestNetwork {
     async fn resolve(&self, name: &str) -> io::Result<Vec<IpAddr>> {
+        if name == "never.test" {
+            return self.never().await;
+        }
         let mut names = self.names.lock().unwrap();
         let answers = names.get_mut(name).ok_or(io::ErrorKind::NotFound)?;
         let answer = if answers.len() > 1 { answers.pop_front() } else { answers.front().cloned() };
@@ -231,6 +343,9 @@ impl NetworkPort for TestNetwork {
 
     async fn connect(&self, address: SocketAddr) -> io::Result<TcpStream> {
         self.connected.lock().unwrap().push(address);
+        if address.ip() == SILENT {
+            return self.never().await;
+        }
         let ip = if address.ip() == PUBLIC { LOOPBACK } else { address.ip() };
         assert!(ip.is_loopback(), "a test leaves the machine: {address}");
         tokio::time::timeout(Duration::from_secs(5), TcpStream::connect((ip, address.port()))).await?

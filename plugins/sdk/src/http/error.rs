@@ -4,13 +4,14 @@ use std::fmt;
 
 use wasip2::http::types::ErrorCode;
 
+use super::url::Url;
 use crate::TaskError;
 
 /// Why a request has no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Error {
-    /// The manifest does not allow it, or the name leads to an address that it does not allow; the task's log says
-    /// which line would.
+    /// The manifest does not allow it, or the name leads to an address that it does not allow: the request, and the
+    /// lines that would. The task's log says which of them is missing.
     Denied(String),
     /// The manifest fills in no secret of this name.
     NoSecret(String),
@@ -27,6 +28,25 @@ pub enum Error {
 }
 
 impl Error {
+    /// The end of a request; a denial names what would grant it.
+    pub(super) fn of_request(code: &ErrorCode, method: &str, url: &Url<'_>) -> Self {
+        let Self::Denied(_) = Self::of(code) else { return Self::of(code) };
+        let private = matches!(code, ErrorCode::DestinationIpProhibited);
+        let Url { tls, authority, .. } = url;
+        let scheme = if *tls { "https" } else { "http" };
+        let more = if private { ", private = true, unless it leads where nobody may" } else { "" };
+        let (host, ports) = match authority.rsplit_once(':') {
+            Some((host, port)) if !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) => {
+                (host, format!(", ports = [{port}]"))
+            }
+            Some(_) | None => (*authority, String::new()),
+        };
+        Self::Denied(format!(
+            "{method} {scheme}://{authority} is not granted: [[grant.http]] scheme = {scheme:?}, host = {host:?}{ports}, \
+             methods = [{method:?}]{more}"
+        ))
+    }
+
     pub(super) fn of(code: &ErrorCode) -> Self {
         let text = format!("{code:?}");
         match code {
@@ -55,9 +75,7 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Denied(what) => {
-                write!(f, "the manifest does not allow the request ({what}); the log says what would")
-            }
+            Self::Denied(what) => write!(f, "{what} (the task's log says which line is missing)"),
             Self::NoSecret(name) => {
                 write!(f, "no [[grant.http]] of the manifest has the secret: add secrets = [{name:?}] to one")
             }
@@ -92,8 +110,18 @@ impl From<Error> for TaskError {
 
 #[cfg(test)]
 mod tests {
-    use super::Error;
+    use super::{Error, ErrorCode, Url};
     use crate::TaskError;
+
+    #[test]
+    fn a_denial_names_the_lines_that_would_grant() {
+        let denied = |url: &str, code| Error::of_request(&code, "PUT", &Url::parse(url).unwrap()).to_string();
+        let text = denied("https://api.test:99/secret", ErrorCode::HttpRequestDenied);
+        assert!(text.starts_with("PUT https://api.test:99 is not granted: "), "{text}");
+        assert!(text.contains("host = \"api.test\", ports = [99], methods = [\"PUT\"]"), "{text}");
+        let text = denied("http://[::1]/", ErrorCode::DestinationIpProhibited);
+        assert!(text.contains("scheme = \"http\", host = \"[::1]\", methods = [\"PUT\"], private = true"), "{text}");
+    }
 
     #[test]
     fn what_may_work_later_is_tried_again() {

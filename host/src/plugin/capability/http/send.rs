@@ -26,7 +26,7 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
 use super::address::{Reach, reach};
 use super::body::{Broken, RequestBody, ResponseBody};
 use super::fill::Fill;
-use super::{Attempt, Sent};
+use super::{Attempt, Sent, size};
 use crate::plugin::link::{HostName, HttpLimits, Place, Scheme, Target};
 
 /// No time is shorter: a timer of nothing would be over before anything could happen.
@@ -56,10 +56,16 @@ pub(super) async fn send(plan: Plan, request: Request<WasiBody>, options: Reques
     let end = plan.attempt.end.clone();
     let longest = Instant::now() + Duration::from_millis(plan.limits.timeout_ms);
     let until = plan.attempt.deadline.min(longest).max(Instant::now() + MIN_TIME);
+    let exchange = async {
+        let seat = plan.seat(until).await?;
+        timeout_at(until, plan.exchange(request, options, (seat, until)))
+            .await
+            .unwrap_or(Err(Error::HttpResponseTimeout))
+    };
     let (response, connection) = tokio::select! {
         biased;
         () = end.cancelled() => return Err(Error::ConnectionTerminated),
-        done = timeout_at(until, plan.exchange(request, options, until)) => done.unwrap_or(Err(Error::HttpResponseTimeout))?,
+        done = exchange => done?,
     };
     // Carries the response's body; its errors are the body's.
     let carry = async move {
@@ -79,11 +85,10 @@ impl Plan {
         self,
         request: Request<WasiBody>,
         options: RequestOptions,
-        until: Instant,
+        (seat, until): (OwnedSemaphorePermit, Instant),
     ) -> Result<(Response<WasiBody>, Option<Connection>), Error> {
-        let left = until.duration_since(Instant::now());
-        let time = |asked: Option<Duration>| asked.map_or(left, |asked| asked.clamp(MIN_TIME, left.max(MIN_TIME)));
-        let seat = self.seat(until).await?;
+        // What nobody asked for ends with the whole request, which has its own answer.
+        let time = |asked: Option<Duration>| asked.map_or(Duration::MAX, |asked| asked.max(MIN_TIME));
         let request = self.prepare(request).await?;
         let connecting = timeout(time(options.connect_timeout), self.connect());
         let stream = connecting.await.unwrap_or(Err(Error::ConnectionTimeout))?;
@@ -95,6 +100,10 @@ impl Plan {
         let answering = answer(sender.send_request(request), connection);
         let answered = timeout(time(options.first_byte_timeout), answering).await;
         let (response, connection) = answered.unwrap_or(Err(Error::ConnectionReadTimeout))?;
+        // The client's own bound is one of its buffer, which may hold more at the moment it is filled.
+        if size(response.headers()) > MAX_RESPONSE_HEAD_BYTES {
+            return Err(too_long_head());
+        }
         let most = self.limits.response_bytes;
         if response.body().size_hint().lower() > most {
             return Err(Error::HttpResponseBodySize(Some(most)));
@@ -107,8 +116,6 @@ impl Plan {
 
     /// Waits for one of the places of the attempt.
     async fn seat(&self, until: Instant) -> Result<OwnedSemaphorePermit, Error> {
-        // A little before the request itself is out of time, which would not say why.
-        let until = until.checked_sub(MIN_TIME).unwrap_or(until);
         let seat = timeout_at(until, Arc::clone(&self.attempt.seats).acquire_owned()).await;
         seat.map_or_else(
             |_| {
@@ -235,13 +242,17 @@ async fn answer(
     }
 }
 
+fn too_long_head() -> Error {
+    Error::HttpResponseHeaderSectionSize(u32::try_from(MAX_RESPONSE_HEAD_BYTES).ok())
+}
+
 /// What went wrong on a connection, as the guest is told.
 pub(super) fn of_hyper(error: &hyper::Error) -> Error {
     if let Some(broken) = error.source().and_then(|source| source.downcast_ref::<Broken>()) {
         return broken.error();
     }
     if error.is_parse_too_large() {
-        return Error::HttpResponseHeaderSectionSize(u32::try_from(MAX_RESPONSE_HEAD_BYTES).ok());
+        return too_long_head();
     }
     if error.is_incomplete_message() {
         return Error::HttpResponseIncomplete;

@@ -29,7 +29,7 @@ impl Executor for WebProbe {
     fn execute(input: Box<RawValue>, context: &Context) -> Result<Value, TaskError> {
         let wrong = |error: serde_json::Error| TaskError::invalid_input("bad-input", error.to_string());
         match context.task().kind.as_str() {
-            "web.ask" => ask::run(serde_json::from_str(input.get()).map_err(wrong)?),
+            "web.ask" => ask::run(&serde_json::from_str(input.get()).map_err(wrong)?, context),
             "web.raw" => Ok(raw::run(&serde_json::from_str(input.get()).map_err(wrong)?)),
             _ => Ok(wasi::run()),
         }

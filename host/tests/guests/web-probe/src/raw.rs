@@ -15,6 +15,7 @@ pub(crate) struct Raw {
     method: Option<String>,
     scheme: Option<String>,
     authority: Option<String>,
+    #[serde(default = "root")]
     path: Option<String>,
     #[serde(default)]
     headers: Vec<(String, String)>,
@@ -25,9 +26,30 @@ pub(crate) struct Raw {
     timeout_ns: Option<u64>,
     /// Bytes of body that are written.
     body_bytes: Option<usize>,
+    /// The body is what stands for this secret, written in pieces of three bytes.
+    split_secret: Option<String>,
+    /// End the attempt without waiting for an answer.
+    #[serde(default)]
+    abandon: bool,
     /// How often the request is made, side by side.
     #[serde(default = "one")]
     times: u32,
+}
+
+impl Raw {
+    /// The body, and how much of it is written at once.
+    fn body(&self) -> Option<(Vec<u8>, usize)> {
+        if let Some(name) = &self.split_secret {
+            let placeholder = taskhost_sdk::config::get(&format!("secret.{name}")).unwrap_or_default();
+            return Some((placeholder.into_bytes(), 3));
+        }
+        self.body_bytes.map(|bytes| (vec![b'x'; bytes], 4096))
+    }
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "null means none")]
+fn root() -> Option<String> {
+    Some("/".to_owned())
 }
 
 fn one() -> u32 {
@@ -36,6 +58,11 @@ fn one() -> u32 {
 
 pub(crate) fn run(raw: &Raw) -> Value {
     let under_way: Vec<_> = (0..raw.times).map(|_| begin(raw)).collect();
+    if raw.abandon {
+        // What is under way stays with the instance.
+        std::mem::forget(under_way);
+        return json!([]);
+    }
     let ends: Vec<_> = under_way.into_iter().map(|begun| begun.map_or_else(|error| error, end)).collect();
     json!(ends)
 }
@@ -67,7 +94,7 @@ fn begin(raw: &Raw) -> Result<FutureIncomingResponse, Value> {
     request.set_scheme(scheme.as_ref()).map_err(|()| json!({ "set": "scheme" }))?;
     request.set_authority(raw.authority.as_deref()).map_err(|()| json!({ "set": "authority" }))?;
     request.set_path_with_query(raw.path.as_deref()).map_err(|()| json!({ "set": "path" }))?;
-    let body = raw.body_bytes.map(|bytes| (request.body(), bytes));
+    let body = raw.body().map(|(bytes, piece)| (request.body(), bytes, piece));
     let options = raw.timeout_ns.map(|nanos| {
         let options = RequestOptions::new();
         let _ = options.set_connect_timeout(Some(nanos));
@@ -76,22 +103,20 @@ fn begin(raw: &Raw) -> Result<FutureIncomingResponse, Value> {
         options
     });
     let answer = handle(request, options).map_err(|error| named("handle", &error))?;
-    if let Some((body, bytes)) = body {
+    if let Some((body, bytes, piece)) = body {
         let body = body.map_err(|()| json!({ "set": "body" }))?;
-        write(body, bytes).map_err(|error| named("body", &error))?;
+        write(body, &bytes, piece).map_err(|error| named("body", &error))?;
     }
     Ok(answer)
 }
 
-fn write(body: OutgoingBody, mut left: usize) -> Result<(), ErrorCode> {
+fn write(body: OutgoingBody, bytes: &[u8], piece: usize) -> Result<(), ErrorCode> {
     if let Ok(stream) = body.write() {
-        while left > 0 {
-            let now = left.min(4096);
+        for piece in bytes.chunks(piece) {
             // The answer says why nobody reads it any more.
-            if stream.blocking_write_and_flush(&vec![b'x'; now]).is_err() {
+            if stream.blocking_write_and_flush(piece).is_err() {
                 break;
             }
-            left -= now;
         }
     }
     OutgoingBody::finish(body, None)
