@@ -70,7 +70,7 @@ fn a_check_tells_what_holds_or_everything_that_is_wrong() {
     let mistakes = found["mistakes"].to_string();
     for mistake in [
         "a.toml:3:1: unknown key `memry`; did you mean `memory`?",
-        "a.toml:4:7: `cpu` must be between 1ms and 24h",
+        "a.toml:4:7: `cpu` must be between 1ms and 1d",
         "a.sig",
     ] {
         assert!(mistakes.contains(mistake), "{mistake}: {mistakes}");
@@ -82,7 +82,8 @@ fn an_inspection_runs_nothing() {
     let folder = folder(&[("spin.wasm", &fixture("spin")), ("no.wasm", b"text")]);
     let found = json_of(&plugin(folder.path(), &["inspect", "spin.wasm", "--json"]));
     assert_eq!((&found["roles"], &found["valid"]), (&json!(["executor"]), &json!(true)));
-    assert!(found["wit"].as_str().unwrap().contains("export taskhost:plugin/metadata@0.1.0;"), "{found:#}");
+    // Written by hand, it exports its types beside the interfaces, which WIT cannot say.
+    assert!(found["wit"].is_null() && found["wit_error"].is_string(), "{found:#}");
     assert!(found["memories"][0]["minimum_bytes"].as_u64().is_some());
     let (code, text) = told(&plugin(folder.path(), &["inspect", "spin.wasm"]));
     assert!(code == Some(0) && text.contains("exports   taskhost:plugin/executor@0.1.0"), "{text}");
