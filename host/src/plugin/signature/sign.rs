@@ -81,9 +81,12 @@ pub fn sign(secret: &str, password: Option<&str>, component: &[u8], comment: &st
         (true, Some(password)) => held.into_secret_key(Some(password.to_owned())),
         (true, None) => return Err(SignError::NoPassword),
     };
-    let key = key.map_err(|error| match error.kind() {
-        ErrorKind::Verify if encrypted => SignError::WrongPassword,
-        _ => SignError::NotAKey(error.to_string()),
+    let key = key.map_err(|error| {
+        if encrypted && matches!(error.kind(), ErrorKind::Verify) {
+            SignError::WrongPassword
+        } else {
+            SignError::NotAKey(error.to_string())
+        }
     })?;
     let untrusted = "signature from taskhost, for minisign";
     let signed = minisign::sign(None, &key, component, Some(comment), Some(untrusted));
