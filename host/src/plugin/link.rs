@@ -156,6 +156,9 @@ pub struct RawBatch {
 /// Why a file does not become a generation.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LoadError {
+    /// Nothing in it.
+    #[error("the file is empty; was it still being copied?")]
+    Empty,
     /// Something else under the wrong name.
     #[error("not WebAssembly: the file does not start with `\\0asm`")]
     NotWasm,

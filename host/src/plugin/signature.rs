@@ -256,8 +256,9 @@ fn same(file: &str, what: &'static str, signed: Option<&str>, found: &str) -> Re
 }
 
 fn reason(error: &Error) -> &'static str {
-    match error {
-        Error::UnsupportedAlgorithm => "its algorithm is not known here",
-        _ => "it has to have four lines, the second and the fourth in base64",
+    if matches!(error, Error::UnsupportedAlgorithm) {
+        "its algorithm is not known here"
+    } else {
+        "it has to have four lines, the second and the fourth in base64"
     }
 }

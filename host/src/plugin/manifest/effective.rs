@@ -69,7 +69,7 @@ impl Effective {
             json.insert("file".to_owned(), json!(self.file));
             json.insert("line".to_owned(), json!(line));
         }
-        if let Origin::Host { by, .. } = held.origin {
+        if let Origin::Config { by, .. } = held.origin {
             json.insert("by".to_owned(), json!(by));
         }
         Value::Object(json)
@@ -84,12 +84,12 @@ impl Effective {
         found
     }
 
-    /// An origin in words: `default`, `cut.toml:3`, `host: plugins.memory_total`.
+    /// An origin in words: `default`, `cut.toml:3`, `config: plugins.memory_total`.
     pub fn origin(&self, held: &Held) -> String {
         match held.origin {
             Origin::Default => "default".to_owned(),
             Origin::Manifest { line } => format!("{}:{line}", self.file),
-            Origin::Host { by, .. } => format!("host: {by}"),
+            Origin::Config { by, .. } => format!("config: {by}"),
         }
     }
 }

@@ -27,7 +27,11 @@ pub(super) struct Reader<'a> {
 
 /// Reads a manifest into `root`, whose values are the defaults. Either nothing is wrong, or at least one mistake is told.
 pub(super) fn read(source: Source<'_>, root: &mut dyn Table) -> Result<Origins, Vec<Mistake>> {
-    let entries = DeTable::parse(source.text).map_err(|error| vec![source.explain(&error)])?;
+    let (entries, errors) = DeTable::parse_recoverable(source.text);
+    if !errors.is_empty() {
+        // What is meant by the rest is not certain.
+        return Err(source.explain(&errors));
+    }
     let mut everywhere = Vec::new();
     list_keys("", root, &mut everywhere);
     let mut reader = Reader { source, everywhere, origins: Origins::default(), mistakes: Vec::new() };

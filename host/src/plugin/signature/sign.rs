@@ -45,8 +45,8 @@ pub enum SignError {
     Failed(String),
 }
 
-/// Makes a pair of keys. Without a password the secret one is not encrypted. With one it takes a second or two,
-/// and a gigabyte of memory, as minisign has it.
+/// Makes a pair of keys. Without a password the secret one is not encrypted. With one, that takes 32 MiB of memory
+/// and a moment; to open one that minisign itself has encrypted takes a gigabyte and seconds.
 pub fn generate(password: Option<&str>) -> Result<NewKeys, SignError> {
     let failed = |error: PError| SignError::Failed(error.to_string());
     let KeyPair { pk, sk } = match password {
@@ -81,9 +81,12 @@ pub fn sign(secret: &str, password: Option<&str>, component: &[u8], comment: &st
         (true, Some(password)) => held.into_secret_key(Some(password.to_owned())),
         (true, None) => return Err(SignError::NoPassword),
     };
-    let key = key.map_err(|error| match error.kind() {
-        ErrorKind::Verify if encrypted => SignError::WrongPassword,
-        _ => SignError::NotAKey(error.to_string()),
+    let key = key.map_err(|error| {
+        if encrypted && matches!(error.kind(), ErrorKind::Verify) {
+            SignError::WrongPassword
+        } else {
+            SignError::NotAKey(error.to_string())
+        }
     })?;
     let untrusted = "signature from taskhost, for minisign";
     let signed = minisign::sign(None, &key, component, Some(comment), Some(untrusted));

@@ -37,7 +37,7 @@ fn each_table(schema: &Value, look: &mut impl FnMut(&Value)) {
     match schema {
         Value::Object(entries) => entries.values().for_each(|entry| each_table(entry, look)),
         Value::Array(entries) => entries.iter().for_each(|entry| each_table(entry, look)),
-        _ => {}
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
 
@@ -66,7 +66,7 @@ fn manifests(folder: &Path, found: &mut Vec<PathBuf>) {
         let foreign = ["Cargo.toml", "pyproject.toml", "target", "node_modules", ".venv"].contains(&name.as_str());
         if path.is_dir() && !foreign {
             manifests(&path, found);
-        } else if name.ends_with(".toml") && !foreign {
+        } else if path.extension().is_some_and(|end| end == "toml") && !foreign {
             found.push(path);
         }
     }
