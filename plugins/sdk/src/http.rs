@@ -134,7 +134,7 @@ impl Request {
         ready.block();
         drop(ready);
         match answer.get() {
-            Some(Ok(answer)) => Response::of(answer.map_err(failed)?),
+            Some(Ok(answer)) => Response::of(&answer.map_err(failed)?),
             Some(Err(())) | None => Err(Error::Failed("the host has no answer".to_owned())),
         }
     }
@@ -215,7 +215,7 @@ pub struct Response {
 }
 
 impl Response {
-    fn of(response: IncomingResponse) -> Result<Self, Error> {
+    fn of(response: &IncomingResponse) -> Result<Self, Error> {
         let status = response.status();
         let headers = response.headers().entries();
         let no_body = |()| Error::Failed("the answer has no body".to_owned());

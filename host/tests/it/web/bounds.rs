@@ -1,9 +1,7 @@
 //! Bytes, time and numbers.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use super::{host_with, log, network, raw, rule};
 use crate::support::attempts;

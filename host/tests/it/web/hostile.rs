@@ -139,7 +139,7 @@ async fn a_server_that_lies_is_an_error_of_the_request() {
         assert_eq!(raw(&host, &input).await, json!({ "error": outcome }), "{}", &head[..head.len().min(60)]);
         host.stop().await;
     }
-    for (answer, outcome) in [("", "HttpResponseIncomplete"), ("SSH-2.0-x\r\n", "HttpProtocolError")] {
+    for (answer, outcome) in [("HTTP/1.1 2", "HttpResponseIncomplete"), ("SSH-2.0-x\r\n", "HttpProtocolError")] {
         let server = WebServer::answering(answer.into()).await;
         let host = host_with(&rule(server.port, ""), &network()).await;
         let input = json!({ "scheme": "http", "authority": format!("api.test:{}", server.port) });
@@ -150,7 +150,9 @@ async fn a_server_that_lies_is_an_error_of_the_request() {
     let host = host_with(&rule(server.port, ""), &network()).await;
     let input = json!({ "scheme": "http", "authority": format!("api.test:{}", server.port) });
     let cut_off = raw(&host, &input).await;
-    assert_eq!(cut_off["broken"], json!({ "error": "HttpResponseIncomplete" }), "{cut_off}");
+    // The end of the connection may come as one in order or as a reset.
+    let ends = ["HttpResponseIncomplete", "ConnectionTerminated"].map(|name| json!({ "error": name }));
+    assert!(ends.contains(&cut_off["broken"]), "{cut_off}");
     host.stop().await;
 }
 

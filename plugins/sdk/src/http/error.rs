@@ -47,6 +47,7 @@ impl Error {
         ))
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the plugin can do nothing with the finer differences")]
     pub(super) fn of(code: &ErrorCode) -> Self {
         let text = format!("{code:?}");
         match code {
@@ -99,9 +100,7 @@ impl From<Error> for TaskError {
             Error::Invalid(_) => Self::fatal("invalid-request", text),
             Error::Limit(_) => Self::fatal("limit", text),
             Error::TimedOut(_) => Self::retry("timed-out", text),
-            Error::Status(status, _) if matches!(status, 408 | 425 | 429 | 500..=599) => {
-                Self::retry("http-status", text)
-            }
+            Error::Status(408 | 425 | 429 | 500..=599, _) => Self::retry("http-status", text),
             Error::Status(..) => Self::fatal("http-status", text),
             Error::Failed(_) => Self::retry("http-failed", text),
         }

@@ -260,8 +260,11 @@ pub(super) fn of_hyper(error: &hyper::Error) -> Error {
     if error.is_timeout() {
         return Error::HttpResponseTimeout;
     }
-    let broken_off = error.source().and_then(|source| source.downcast_ref::<io::Error>()).is_some();
-    if error.is_closed() || error.is_canceled() || broken_off {
+    let broken_off = error.source().and_then(|source| source.downcast_ref::<io::Error>()).map(io::Error::kind);
+    if broken_off == Some(io::ErrorKind::UnexpectedEof) {
+        return Error::HttpResponseIncomplete;
+    }
+    if error.is_closed() || error.is_canceled() || broken_off.is_some() {
         return Error::ConnectionTerminated;
     }
     Error::HttpProtocolError

@@ -63,7 +63,8 @@ pub(crate) fn run(raw: &Raw) -> Value {
         std::mem::forget(under_way);
         return json!([]);
     }
-    let ends: Vec<_> = under_way.into_iter().map(|begun| begun.map_or_else(|error| error, end)).collect();
+    let ends: Vec<_> =
+        under_way.into_iter().map(|begun| begun.map_or_else(|error| error, |answer| end(&answer))).collect();
     json!(ends)
 }
 
@@ -122,7 +123,7 @@ fn write(body: OutgoingBody, bytes: &[u8], piece: usize) -> Result<(), ErrorCode
     OutgoingBody::finish(body, None)
 }
 
-fn end(answer: FutureIncomingResponse) -> Value {
+fn end(answer: &FutureIncomingResponse) -> Value {
     answer.subscribe().block();
     let response = match answer.get() {
         Some(Ok(Ok(response))) => response,
