@@ -11,6 +11,7 @@ use crate::limiter::{BreakerInfo, Breakers};
 use crate::logs::{self, Slice, TaskLogs};
 use crate::media::{Library, MediaError};
 use crate::plugin::compile::CompilePort;
+use crate::plugin::outside::Outside;
 use crate::plugin::ports::{
     Accuracy, CheckpointPort, CutRequest, Expected, FfmpegError, FfmpegPort, ImageFormat, LibraryPort, LogPort, Media,
     OnPercent, Parent, ParentState, ParentsPort, PortError, Ports, ProbeInfo, StateEntry, StatePort, StateWrite,
@@ -38,6 +39,7 @@ pub(super) fn ports(
         ffmpeg: Arc::new(Cutter { media: library.clone(), ffmpeg: Arc::clone(ffmpeg) }),
         library: Arc::new(Shelf(library.clone())),
         logs,
+        outside: Outside::absent(),
         compiler,
     }
 }
