@@ -217,7 +217,7 @@ impl Parts {
         let ports = lend::ports(&store, &library, &Arc::new(ffmpeg), &logs, compiler);
         let plugins = Self::start_plugins(config, Ports { outside, ..ports }).await?;
         store.declare_schedules(config.schedules.clone(), now()).await.context("cannot declare the schedules")?;
-        let limits = store.declare_limits(config.limits.clone(), config.fairness.clone()).await;
+        let limits = store.declare_limits(config.limits.clone(), config.fairness.clone(), now()).await;
         limits.context("cannot declare the limits")?;
         let breakers = Breakers::new(config.runner.breaker);
         Ok(Self { store, media: library, supervisor, logs, plugins, breakers, boot })

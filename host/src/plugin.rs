@@ -121,6 +121,9 @@ pub enum InputError {
     /// The input is not JSON.
     #[error("the input is not JSON: {0}")]
     NotJson(String),
+    /// An object in the input has a name twice. The JSON Pointer says where.
+    #[error("{0} is given more than once in the input")]
+    Repeated(String),
     /// The input does not match the schema.
     #[error("the input does not match the schema of {kind:?}")]
     Mismatch {
