@@ -9,6 +9,7 @@ mod limit;
 mod mistake;
 mod preset;
 mod schedule;
+mod secret;
 mod show;
 mod source;
 #[cfg(test)]
@@ -25,6 +26,7 @@ use crate::ffmpeg::preset::Preset;
 use crate::limit::{Fairness, LimitRule};
 use crate::limiter::BreakerSettings;
 use crate::schedule::{Action, ScheduleSpec};
+use crate::secret::Secret;
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -59,6 +61,8 @@ pub struct Config {
     pub limits: Vec<LimitRule>,
     /// Whose turn it is, by `[fairness]`.
     pub fairness: Option<Fairness>,
+    /// What is filled into requests of plugins, by name: `[secrets]`.
+    pub secrets: BTreeMap<String, Secret>,
 }
 
 /// `[server]`
@@ -155,9 +159,15 @@ pub struct Plugins {
     pub compile_time_ms: u64,
     /// Address space of the process that compiles, in bytes.
     pub compile_memory_bytes: u64,
+    /// Whose signatures of plugins are believed: public keys, or files that hold one.
+    pub trusted_keys: Vec<String>,
+    /// Whether a plugin without a signature is refused.
+    pub require_signature: bool,
     /// The program `taskhost`, which compiles in a child process; this process compiles when absent. Not
     /// for operators: the command line sets it.
     pub compiler: Option<PathBuf>,
+    /// Certificate authorities that plugins believe besides the system's, in PEM form.
+    pub http_ca_file: Option<PathBuf>,
 }
 
 /// `[media]`
@@ -244,6 +254,7 @@ impl Default for Config {
             schedules: vec![builtin_schedule()],
             limits: Vec::new(),
             fairness: None,
+            secrets: BTreeMap::new(),
         }
     }
 }
@@ -302,7 +313,10 @@ impl Default for Plugins {
             cancel_grace_ms: 25,
             compile_time_ms: 120 * SECOND_MS,
             compile_memory_bytes: 4 * GIB,
+            trusted_keys: Vec::new(),
+            require_signature: false,
             compiler: None,
+            http_ca_file: None,
         }
     }
 }

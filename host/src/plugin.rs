@@ -12,15 +12,18 @@ pub mod control;
 pub mod engine;
 mod gate;
 mod guest;
+pub mod inspect;
 pub mod limits;
 pub mod link;
 pub mod manifest;
 mod names;
+pub mod outside;
 pub mod ports;
 pub mod rate;
 pub mod registry;
 mod reload;
 mod schema;
+pub mod signature;
 #[cfg(test)]
 mod testbed;
 
@@ -53,6 +56,17 @@ pub struct Settings {
     pub max_component_bytes: u64,
     /// How long a cancelled guest may take to stop by itself before it is dropped, in milliseconds.
     pub cancel_grace_ms: u64,
+    /// What holds for every plugin, whatever its manifest says.
+    pub rules: Rules,
+}
+
+/// What the host's configuration says about every plugin.
+#[derive(Clone, Debug, Default)]
+pub struct Rules {
+    /// Bounds on values of manifests.
+    pub caps: Vec<manifest::Cap>,
+    /// Whose signatures count, and whether one is needed.
+    pub trust: signature::Trust,
 }
 
 /// One attempt to be run.
@@ -110,6 +124,9 @@ pub enum InputError {
     /// The input is not JSON.
     #[error("the input is not JSON: {0}")]
     NotJson(String),
+    /// An object in the input has a name twice. The JSON Pointer says where.
+    #[error("{0} is given more than once in the input")]
+    Repeated(String),
     /// The input does not match the schema.
     #[error("the input does not match the schema of {kind:?}")]
     Mismatch {
@@ -172,6 +189,10 @@ pub struct GenerationInfo {
     pub kinds: Vec<KindInfo>,
     /// Capability names that the manifest grants.
     pub grants: Vec<String>,
+    /// Every limit and grant that holds, and where it comes from.
+    pub effective: Arc<manifest::Effective>,
+    /// Who signed the component.
+    pub signed: Option<signature::Signed>,
     /// When it went live.
     pub loaded_at: Timestamp,
     /// What it took to compile it, or to find it compiled.

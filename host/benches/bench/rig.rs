@@ -161,6 +161,7 @@ impl Rig {
             checkpoints: Arc::new(bare.clone()),
             parents: Arc::new(bare.clone()),
             logs: Arc::new(bare),
+            outside: taskhost::plugin::outside::Outside::absent(),
             compiler: Arc::new(taskhost::plugin::compile::InProcess),
         };
         let settings = plugin_settings(folder, dir.path().join("cache"), threads);
@@ -197,6 +198,7 @@ pub(crate) fn plugin_settings(dir: PathBuf, cache_dir: PathBuf, threads: usize) 
         memory_total_bytes: 2 << 30,
         max_component_bytes: 64 << 20,
         cancel_grace_ms: 25,
+        rules: taskhost::plugin::Rules::default(),
     }
 }
 

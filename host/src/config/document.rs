@@ -8,7 +8,7 @@ use toml::de::{DeTable, DeValue};
 use super::key::{KEYS, Key, Raw, abridged};
 use super::mistake::{Place, suggestion};
 use super::source::Draft;
-use super::{limit, preset, schedule};
+use super::{limit, preset, schedule, secret};
 
 /// The section with sections of its own, and their name in it.
 const PRESETS: (&str, &str) = ("ffmpeg", "presets");
@@ -48,6 +48,7 @@ pub(super) fn read(file: &Path, text: &str, draft: &mut Draft) {
             ("schedule", _) => schedule::read(value, place, document, draft),
             ("limit", _) => limit::read(value, place, document, draft),
             ("fairness", _) => limit::read_fairness(value, place, document, draft),
+            ("secrets", _) => secret::read(value, place, document, draft),
             (_, DeValue::Table(section)) if is_section(name) => read_section(name, section, document, draft),
             (_, _) if is_section(name) => {
                 draft.wrong(place, format!("`{name}` is a section: write `[{name}]` with its keys below it"));
@@ -88,7 +89,11 @@ pub(super) fn raw(value: &DeValue<'_>) -> Raw {
         DeValue::Float(_) => Raw::Other("a number with a fraction"),
         DeValue::Boolean(flag) => Raw::Flag(*flag),
         DeValue::Datetime(_) => Raw::Other("a date"),
-        DeValue::Array(_) => Raw::Other("an array"),
+        DeValue::Array(items) => {
+            let text = |item: &toml::Spanned<DeValue<'_>>| item.get_ref().as_str().map(str::to_owned);
+            let texts: Option<Vec<_>> = items.iter().map(text).collect();
+            texts.map_or(Raw::Other("an array of other things than strings"), Raw::Texts)
+        }
         DeValue::Table(_) => Raw::Other("a table"),
     }
 }
@@ -104,8 +109,11 @@ fn line_of(place: &Place) -> Option<usize> {
 /// What to say about a key that does not exist in `section`.
 fn unknown(section: &str, name: &str) -> String {
     let siblings = KEYS.iter().map(Key::split).chain([PRESETS]).filter(|key| key.0 == section).map(|key| key.1);
-    let sections =
-        KEYS.iter().map(|key| key.split().0).chain(["schedule", "limit", "fairness"]).filter(|name| !name.is_empty());
+    let sections = KEYS
+        .iter()
+        .map(|key| key.split().0)
+        .chain(["schedule", "limit", "fairness", "secrets"])
+        .filter(|name| !name.is_empty());
     let mut hint = match section {
         "" => suggestion(name, siblings.chain(sections)),
         _ => suggestion(name, siblings),

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use super::key::{KEYS, Key, Raw};
 use super::mistake::{Mistake, Mistakes, Place, suggestion};
 use super::schedule::Declarations;
+use super::secret::Keeper;
 use super::{Config, document};
 use crate::quantity::show_bytes;
 use crate::schedule::Action;
@@ -72,6 +73,8 @@ pub struct Loaded {
     pub(super) limits: BTreeMap<String, Place>,
     /// Where the presets are declared.
     pub(super) presets: BTreeMap<String, Place>,
+    /// Where the secrets are kept, and where that is said.
+    pub(super) secrets: BTreeMap<String, (Keeper, Place)>,
 }
 
 /// A configuration that is being made.
@@ -81,6 +84,7 @@ pub(super) struct Draft {
     pub(super) schedules: Declarations,
     pub(super) limits: BTreeMap<String, Place>,
     pub(super) presets: BTreeMap<String, Place>,
+    pub(super) secrets: BTreeMap<String, (Keeper, Place)>,
     pub(super) mistakes: Vec<Mistake>,
 }
 
@@ -93,9 +97,11 @@ impl Config {
             schedules: Declarations::default(),
             limits: BTreeMap::new(),
             presets: BTreeMap::new(),
+            secrets: BTreeMap::new(),
             mistakes: Vec::new(),
         };
         let file = draft.read_file(sources);
+        draft.fetch_secrets(&sources.variables);
         draft.mistakes.sort();
         draft.read_variables(&sources.variables);
         if let Some((_, path)) = sources.variables.iter().find(|(name, _)| name == "PATH") {
@@ -111,8 +117,8 @@ impl Config {
             return Err(Mistakes(draft.mistakes));
         }
         let schedules = draft.schedules.places();
-        let Draft { config, origins, limits, presets, .. } = draft;
-        Ok(Loaded { config, file, origins, schedules, limits, presets })
+        let Draft { config, origins, limits, presets, secrets, .. } = draft;
+        Ok(Loaded { config, file, origins, schedules, limits, presets, secrets })
     }
 }
 
@@ -149,7 +155,7 @@ impl Draft {
         let mut ours: Vec<_> = ours.filter(|(name, _)| name.starts_with(PREFIX)).collect();
         ours.sort_unstable();
         for (name, value) in ours {
-            if FOREIGN.iter().any(|foreign| name.starts_with(foreign)) {
+            if FOREIGN.iter().any(|foreign| name.starts_with(foreign)) || self.keeps_secret(name) {
                 continue;
             }
             let place = Place::Variable(name.to_owned());
@@ -195,6 +201,10 @@ impl Draft {
             let text = format!("is {attempts}, more than `plugins.max_instances` ({instances})");
             found.push((["runner.concurrency", "plugins.max_instances"], text));
         }
+        if plugins.require_signature && plugins.trusted_keys.is_empty() {
+            let text = "is on, and `plugins.trusted_keys` is empty: no plugin could be loaded".to_owned();
+            found.push((["plugins.require_signature", "plugins.trusted_keys"], text));
+        }
         for ([key, other], text) in found {
             let place = [key, other].iter().find_map(|key| self.origins.get(key)).cloned();
             self.mistakes.push(Mistake { place: place.unwrap_or(Place::Default), message: format!("`{key}` {text}") });
@@ -216,6 +226,9 @@ fn variable(key: &Key) -> String {
 }
 
 fn unknown_variable(name: &str) -> String {
+    if name.starts_with("TASKHOST_SECRETS") {
+        return "secrets are declared in a file, as `[secrets]`: `NAME = { env = \"VARIABLE\" }`".to_owned();
+    }
     if name.starts_with("TASKHOST_SCHEDULE") {
         return "schedules can be declared in a file only".to_owned();
     }

@@ -10,9 +10,10 @@ use async_trait::async_trait;
 use crate::api::{LogPage, LogReader, LogSlice, PluginDirectory};
 use crate::ffmpeg::Ffmpeg;
 use crate::limiter::{BreakerInfo, Breakers};
-use crate::logs::TaskLogs;
-use crate::media::{Library, MediaError};
+use crate::logs::{self, Slice, TaskLogs};
+use crate::media::{Library, MediaError, Step};
 use crate::plugin::compile::CompilePort;
+use crate::plugin::outside::Outside;
 use crate::plugin::ports::{
     CheckpointPort, CommandPort, Expected, LibraryPort, LogPort, Media, Parent, ParentState, ParentsPort, PortError, Ports,
     StateEntry, StatePort, StateWrite, Swapped,
@@ -40,6 +41,7 @@ pub(super) fn ports(
         library: Arc::new(Shelf(library.clone())),
         commands,
         logs,
+        outside: Outside::absent(),
         compiler,
     }
 }
@@ -214,9 +216,11 @@ fn unlent(error: MediaError) -> PortError {
         MediaError::NotFound => PortError::NotFound,
         MediaError::Conflict(why) => PortError::Conflict(why),
         MediaError::TooLarge { limit } => PortError::Quota(limit),
-        error @ (MediaError::NoSpace | MediaError::Full(_) | MediaError::Closed | MediaError::Io(_)) => {
-            PortError::Unavailable(error.to_string())
-        }
+        error @ (MediaError::NoSpace
+        | MediaError::Undeletable(_)
+        | MediaError::Full(_)
+        | MediaError::Closed
+        | MediaError::Io(_)) => PortError::Unavailable(error.to_string()),
     }
 }
 
@@ -260,10 +264,15 @@ pub(super) struct Logs(pub(super) Arc<TaskLogs>);
 impl LogReader for Logs {
     async fn read(&self, task: TaskId, slice: LogSlice) -> std::io::Result<LogPage> {
         let logs = Arc::clone(&self.0);
-        let LogSlice { offset, max_bytes, attempt } = slice;
-        let read = tokio::task::spawn_blocking(move || logs.read(task, offset, max_bytes, attempt)).await;
-        let page = read.map_err(std::io::Error::other)??;
-        Ok(LogPage { lines: page.lines, next_offset: page.next_offset, eof: page.eof })
+        let LogSlice { offset, max_bytes, attempt, settled } = slice;
+        let slice = Slice { offset, max_bytes, attempt, settled };
+        let read = tokio::task::spawn_blocking(move || logs.read(task, slice)).await;
+        let logs::LogPage { lines, ends, dropped, next_offset, eof } = read.map_err(std::io::Error::other)??;
+        Ok(LogPage { lines, ends, dropped, next_offset, eof })
+    }
+
+    fn follow(&self, task: TaskId) -> tokio::sync::watch::Receiver<()> {
+        self.0.follow(task)
     }
 
     async fn remove(&self, tasks: Vec<TaskId>) -> std::io::Result<()> {

@@ -4,6 +4,7 @@ mod command;
 mod config;
 mod context;
 mod ffmpeg;
+pub(super) mod http;
 mod library;
 pub(super) mod log;
 mod queue;

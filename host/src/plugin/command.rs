@@ -2,9 +2,10 @@
 
 mod place;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-pub use self::place::{Count, Pattern, Place, Takes};
+pub use self::place::{Pattern, Place};
 use super::ports::Argument;
 use crate::task::Digest;
 
@@ -22,7 +23,7 @@ pub struct CommandGrant {
     /// What follows the program, in order.
     pub arguments: Vec<Place>,
     /// The whole environment.
-    pub environment: Vec<(String, String)>,
+    pub environment: BTreeMap<String, String>,
     /// Working directory.
     pub directory: PathBuf,
     /// Wall time of one run, in milliseconds.
@@ -50,6 +51,25 @@ pub struct Bounds {
     pub open_files: u32,
 }
 
+impl Default for CommandGrant {
+    fn default() -> Self {
+        const KIB: u64 = 1 << 10;
+        const GIB: u64 = 1 << 30;
+        Self {
+            program: PathBuf::new(),
+            sha256: None,
+            arguments: Vec::new(),
+            environment: BTreeMap::new(),
+            directory: "/".into(),
+            timeout_ms: 10 * 60 * 1000,
+            stdin_bytes: 0,
+            output_bytes: 64 * KIB,
+            jobs: 4,
+            bounds: Bounds { cpu_ms: None, memory_bytes: 8 * GIB, file_bytes: 16 * GIB, open_files: 1024 },
+        }
+    }
+}
+
 impl CommandGrant {
     /// The whole list of arguments for what a guest gave, which fills the open places in order; or why it does not fit.
     pub(super) fn fit(&self, name: &str, given: Vec<String>) -> Result<Vec<Argument>, String> {
@@ -60,13 +80,11 @@ impl CommandGrant {
         let mut given = given.into_iter().enumerate().peekable();
         let mut fitted = Vec::with_capacity(self.arguments.len());
         for place in &self.arguments {
-            let (takes, least, most) = match place {
-                Place::Literal(text) => {
-                    fitted.push(Argument::Text(text.clone()));
-                    continue;
-                }
-                Place::Open { takes, count, .. } => (takes, count.least(), count.most()),
-            };
+            if let Some(word) = &place.word {
+                fitted.push(Argument::Text(word.clone()));
+                continue;
+            }
+            let (least, most) = place.bounds();
             for taken in 0..most {
                 let Some((index, value)) = given.next() else {
                     if taken >= least {
@@ -74,7 +92,7 @@ impl CommandGrant {
                     }
                     return Err(format!("{} is missing: {}", place.call(count), self.usage(name)));
                 };
-                fitted.push(takes.take(value).map_err(|why| format!("{}: {why}", place.call(index)))?);
+                fitted.push(place.take(value).map_err(|why| format!("{}: {why}", place.call(index)))?);
             }
         }
         match given.next() {
@@ -97,27 +115,20 @@ impl CommandGrant {
 mod tests {
     use super::*;
 
-    fn open(name: &str, takes: Takes, count: Count) -> Place {
-        Place::Open { name: Some(name.to_owned()), takes, count }
+    fn word(word: &str) -> Place {
+        Place { word: Some(word.to_owned()), ..Place::default() }
     }
 
-    fn text(pattern: &str) -> Takes {
-        Takes::Text { pattern: Pattern::new(pattern).unwrap(), dash: false }
+    fn text(pattern: &str) -> Place {
+        Place { name: Some("any".to_owned()), pattern: Some(Pattern::new(pattern)), ..Place::default() }
+    }
+
+    fn media() -> Place {
+        Place { name: Some("input".to_owned()), media: true, ..Place::default() }
     }
 
     fn grant(arguments: Vec<Place>) -> CommandGrant {
-        CommandGrant {
-            program: "/bin/true".into(),
-            sha256: None,
-            arguments,
-            environment: Vec::new(),
-            directory: "/".into(),
-            timeout_ms: 1,
-            stdin_bytes: 0,
-            output_bytes: 0,
-            jobs: 1,
-            bounds: Bounds { cpu_ms: None, memory_bytes: 0, file_bytes: 0, open_files: 0 },
-        }
+        CommandGrant { arguments, ..CommandGrant::default() }
     }
 
     fn fit(grant: &CommandGrant, given: &[&str]) -> Result<Vec<String>, String> {
@@ -128,11 +139,11 @@ mod tests {
     #[test]
     fn places_are_filled_in_order_around_the_fixed_words() {
         let grant = grant(vec![
-            Place::Literal("-v".to_owned()),
-            open("level", text("[0-9]+"), Count::One),
-            Place::Literal("--".to_owned()),
-            open("input", Takes::Media, Count::Optional),
-            open("more", text("[a-z]*"), Count::Rest(2)),
+            word("-v"),
+            Place { name: Some("level".to_owned()), ..text("[0-9]+") },
+            word("--"),
+            Place { optional: true, ..media() },
+            Place { name: Some("more".to_owned()), rest: Some(2), ..text("[a-z]*") },
         ]);
         assert_eq!(fit(&grant, &["3"]).unwrap(), [r#"Text("-v")"#, r#"Text("3")"#, r#"Text("--")"#]);
         let whole = fit(&grant, &["3", "id", "", "b"]).unwrap();
@@ -141,13 +152,13 @@ mod tests {
         assert_eq!(fit(&grant, &[]).unwrap_err(), format!("argument 1 (LEVEL) is missing: {usage}"));
         let many = "5 arguments are given, but there is a place for only 4 of them";
         assert_eq!(fit(&grant, &["3", "id", "a", "b", "c"]).unwrap_err(), format!("{many}: {usage}"));
-        let none = self::grant(vec![Place::Literal("x".to_owned())]);
+        let none = self::grant(vec![word("x")]);
         assert!(fit(&none, &["x"]).unwrap_err().contains("there is a place for no argument: the command takes `c`;"));
     }
 
     #[test]
     fn an_argument_cannot_become_an_option_a_line_or_a_second_argument() {
-        let any = grant(vec![open("any", text("[^/]*"), Count::One)]);
+        let any = grant(vec![text("[^/]*")]);
         for (given, why) in [
             ("-x", "begins with a dash"),
             ("--", "begins with a dash"),
@@ -166,14 +177,13 @@ mod tests {
         assert!(fit(&any, &[&"x".repeat(MAX_ARGUMENT_BYTES + 1)]).unwrap_err().contains("8193 bytes"));
         assert!(fit(&any, &["x"; MAX_ARGUMENTS + 1]).unwrap_err().contains("at most 512"));
         // Patterns cover the whole argument, whatever they are made of.
-        let both = grant(vec![open("any", text("a|b"), Count::One)]);
+        let both = grant(vec![text("a|b")]);
         assert!(fit(&both, &["a"]).is_ok() && fit(&both, &["ac"]).is_err() && fit(&both, &["cb"]).is_err());
-        let lines = grant(vec![open("any", text("(?m)^a$"), Count::One)]);
+        let lines = grant(vec![text("(?m)^a$")]);
         assert!(fit(&lines, &["a"]).is_ok() && fit(&lines, &["a\nb"]).is_err());
-        let dash = Takes::Text { pattern: Pattern::new("-[0-9]").unwrap(), dash: true };
-        let dashed = grant(vec![open("any", dash, Count::One)]);
+        let dashed = grant(vec![Place { dash: true, ..text("-[0-9]") }]);
         assert!(fit(&dashed, &["-9"]).is_ok() && fit(&dashed, &["-x"]).is_err());
-        let media = grant(vec![open("any", Takes::Media, Count::One)]);
+        let media = grant(vec![media()]);
         assert!(fit(&media, &["../../etc/passwd"]).is_ok(), "an id that nobody has");
         assert!(fit(&media, &[&"x".repeat(129)]).is_err() && fit(&media, &[""]).is_err());
     }

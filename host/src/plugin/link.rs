@@ -2,15 +2,22 @@
 //! granted before anything is linked, so that a refusal can say what to change.
 
 pub(super) mod binary;
+mod http;
 mod imports;
 mod tools;
 
-use std::collections::BTreeMap;
+pub use self::http::{HostName, HostPattern, HttpGrant, HttpLimits, HttpRule, PathPattern, Place, Scheme};
+pub(super) use self::http::{Target, decide};
+pub(super) use self::imports::{capability, refused, roles_of};
+pub use self::tools::{FfmpegGrant, FfmpegOperation};
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use wasmtime::component::{HasSelf, InstancePre, Linker};
 
+use crate::secret::{Censor, Secret};
 use crate::task::{Digest, NewTask};
 
 use super::InputError;
@@ -21,8 +28,6 @@ use super::guest::Guest;
 use super::guest::warm::Nest;
 use super::limits::Limits;
 use super::rate::Rate;
-
-pub use self::tools::{FfmpegGrant, FfmpegOperation};
 
 /// Durable state is granted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,12 +41,21 @@ pub struct StateGrant {
 pub struct QueueGrant {
     /// Kinds that may be created: exact (`video.cut`) or everything below a word (`video.*`).
     pub kinds: Vec<String>,
-    /// How many within a time; as many as an outbox holds when absent.
-    pub rate: Option<Rate>,
+    /// How many within a second, in thousandths; as many as an outbox holds when absent.
+    pub per_second: Option<u64>,
+    /// How many at once; one second's worth, at least one, when absent.
+    pub burst: Option<u32>,
+}
+
+impl QueueGrant {
+    /// The rate, when there is one.
+    pub(super) fn rate(&self) -> Option<Rate> {
+        self.per_second.map(|per_second| Rate::new(per_second, self.burst))
+    }
 }
 
 /// The media library is granted.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LibraryGrant {
     /// Trashing and purging too, not only reading.
     pub write: bool,
@@ -61,6 +75,8 @@ pub struct Grants {
     pub ffmpeg: Option<FfmpegGrant>,
     /// `command`, by name; not granted when there is none.
     pub command: BTreeMap<String, CommandGrant>,
+    /// `http` and `http_limits`.
+    pub http: HttpGrant,
 }
 
 /// What becomes of a component when it is linked.
@@ -153,6 +169,9 @@ pub struct RawBatch {
 /// Why a file does not become a generation.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LoadError {
+    /// Nothing in it.
+    #[error("the file is empty; was it still being copied?")]
+    Empty,
     /// Something else under the wrong name.
     #[error("not WebAssembly: the file does not start with `\\0asm`")]
     NotWasm,
@@ -177,8 +196,8 @@ pub enum LoadError {
     Compile(String),
     /// It asks for what it was not granted.
     #[error(
-        "imports {import} but plugin {plugin:?} is not granted the capability {capability:?}: {} in plugins/{plugin}.toml",
-        imports::remedy(capability)
+        "imports {import} but plugin {plugin:?} is not granted the capability {capability:?}: add {lines} in plugins/{plugin}.toml",
+        lines = imports::granting(capability)
     )]
     NotGranted {
         /// The interface.
@@ -187,6 +206,14 @@ pub enum LoadError {
         plugin: String,
         /// The capability's name in a manifest.
         capability: &'static str,
+    },
+    /// Its manifest fills in a secret that nobody has.
+    #[error(
+        "the manifest fills in the secret {name}, which this host does not have: add `{name} = {{ env = \"VARIABLE\" }}` or `{name} = {{ file = \"PATH\" }}` under [secrets] in the host's configuration"
+    )]
+    NoSecret {
+        /// The secret's name.
+        name: String,
     },
     /// It asks for what this host does not have.
     #[error("imports {import}, which this host does not provide; it provides {provided}")]
@@ -239,6 +266,10 @@ pub(super) struct Code {
     pub(super) limits: Limits,
     pub(super) grants: Grants,
     pub(super) config: Vec<(String, String)>,
+    /// Secrets that are filled into its requests.
+    pub(super) secrets: Box<[(String, Secret)]>,
+    /// Hides them wherever the host shows what it wrote.
+    pub(super) censor: Arc<Censor>,
     pub(super) tasks: Arc<dyn TaskCheck>,
     pub(super) pre: InstancePre<Guest>,
     pub(super) metadata: metadata::GuestIndices,
@@ -293,13 +324,16 @@ impl Sandbox {
         tasks: Arc<dyn TaskCheck>,
     ) -> Result<Arc<Linked>, LoadError> {
         let component = &compiled.component;
-        imports::check(component, &request.name, &request.grants)?;
+        if let Some(first) = imports::refused(component, &request.name, &request.grants).into_iter().next() {
+            return Err(first);
+        }
         let roles = imports::roles(component)?;
         let places = compiled.places().ok_or_else(|| mismatch("it imports core modules"))?;
         let have = self.shared.total_places;
         if places > have {
             return Err(LoadError::TooBig { need: places, have });
         }
+        let secrets = secrets(&self.shared, &request.grants)?;
         let linker = linker(&self.shared, &request.grants).map_err(|error| mismatch(&format!("{error:#}")))?;
         let pre = linker.instantiate_pre(component).map_err(|error| mismatch(&format!("{error:#}")))?;
         let wrong = |error: wasmtime::Error| mismatch(&format!("{error:#}"));
@@ -316,6 +350,8 @@ impl Sandbox {
             limits: request.limits,
             grants: request.grants,
             config: request.config,
+            censor: Arc::new(Censor::of(&secrets)),
+            secrets,
             tasks,
             nest: self.shared.nests.add(),
             peak_memory: AtomicU64::new(0),
@@ -330,6 +366,16 @@ impl Sandbox {
 
 fn mismatch(reason: &str) -> LoadError {
     LoadError::Mismatch(reason.to_owned())
+}
+
+/// The secrets that a manifest names, each once.
+fn secrets(shared: &Shared, grants: &Grants) -> Result<Box<[(String, Secret)]>, LoadError> {
+    let names: BTreeSet<_> = grants.http.secrets().collect();
+    let find = |name: &String| match shared.ports.outside.secrets.get(name) {
+        Some(secret) => Ok((name.clone(), secret)),
+        None => Err(LoadError::NoSecret { name: name.clone() }),
+    };
+    names.into_iter().map(find).collect()
 }
 
 /// All of WASI, which is given nothing to reach, and of the host's interfaces those that are granted.
@@ -354,6 +400,9 @@ fn linker(shared: &Shared, grants: &Grants) -> wasmtime::Result<Linker<Guest>> {
     }
     if !grants.command.is_empty() {
         command::add_to_linker::<_, Own>(&mut linker, |guest| guest)?;
+    }
+    if grants.http.is_given() {
+        super::capability::http::add_to_linker(&mut linker)?;
     }
     Ok(linker)
 }

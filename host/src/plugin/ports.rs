@@ -17,6 +17,7 @@ pub use self::ffmpeg::{
     Outcome, ProbeInfo, StillRequest, StreamInfo, TranscodeRequest,
 };
 use super::compile::CompilePort;
+use super::outside::Outside;
 use crate::task::TaskId;
 use crate::time::Timestamp;
 
@@ -248,6 +249,8 @@ pub struct Ports {
     pub parents: Arc<dyn ParentsPort>,
     /// Task logs.
     pub logs: Arc<dyn LogPort>,
+    /// The way to the web.
+    pub outside: Outside,
     /// Who compiles.
     pub compiler: Arc<dyn CompilePort>,
 }

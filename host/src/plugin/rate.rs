@@ -7,13 +7,10 @@ use crate::time::Timestamp;
 
 /// Parts of a token, so that all is whole numbers.
 const PARTS: u64 = 1_000_000;
-/// What a rate may be, in tasks a second.
-const LEAST: f64 = 0.001;
-const MOST: f64 = 10_000.0;
 
 /// So many a second, and so many at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rate {
+pub(super) struct Rate {
     /// Parts of a token that come with each millisecond.
     parts_per_ms: u64,
     /// Tokens that a bucket holds.
@@ -21,18 +18,15 @@ pub struct Rate {
 }
 
 impl Rate {
-    /// `per_second` from 0.001 to 10,000; a second's worth at once, at least one, when `burst` does not say.
-    pub fn new(per_second: f64, burst: Option<u32>) -> Option<Self> {
-        if !(LEAST..=MOST).contains(&per_second) {
-            return None;
-        }
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "within the bounds above")]
-        let (parts_per_ms, second) = ((per_second * 1_000.0).round() as u64, per_second.ceil() as u32);
-        Some(Self { parts_per_ms, burst: burst.unwrap_or(second).max(1) })
+    /// `per_second` is in thousandths, at least one; a second's worth at once, at least one, when `burst` does not say.
+    pub(super) fn new(per_second: u64, burst: Option<u32>) -> Self {
+        let second = u32::try_from(per_second.div_ceil(1000)).unwrap_or(u32::MAX);
+        // A thousandth a second is a millionth a millisecond, which is one part.
+        Self { parts_per_ms: per_second.max(1), burst: burst.unwrap_or(second).max(1) }
     }
 
     /// Tokens that a bucket holds.
-    pub fn burst(self) -> u32 {
+    pub(super) fn burst(self) -> u32 {
         self.burst
     }
 }
@@ -76,7 +70,7 @@ mod tests {
     fn a_bucket_empties_and_fills_at_its_rate() {
         let at = Timestamp::from_millis;
         let buckets = Buckets::default();
-        let rate = Rate::new(2.0, Some(3)).unwrap();
+        let rate = Rate::new(2_000, Some(3));
         assert_eq!(buckets.take("a", rate, 3, at(1_000)), Ok(()));
         assert_eq!(buckets.take("a", rate, 1, at(1_000)), Err(500));
         assert_eq!(buckets.take("b", rate, 3, at(1_000)), Ok(()), "another plugin has its own");
@@ -88,11 +82,8 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_has_bounds_and_a_burst_of_its_own() {
-        assert_eq!(Rate::new(0.5, None).unwrap().burst(), 1);
-        assert_eq!(Rate::new(2.5, None).unwrap().burst(), 3);
-        for wrong in [0.0, -1.0, 0.0001, 10_001.0, f64::NAN, f64::INFINITY] {
-            assert_eq!(Rate::new(wrong, None), None, "{wrong}");
-        }
+    fn a_burst_is_a_seconds_worth_when_nobody_says() {
+        assert_eq!((Rate::new(500, None).burst(), Rate::new(2_500, None).burst()), (1, 3));
+        assert_eq!(Rate::new(2_500, Some(7)).burst(), 7);
     }
 }

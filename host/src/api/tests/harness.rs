@@ -14,6 +14,7 @@ use tower::ServiceExt as _;
 use crate::api::{AppState, HostInfo, LogPage, LogReader, LogSlice, PluginDirectory, Settings, router};
 use crate::limiter::{BreakerInfo, ConnectionLimiter};
 use crate::logs::TaskLogs;
+use crate::plugin::manifest::Manifest;
 use crate::plugin::ports::{LogLevel, LogLine, LogPort as _, LogSource};
 use crate::plugin::{GenerationInfo, InputError, KindInfo, LoadFailure, PluginInfo};
 use crate::store::{ClaimRequest, Finish, GenerationRoom, Store};
@@ -61,6 +62,7 @@ impl PluginDirectory for Directory {
             plugin: "echo".to_owned(),
             concurrency: 4,
         };
+        let manifest = Manifest::parse("echo.toml", "[limits]\ncpu = \"1s\"\n[grant]\nstate = true\n").unwrap();
         let live = GenerationInfo {
             digest: DIGEST,
             version: "1.0.0".to_owned(),
@@ -68,6 +70,8 @@ impl PluginDirectory for Directory {
             roles: vec!["executor"],
             kinds: vec![kind],
             grants: vec!["log".to_owned()],
+            effective: Arc::new(manifest.effective("echo.toml")),
+            signed: None,
             loaded_at: Timestamp::from_millis(1_000),
             compiled: crate::plugin::compile::Effort { cached: false, took_ms: 40 },
             running: 1,
@@ -90,20 +94,26 @@ impl PluginDirectory for Directory {
 pub(in crate::api) struct Logs(TaskLogs);
 
 impl Logs {
-    pub(in crate::api) fn append(&self, task: TaskId, message: &str) {
+    /// Writes a line. Answers whether it was kept.
+    pub(in crate::api) fn append(&self, task: TaskId, message: &str) -> bool {
         let at = Timestamp::from_millis(1_000);
         let (level, source) = (LogLevel::Info, LogSource::Log);
         let line = LogLine { at, attempt: 1, level, source, message: message.to_owned(), fields: Vec::new() };
-        self.0.append(task, line);
+        self.0.append(task, line)
     }
 }
 
 #[async_trait]
 impl LogReader for Logs {
     async fn read(&self, task: TaskId, slice: LogSlice) -> std::io::Result<LogPage> {
-        let LogSlice { offset, max_bytes, attempt } = slice;
-        let crate::logs::LogPage { lines, next_offset, eof } = self.0.read(task, offset, max_bytes, attempt)?;
-        Ok(LogPage { lines, next_offset, eof })
+        let LogSlice { offset, max_bytes, attempt, settled } = slice;
+        let page = self.0.read(task, crate::logs::Slice { offset, max_bytes, attempt, settled })?;
+        let crate::logs::LogPage { lines, ends, dropped, next_offset, eof } = page;
+        Ok(LogPage { lines, ends, dropped, next_offset, eof })
+    }
+
+    fn follow(&self, task: TaskId) -> tokio::sync::watch::Receiver<()> {
+        self.0.follow(task)
     }
 
     async fn remove(&self, tasks: Vec<TaskId>) -> std::io::Result<()> {

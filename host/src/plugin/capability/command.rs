@@ -74,7 +74,7 @@ impl Host for Guest {
                 program: grant.program.clone(),
                 sha256: grant.sha256,
                 arguments,
-                environment: grant.environment.clone(),
+                environment: grant.environment.clone().into_iter().collect(),
                 directory: grant.directory.clone(),
                 stdin,
                 output_bytes: usize::try_from(grant.output_bytes).unwrap_or(usize::MAX),

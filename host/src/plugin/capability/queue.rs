@@ -5,6 +5,7 @@ use crate::plugin::InputError;
 use crate::plugin::contract::queue::{Error, Host};
 use crate::plugin::contract::{clip, new_task, wire};
 use crate::plugin::guest::{Guest, Purpose};
+use crate::plugin::link::QueueGrant;
 use crate::plugin::names;
 use crate::task::{NewTask, Source};
 use crate::time::now;
@@ -26,7 +27,7 @@ impl Guest {
         let mut new = new_task(wish, self.code.limits.output_bytes, now()).map_err(Error::Invalid)?;
         self.code.tasks.check(&new.kind, &new.input).map_err(|error| match error {
             InputError::UnknownKind { .. } => Error::UnknownKind(error.to_string()),
-            InputError::NotJson(_) => Error::Invalid(error.to_string()),
+            InputError::NotJson(_) | InputError::Repeated(_) => Error::Invalid(error.to_string()),
             InputError::Mismatch { ref violations, .. } => {
                 let first = violations.first().map(|(at, what)| format!(": at {at:?}: {what}"));
                 Error::Invalid(format!("{error}{}", first.unwrap_or_default()))
@@ -60,7 +61,7 @@ impl Host for Guest {
             return Err(Error::QuotaExceeded(MAX_BYTES as u64));
         }
         // Last, so that only what is created is counted.
-        if let Some(rate) = self.code.grants.queue.as_ref().and_then(|grant| grant.rate) {
+        if let Some(rate) = self.code.grants.queue.as_ref().and_then(QueueGrant::rate) {
             if new.len() as u64 > u64::from(rate.burst()) {
                 return Err(Error::QuotaExceeded(u64::from(rate.burst())));
             }

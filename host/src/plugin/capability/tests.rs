@@ -11,7 +11,7 @@ use crate::plugin::control::{Control, Directive};
 use crate::plugin::guest::tests::bench::{Bench, text};
 use crate::plugin::guest::{Guest, Purpose};
 use crate::plugin::limits::Limits;
-use crate::plugin::link::{FfmpegGrant, Grants, LibraryGrant, QueueGrant, StateGrant};
+use crate::plugin::link::{FfmpegGrant, Grants, HttpGrant, LibraryGrant, QueueGrant, StateGrant};
 use crate::plugin::manifest::Manifest;
 use crate::task::{Source, TaskId};
 
@@ -29,10 +29,11 @@ fn asked(purpose: Purpose) -> Asked {
     let bench = Bench::new();
     let grants = Grants {
         state: Some(StateGrant { quota_bytes: 100 }),
-        queue: Some(QueueGrant { kinds: vec!["ok".to_owned(), "other.*".to_owned()], rate: None }),
+        queue: Some(QueueGrant { kinds: vec!["ok".to_owned(), "other.*".to_owned()], per_second: None, burst: None }),
         library: Some(LibraryGrant { write: false }),
         ffmpeg: Some(FfmpegGrant::default()),
         command: commands(),
+        http: HttpGrant::default(),
     };
     let linked = bench.link(&text("ok"), Limits::default(), grants).unwrap();
     let control = Arc::new(Control::default());

@@ -11,52 +11,30 @@ const MAX_PATTERN_BYTES: usize = 1 << 20;
 /// Bytes of a media id: anything longer names nothing.
 const MAX_ID_BYTES: usize = 128;
 
-/// A place in the list of arguments.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// A fixed word. It is always there, and guests do not give it.
-    Literal(String),
-    /// What a guest gives.
-    Open {
-        /// What messages call it.
-        name: Option<String>,
-        /// What fits.
-        takes: Takes,
-        /// How many of them.
-        count: Count,
-    },
-}
-
-/// How many arguments a place takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Count {
-    /// Exactly one.
-    One,
-    /// One or none.
-    Optional,
-    /// None up to so many.
-    Rest(u32),
-}
-
-/// What fits into a place.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Takes {
-    /// Text.
-    Text {
-        /// Which covers all of it.
-        pattern: Pattern,
-        /// Whether it may begin with a dash, and so be an option of the program.
-        dash: bool,
-    },
+/// A place in the list of arguments: a fixed word, or what a guest gives.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// A fixed word. It is always there, and guests do not give it; nothing below means anything then.
+    pub word: Option<String>,
+    /// What messages call it.
+    pub name: Option<String>,
+    /// Text that this covers, unless it is `media`.
+    pub pattern: Option<Pattern>,
+    /// Whether text may begin with a dash, and so be an option of the program.
+    pub dash: bool,
     /// The id of a live file of the media library; the program gets a path under which it is open.
-    Media,
+    pub media: bool,
+    /// It may be left out.
+    pub optional: bool,
+    /// It takes none up to so many.
+    pub rest: Option<u32>,
 }
 
 /// A regular expression that covers a whole argument.
 #[derive(Clone, Debug)]
 pub struct Pattern {
     text: String,
-    regex: Regex,
+    regex: Result<Regex, String>,
 }
 
 impl PartialEq for Pattern {
@@ -68,71 +46,66 @@ impl PartialEq for Pattern {
 impl Eq for Pattern {}
 
 impl Pattern {
-    /// The pattern, or what is wrong with it, in a line.
-    pub fn new(text: &str) -> Result<Self, String> {
+    /// The pattern. One that is not usable matches nothing.
+    pub fn new(text: &str) -> Self {
         let build = |text: &str| RegexBuilder::new(text).size_limit(MAX_PATTERN_BYTES).build();
         // By itself first: `a)|(b` would break out of what holds it to the whole argument.
         let regex = build(text).and_then(|_alone| build(&format!(r"\A(?:{text})\z")));
-        match regex {
-            Ok(regex) => Ok(Self { text: text.to_owned(), regex }),
-            Err(error) => {
-                let error = error.to_string();
-                let line = error.lines().rev().find_map(|line| line.trim().strip_prefix("error: "));
-                Err(line.unwrap_or_else(|| error.lines().next().unwrap_or_default()).to_owned())
-            }
-        }
+        Self { text: text.to_owned(), regex: regex.map_err(|error| first_error(&error)) }
     }
 
     /// As it was written.
     pub fn text(&self) -> &str {
         &self.text
     }
+
+    /// What is wrong with it, in a line.
+    pub fn error(&self) -> Option<&str> {
+        self.regex.as_ref().err().map(String::as_str)
+    }
+
+    fn is_match(&self, value: &str) -> bool {
+        self.regex.as_ref().is_ok_and(|regex| regex.is_match(value))
+    }
 }
 
-impl Count {
-    /// Arguments that have to be there.
-    pub(super) fn least(self) -> u32 {
-        match self {
-            Self::One => 1,
-            Self::Optional | Self::Rest(_) => 0,
-        }
-    }
-
-    /// Arguments that may be there.
-    pub(super) fn most(self) -> u32 {
-        match self {
-            Self::One | Self::Optional => 1,
-            Self::Rest(most) => most,
-        }
-    }
+fn first_error(error: &regex::Error) -> String {
+    let error = error.to_string();
+    let line = error.lines().rev().find_map(|line| line.trim().strip_prefix("error: "));
+    line.unwrap_or_else(|| error.lines().next().unwrap_or_default()).to_owned()
 }
 
 impl Place {
+    /// Arguments that have to be there and that may be there.
+    pub(super) fn bounds(&self) -> (u32, u32) {
+        match (self.rest, self.optional) {
+            (Some(most), _) => (0, most),
+            (None, optional) => (u32::from(!optional), 1),
+        }
+    }
+
     /// `argument 2 (TARGET)`.
     pub(super) fn call(&self, index: usize) -> String {
-        match self {
-            Self::Open { name: Some(name), .. } => format!("argument {} ({})", index + 1, name.to_uppercase()),
-            Self::Open { .. } | Self::Literal(_) => format!("argument {}", index + 1),
+        match &self.name {
+            Some(name) => format!("argument {} ({})", index + 1, name.to_uppercase()),
+            None => format!("argument {}", index + 1),
         }
     }
 
     /// How it stands in a usage line; fixed words do not.
     pub(super) fn shown(&self) -> Option<String> {
-        let Self::Open { name, takes, count } = self else { return None };
-        let kind = match takes {
-            Takes::Text { .. } => "ARGUMENT",
-            Takes::Media => "MEDIA",
-        };
-        let name = name.as_ref().map_or_else(|| kind.to_owned(), |name| name.to_uppercase());
-        Some(match count {
-            Count::One => name,
-            Count::Optional => format!("[{name}]"),
-            Count::Rest(_) => format!("[{name}…]"),
+        if self.word.is_some() {
+            return None;
+        }
+        let kind = if self.media { "MEDIA" } else { "ARGUMENT" };
+        let name = self.name.as_ref().map_or_else(|| kind.to_owned(), |name| name.to_uppercase());
+        Some(match (self.rest, self.optional) {
+            (Some(_), _) => format!("[{name}…]"),
+            (None, true) => format!("[{name}]"),
+            (None, false) => name,
         })
     }
-}
 
-impl Takes {
     /// The argument, if it fits.
     pub(super) fn take(&self, value: String) -> Result<Argument, String> {
         if value.len() > MAX_ARGUMENT_BYTES {
@@ -143,20 +116,19 @@ impl Takes {
         if value.chars().any(char::is_control) {
             return Err(format!("{shown:?} has a control character, such as a line break or NUL"));
         }
-        match self {
-            Self::Text { dash: false, .. } if value.starts_with('-') => {
-                let remedy = "only a place with `dash = true` takes options";
-                Err(format!("{shown:?} begins with a dash: {remedy}"))
+        let Some(pattern) = &self.pattern else {
+            if value.is_empty() || value.len() > MAX_ID_BYTES {
+                return Err(format!("{shown:?} is not the id of a media file"));
             }
-            Self::Text { pattern, .. } if !pattern.regex.is_match(&value) => {
-                Err(format!("{shown:?} does not match the pattern {:?}", pattern.text))
-            }
-            Self::Text { .. } => Ok(Argument::Text(value)),
-            Self::Media if value.is_empty() || value.len() > MAX_ID_BYTES => {
-                Err(format!("{shown:?} is not the id of a media file"))
-            }
-            Self::Media => Ok(Argument::Media(value)),
+            return Ok(Argument::Media(value));
+        };
+        if !self.dash && value.starts_with('-') {
+            return Err(format!("{shown:?} begins with a dash: only a place with `dash = true` takes options"));
         }
+        if !pattern.is_match(&value) {
+            return Err(format!("{shown:?} does not match the pattern {:?}", pattern.text));
+        }
+        Ok(Argument::Text(value))
     }
 }
 
@@ -167,9 +139,9 @@ mod tests {
     #[test]
     fn patterns_that_are_none_or_too_much_are_told_in_a_line() {
         for (text, why) in [("(", "unclosed group"), ("a)|(b", "unopened group"), ("(?x)a #", "unclosed group")] {
-            let error = Pattern::new(text).unwrap_err();
+            let error = Pattern::new(text).error().unwrap().to_owned();
             assert!(error.contains(why) && error.lines().count() == 1, "{text}: {error}");
         }
-        assert!(Pattern::new(&"(a{1000}){1000}".repeat(3)).unwrap_err().contains("size limit"));
+        assert!(Pattern::new(&"(a{1000}){1000}".repeat(3)).error().unwrap().contains("size limit"));
     }
 }

@@ -21,26 +21,33 @@ const ROLES: [(&str, Role); 3] = [
 ];
 
 /// Interfaces that need a grant, and the capability that it is called.
-fn capabilities(grants: &Grants) -> [(&'static str, &'static str, bool); 5] {
+fn capabilities(grants: &Grants) -> [(&'static str, &'static str, bool); 7] {
     [
         ("taskhost:host/state", "state", grants.state.is_some()),
         ("taskhost:host/queue", "queue", grants.queue.is_some()),
         ("taskhost:media/library", "library", grants.library.is_some()),
         ("taskhost:media/ffmpeg", "ffmpeg", grants.ffmpeg.is_some()),
         ("taskhost:exec/command", "command", !grants.command.is_empty()),
+        ("wasi:http/types", "http", grants.http.is_given()),
+        ("wasi:http/outgoing-handler", "http", grants.http.is_given()),
     ]
 }
 
-/// What would grant a capability.
-pub(super) fn remedy(capability: &str) -> String {
-    if capability == "command" {
-        return "add a section [grant.command.NAME] with the `program` of each command".to_owned();
-    }
-    format!("add `{capability} = true` under [grant]")
+/// The capability that an import needs, if any.
+pub(in crate::plugin) fn capability(import: &str) -> Option<&'static str> {
+    let interface = import.split('@').next();
+    let found = capabilities(&Grants::default()).into_iter().find(|(name, ..)| Some(*name) == interface);
+    found.map(|(_, capability, _)| capability)
 }
 
-/// Refuses the first import that cannot be linked, and says what would be right.
-pub(super) fn check(component: &Component, plugin: &str, grants: &Grants) -> Result<(), LoadError> {
+/// The roles that exports stand for, whatever version of the contract they are of.
+pub(in crate::plugin) fn roles_of(exports: &[String]) -> Vec<&'static str> {
+    let has = |interface: &str| exports.iter().any(|export| export.split('@').next() == Some(interface));
+    ROLES.iter().filter(|(interface, _)| has(interface)).map(|(_, role)| role.name()).collect()
+}
+
+/// Each import that cannot be linked, and what would be right.
+pub(in crate::plugin) fn refused(component: &Component, plugin: &str, grants: &Grants) -> Vec<LoadError> {
     let ty = component.component_type();
     let engine = component.engine();
     // An interface that only lends the names of its types to another one needs no grant: it is not linked.
@@ -57,7 +64,8 @@ pub(super) fn check(component: &Component, plugin: &str, grants: &Grants) -> Res
     };
     ty.imports(engine)
         .filter(|(_, import)| !only_types(&import.ty))
-        .try_for_each(|(import, _)| check_import(import, plugin, grants))
+        .filter_map(|(import, _)| check_import(import, plugin, grants).err())
+        .collect()
 }
 
 fn check_import(import: &str, plugin: &str, grants: &Grants) -> Result<(), LoadError> {
@@ -66,10 +74,6 @@ fn check_import(import: &str, plugin: &str, grants: &Grants) -> Result<(), LoadE
         // The linker knows which versions of them it has.
         return Ok(());
     }
-    if interface.starts_with("wasi:http/") {
-        let provided = "no network; a JavaScript plugin is built without it by `--disable http fetch-event`".to_owned();
-        return Err(LoadError::UnknownImport { import: import.to_owned(), provided });
-    }
     let capabilities = capabilities(grants);
     let needed = capabilities.iter().find(|(name, ..)| *name == interface);
     if needed.is_none() && !ALWAYS.contains(&interface) {
@@ -77,7 +81,8 @@ fn check_import(import: &str, plugin: &str, grants: &Grants) -> Result<(), LoadE
         let provided = names.chain(WASI.map(|package| package.trim_end_matches('/'))).collect::<Vec<_>>().join(", ");
         return Err(LoadError::UnknownImport { import: import.to_owned(), provided });
     }
-    if !speaks(version) {
+    // The linker knows which versions of WASI it has.
+    if !interface.starts_with("wasi:") && !speaks(version) {
         return Err(LoadError::OtherVersion { item: format!("its import {import}") });
     }
     match needed {
@@ -85,6 +90,17 @@ fn check_import(import: &str, plugin: &str, grants: &Grants) -> Result<(), LoadE
             Err(LoadError::NotGranted { import: import.to_owned(), plugin: plugin.to_owned(), capability })
         }
         Some(_) | None => Ok(()),
+    }
+}
+
+/// What grants a capability, for a message.
+pub(super) fn granting(capability: &str) -> String {
+    match capability {
+        "http" => "`[[grant.http]] host = \"HOST\"` for each host that it may ask (JavaScript that asks nobody is \
+                   built with `--disable http fetch-event`)"
+            .to_owned(),
+        "command" => "a section `[grant.command.NAME]` with the `program` of each command".to_owned(),
+        capability => format!("`{capability} = true` under [grant]"),
     }
 }
 

@@ -1,5 +1,8 @@
 //! What may be asked of ffmpeg.
 
+use std::fmt;
+use std::str::FromStr;
+
 /// ffmpeg is granted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FfmpegGrant {
@@ -31,18 +34,34 @@ pub enum FfmpegOperation {
 }
 
 impl FfmpegOperation {
-    /// Every operation and its name in a manifest.
-    pub const NAMES: [(&'static str, Self); 6] = [
-        ("probe", Self::Probe),
-        ("cut", Self::Cut),
-        ("transcode", Self::Transcode),
-        ("concat", Self::Concat),
-        ("extract-audio", Self::ExtractAudio),
-        ("thumbnail", Self::Thumbnail),
-    ];
+    const ALL: [Self; 6] =
+        [Self::Probe, Self::Cut, Self::Transcode, Self::Concat, Self::ExtractAudio, Self::Thumbnail];
+
+    /// Their names in a manifest.
+    pub const NAMES: [&'static str; 6] = ["probe", "cut", "transcode", "concat", "extract-audio", "thumbnail"];
 
     /// Its name in a manifest.
     pub fn name(self) -> &'static str {
-        Self::NAMES.iter().find(|(_, operation)| *operation == self).map_or("", |(name, _)| name)
+        Self::ALL.iter().zip(Self::NAMES).find(|(operation, _)| **operation == self).map_or("", |(_, name)| name)
     }
 }
+
+impl fmt::Display for FfmpegOperation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for FfmpegOperation {
+    type Err = UnknownOperation;
+
+    fn from_str(name: &str) -> Result<Self, UnknownOperation> {
+        let found = Self::ALL.iter().zip(Self::NAMES).find(|(_, known)| *known == name);
+        found.map(|(operation, _)| *operation).ok_or(UnknownOperation)
+    }
+}
+
+/// A name that is none of [`FfmpegOperation::NAMES`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not an operation of ffmpeg")]
+pub struct UnknownOperation;

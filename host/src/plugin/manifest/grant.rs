@@ -1,189 +1,158 @@
-//! The `[grant]` section: `name = true`, or a table that says how much.
+//! The tables of `[grant]`: `name = true`, or a table that says how much.
 
-use std::fmt;
-use std::marker::PhantomData;
+mod command;
+mod http;
+
 use std::ops::RangeInclusive;
 
-use serde::Deserialize;
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{DeserializeOwned, Deserializer, Error, MapAccess, Visitor};
-use toml::Spanned;
-
-use crate::plugin::link::{FfmpegGrant, FfmpegOperation, Grants, LibraryGrant, QueueGrant, StateGrant};
-use crate::plugin::rate::Rate;
-use crate::quantity::show_bytes;
+use crate::plugin::link::{FfmpegGrant, FfmpegOperation, Grants, HttpGrant, HttpLimits, LibraryGrant, QueueGrant, StateGrant};
+use crate::plugin::names;
 use crate::task::is_valid_kind;
 
-use super::command::Commands;
-use super::place::{Bounds, Source};
-use super::quantity::{PerSecond, Size};
-use super::{KIB, MIB, ManifestError, STATE_QUOTA_BYTES};
+use super::table::{Conflict, Key, Slot, Table, Words};
 
-/// Bytes of state when the grant does not say.
-const DEFAULT_STATE_QUOTA_BYTES: u64 = 16 * 1024 * 1024;
+/// What a plugin may keep, in bytes.
+const STATE_QUOTA: RangeInclusive<u64> = 1024..=1024 * 1024 * 1024;
 /// Patterns in one queue grant at most.
 const MAX_QUEUE_KINDS: usize = 64;
-/// Presets in one grant at most.
+/// Tasks a second, in thousandths, and at once.
+const PER_SECOND: RangeInclusive<u64> = 1..=10_000_000;
+const BURST: RangeInclusive<u64> = 1..=100_000;
+/// What may be asked of ffmpeg, and how much.
+const OPERATIONS: Words = Words::OneOf(&FfmpegOperation::NAMES);
+const PRESET: Words = Words::Like {
+    what: "the name of a preset such as \"web\": 1 to 64 of a-z, 0-9, - and _",
+    pattern: "^[a-z0-9_-]{1,64}$",
+    fits: |name| (1..=64).contains(&name.len()) && is_valid_kind(name) && !name.contains('.'),
+};
 const MAX_PRESETS: usize = 64;
-const BURST: Bounds = (1..=100_000, |burst| burst.to_string());
-const JOBS: Bounds = (1..=1024, |jobs| jobs.to_string());
-const MAX_OUTPUT_BYTES: RangeInclusive<u64> = KIB..=64 * 1024 * 1024 * MIB;
+const MAX_OUTPUT: RangeInclusive<u64> = 1024..=64 << 40;
+const JOBS: RangeInclusive<u64> = 1..=1024;
+/// Commands of one plugin at most.
+const MAX_COMMANDS: usize = 64;
+/// How a command is called.
+const COMMAND: Words = Words::Like {
+    what: "a command's name such as \"backup\": a-z, 0-9 and -, not starting with a dash, at most 64",
+    pattern: "^[a-z0-9][a-z0-9-]{0,63}$",
+    fits: names::is_plugin,
+};
+/// Destinations of one plugin at most.
+const MAX_HTTP_RULES: usize = 256;
+/// Kinds, or all below a word.
+const KIND_PATTERN: Words = Words::Like {
+    what: "a kind such as \"video.cut\", all below a word as \"video.*\", or \"*\"",
+    pattern: r"^(\*|[a-z0-9_-]+(\.[a-z0-9_-]+)*(\.\*)?)$",
+    fits: |pattern| pattern == "*" || is_valid_kind(pattern.strip_suffix(".*").unwrap_or(pattern)),
+};
 
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct GrantTable {
-    #[serde(default)]
-    state: Grant<StateTable>,
-    #[serde(default)]
-    queue: Grant<QueueTable>,
-    #[serde(default)]
-    library: Grant<LibraryTable>,
-    #[serde(default)]
-    ffmpeg: Grant<FfmpegTable>,
-    #[serde(default)]
-    command: Commands,
+impl Table for Grants {
+    fn keys(&mut self) -> Vec<Key<'_>> {
+        let Self { state, queue, library, ffmpeg, command, http: HttpGrant { rules, limits } } = self;
+        vec![
+            Key::grant("state", state, "Durable key-value state of its own."),
+            Key::grant("queue", queue, "Creating tasks. `true` means of any kind."),
+            Key::grant("library", library, "Reading the media library."),
+            Key::grant("ffmpeg", ffmpeg, "ffmpeg over media of the library. `true` means all of it."),
+            Key::map("command", command, (&COMMAND, MAX_COMMANDS), "Programs that it may run, by name."),
+            Key::list("http", rules, MAX_HTTP_RULES, "Requests over HTTP, one table for each destination."),
+            Key::table("http_limits", limits, "How much of the web one attempt may use."),
+        ]
+    }
+
+    fn check(&self) -> Result<(), Conflict> {
+        if self.http.rules.is_empty() && self.http.limits != HttpLimits::default() {
+            let message = "`http_limits` bounds nothing: there is no [[grant.http]]".to_owned();
+            return Err(Conflict { key: "http_limits", message });
+        }
+        Ok(())
+    }
 }
 
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct StateTable {
-    quota: Option<Spanned<Size>>,
+/// The names of what is granted, in the order of their declaration.
+pub fn granted(grants: &Grants) -> Vec<String> {
+    let mut grants = grants.clone();
+    let mut found = Vec::new();
+    for key in grants.keys() {
+        if let Slot::Grant(grant) = key.slot {
+            found.extend(grant.table().map(|_| key.name.to_owned()));
+        } else if let Slot::List { at, .. } = key.slot {
+            found.extend(at.tables().first().map(|_| key.name.to_owned()));
+        } else if let Slot::Map { at, .. } = key.slot {
+            found.extend(at.tables().first().map(|_| key.name.to_owned()));
+        }
+    }
+    found
 }
 
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct QueueTable {
-    kinds: Option<Vec<Spanned<String>>>,
-    per_second: Option<Spanned<PerSecond>>,
-    burst: Option<Spanned<u32>>,
+/// Everything that can be granted, for a component that is only asked what it is.
+pub fn everything() -> Grants {
+    let mut grants = Grants::default();
+    for key in grants.keys() {
+        if let Slot::Grant(grant) = key.slot {
+            grant.set(true);
+        } else if let Slot::List { at, .. } = key.slot {
+            let _added = at.add();
+        } else if let Slot::Map { at, .. } = key.slot {
+            let _added = at.add("any");
+        }
+    }
+    grants
 }
 
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct LibraryTable {
-    #[serde(default)]
-    write: bool,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FfmpegTable {
-    operations: Option<Vec<Spanned<String>>>,
-    presets: Option<Vec<Spanned<String>>>,
-    max_output: Option<Spanned<Size>>,
-    jobs: Option<Spanned<u32>>,
-}
-
-/// `true`, `false` or a table; the table alone means yes.
-struct Grant<T>(Option<T>);
-
-impl<T> Default for Grant<T> {
+impl Default for StateGrant {
     fn default() -> Self {
-        Self(None)
+        Self { quota_bytes: 16 * 1024 * 1024 }
     }
 }
 
-impl<'de, T: Default + DeserializeOwned> Deserialize<'de> for Grant<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(GrantVisitor(PhantomData))
+impl Table for StateGrant {
+    fn keys(&mut self) -> Vec<Key<'_>> {
+        let Self { quota_bytes } = self;
+        vec![Key::bytes("quota", quota_bytes, STATE_QUOTA, "Keys and values that it may keep, together.")]
     }
 }
 
-struct GrantVisitor<T>(PhantomData<T>);
-
-impl<'de, T: Default + DeserializeOwned> Visitor<'de> for GrantVisitor<T> {
-    type Value = Grant<T>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("true, false or a table")
-    }
-
-    fn visit_bool<E: Error>(self, granted: bool) -> Result<Grant<T>, E> {
-        Ok(Grant(granted.then(T::default)))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Grant<T>, A::Error> {
-        T::deserialize(MapAccessDeserializer::new(map)).map(|table| Grant(Some(table)))
+impl Default for QueueGrant {
+    fn default() -> Self {
+        Self { kinds: vec!["*".to_owned()], per_second: None, burst: None }
     }
 }
 
-impl GrantTable {
-    pub(super) fn check(self, source: Source<'_>) -> Result<Grants, ManifestError> {
-        Ok(Grants {
-            state: self.state.0.map(|table| table.check(source)).transpose()?,
-            queue: self.queue.0.map(|table| table.check(source)).transpose()?,
-            library: self.library.0.map(|table| LibraryGrant { write: table.write }),
-            ffmpeg: self.ffmpeg.0.map(|table| table.check(source)).transpose()?,
-            command: self.command.check(source)?,
-        })
+impl Table for QueueGrant {
+    fn keys(&mut self) -> Vec<Key<'_>> {
+        let Self { kinds, per_second, burst } = self;
+        let about = "Kinds of the tasks that it may create.";
+        vec![
+            Key::texts("kinds", kinds, (&KIND_PATTERN, MAX_QUEUE_KINDS), about),
+            Key::per_second("per_second", per_second, PER_SECOND, "Tasks that it may create within a second."),
+            Key::count("burst", burst, BURST, "Tasks at once. One second's worth when it is not said."),
+        ]
     }
-}
 
-impl StateTable {
-    fn check(self, source: Source<'_>) -> Result<StateGrant, ManifestError> {
-        let quota = source.in_range(self.quota, |size: &Size| size.0, "quota", (STATE_QUOTA_BYTES, show_bytes))?;
-        Ok(StateGrant { quota_bytes: quota.unwrap_or(DEFAULT_STATE_QUOTA_BYTES) })
-    }
-}
-
-impl QueueTable {
-    fn check(self, source: Source<'_>) -> Result<QueueGrant, ManifestError> {
-        let burst_at = self.burst.as_ref().map(|burst| burst.span().start);
-        let burst = source.in_range(self.burst, |burst: &u32| u64::from(*burst), "burst", BURST)?;
-        let rate = match (self.per_second, burst_at) {
-            (Some(per_second), _) => {
-                let rate = Rate::new(per_second.get_ref().0, burst.and_then(|burst| u32::try_from(burst).ok()));
-                let message = "`per_second` is a number of tasks from 0.001 to 10000".to_owned();
-                Some(rate.ok_or_else(|| source.at(per_second.span().start, message))?)
-            }
-            (None, Some(at)) => {
-                let message = "`burst` goes with `per_second`, which says how fast it fills again";
-                return Err(source.at(at, message.to_owned()));
-            }
-            (None, None) => None,
-        };
-        let Some(kinds) = self.kinds else { return Ok(QueueGrant { kinds: vec!["*".to_owned()], rate }) };
-        if let Some(extra) = kinds.get(MAX_QUEUE_KINDS) {
-            return Err(source.at(extra.span().start, format!("`kinds` has more than {MAX_QUEUE_KINDS} entries")));
+    fn check(&self) -> Result<(), Conflict> {
+        if self.burst.is_some() && self.per_second.is_none() {
+            let message = "`burst` goes with `per_second`, which says how fast it fills again".to_owned();
+            return Err(Conflict { key: "burst", message });
         }
-        for kind in &kinds {
-            if !is_kind_pattern(kind.get_ref()) {
-                let message = format!(
-                    "{:?} is not a kind: write one such as \"video.cut\", all below a word as \"video.*\", or \"*\"",
-                    kind.get_ref()
-                );
-                return Err(source.at(kind.span().start, message));
-            }
-        }
-        Ok(QueueGrant { kinds: kinds.into_iter().map(Spanned::into_inner).collect(), rate })
+        Ok(())
     }
 }
 
-impl FfmpegTable {
-    fn check(self, source: Source<'_>) -> Result<FfmpegGrant, ManifestError> {
-        let operation = |written: Spanned<String>| {
-            let named = FfmpegOperation::NAMES.iter().find(|(name, _)| name == written.get_ref());
-            named.map(|(_, operation)| *operation).ok_or_else(|| {
-                let known: Vec<_> = FfmpegOperation::NAMES.iter().map(|(name, _)| *name).collect();
-                let message = format!("{:?} is not one of {}", written.get_ref(), known.join(", "));
-                source.at(written.span().start, message)
-            })
-        };
-        let operations = self.operations.map(|list| list.into_iter().map(operation).collect()).transpose()?;
-        if let Some(extra) = self.presets.as_ref().and_then(|presets| presets.get(MAX_PRESETS)) {
-            return Err(source.at(extra.span().start, format!("`presets` has more than {MAX_PRESETS} entries")));
-        }
-        let jobs = source.in_range(self.jobs, |jobs: &u32| u64::from(*jobs), "jobs", JOBS)?;
-        let max_output = (MAX_OUTPUT_BYTES, show_bytes as fn(u64) -> String);
-        Ok(FfmpegGrant {
-            operations,
-            presets: self.presets.map(|presets| presets.into_iter().map(Spanned::into_inner).collect()),
-            max_output_bytes: source.in_range(self.max_output, |size: &Size| size.0, "max_output", max_output)?,
-            jobs: jobs.and_then(|jobs| u32::try_from(jobs).ok()),
-        })
+impl Table for LibraryGrant {
+    fn keys(&mut self) -> Vec<Key<'_>> {
+        let Self { write } = self;
+        vec![Key::flag("write", write, "Trashing and purging too, not only reading.")]
     }
 }
 
-fn is_kind_pattern(pattern: &str) -> bool {
-    pattern == "*" || is_valid_kind(pattern.strip_suffix(".*").unwrap_or(pattern))
+impl Table for FfmpegGrant {
+    fn keys(&mut self) -> Vec<Key<'_>> {
+        let Self { operations, presets, max_output_bytes, jobs } = self;
+        vec![
+            Key::texts("operations", operations, (&OPERATIONS, FfmpegOperation::NAMES.len()), "What it may ask for."),
+            Key::texts("presets", presets, (&PRESET, MAX_PRESETS), "Presets of the host's that it may transcode with."),
+            Key::bytes("max_output", max_output_bytes, MAX_OUTPUT, "One file that it makes, at most."),
+            Key::count("jobs", jobs, JOBS, "How many run at the same time, of all its attempts."),
+        ]
+    }
 }
