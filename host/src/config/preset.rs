@@ -47,7 +47,8 @@ pub(super) fn read(value: &Spanned<DeValue<'_>>, place: Place, document: Documen
             let rule = format!("1 to {MAX_NAME_BYTES} of a-z, 0-9, - and _");
             draft.wrong(place, format!("`{}` is no name of a preset: {rule}", abridged(name)));
         } else if let DeValue::Table(table) = value.get_ref() {
-            let mut reader = Reader { table, place: place.clone(), document, draft, what: "the preset", misread: false };
+            let mut reader =
+                Reader { table, place: place.clone(), document, draft, what: "the preset", misread: false };
             if let Some(preset) = preset(&mut reader) {
                 draft.config.ffmpeg.presets.insert(name.to_string(), preset);
                 draft.presets.insert(name.to_string(), place);
@@ -105,7 +106,7 @@ fn bitrate(raw: Raw, (least, most): (u64, u64)) -> Result<u64, String> {
     let bits = match raw {
         Raw::Integer(number) => u64::try_from(number).ok(),
         Raw::Text(text) => bits(&text),
-        Raw::Flag(_) | Raw::Other(_) | Raw::Untyped(_) => None,
+        Raw::Flag(_) | Raw::Texts(_) | Raw::Other(_) | Raw::Untyped(_) => None,
     };
     let bits = bits.ok_or_else(|| RULE.to_owned())?;
     if (least..=most).contains(&bits) { Ok(bits) } else { Err(format!("{bits} is out of range: {least} to {most}")) }
@@ -170,6 +171,8 @@ mod tests {
 
     #[test]
     fn names_of_presets_are_plain() {
-        assert!(is_name("web-720p_1") && !is_name("") && !is_name("Web") && !is_name("a b") && !is_name(&"a".repeat(65)));
+        assert!(
+            is_name("web-720p_1") && !is_name("") && !is_name("Web") && !is_name("a b") && !is_name(&"a".repeat(65))
+        );
     }
 }

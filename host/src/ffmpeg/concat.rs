@@ -25,11 +25,7 @@ pub struct Concat {
 
 impl Ffmpeg {
     /// Joins files without encoding them anew; progress and dropping as in [`Self::cut`].
-    pub async fn concat(
-        &self,
-        concat: Concat,
-        on_percent: impl Fn(u8) + Send + Sync + 'static,
-    ) -> Result<Made, Error> {
+    pub async fn concat(&self, concat: Concat, on_percent: impl Fn(u8) + Send + Sync + 'static) -> Result<Made, Error> {
         if !(2..=MAX_INPUTS).contains(&concat.inputs.len()) {
             let count = concat.inputs.len();
             return Err(Error::BadInput(format!("{count} files are to be joined; it must be 2 to {MAX_INPUTS}")));

@@ -144,12 +144,7 @@ impl Ffmpeg {
     }
 
     /// Runs the tool and takes the host's paths out of what it says.
-    pub(super) async fn run(
-        &self,
-        command: Command,
-        output: &Path,
-        names: &[(String, String)],
-    ) -> Result<Exit, Error> {
+    pub(super) async fn run(&self, command: Command, output: &Path, names: &[(String, String)]) -> Result<Exit, Error> {
         let mut exit = self.supervisor.run(command).await?;
         for (path, name) in names {
             exit.stderr_tail = exit.stderr_tail.replace(path, name);

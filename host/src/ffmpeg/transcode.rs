@@ -129,7 +129,8 @@ fn video(preset: &Preset, probe: &Probe) -> Vec<String> {
 
 /// The filter that makes pictures fit, never larger; their sides are even, as shared colour samples need.
 fn scale(max_width: Option<u32>, max_height: Option<u32>, odd: bool) -> Option<String> {
-    let side = |side: &str, most: Option<u32>| most.map_or_else(|| side.to_owned(), |most| format!("'min({most},{side})'"));
+    let side =
+        |side: &str, most: Option<u32>| most.map_or_else(|| side.to_owned(), |most| format!("'min({most},{side})'"));
     (max_width.is_some() || max_height.is_some() || odd).then(|| {
         let (width, height) = (side("iw", max_width), side("ih", max_height));
         format!("scale=w={width}:h={height}:force_original_aspect_ratio=decrease:force_divisible_by=2")

@@ -1,7 +1,7 @@
 //! Programs that an operator has named, as supervised child processes.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,6 +15,9 @@ use crate::media::{Library, MediaError};
 use crate::plugin::ports::{Argument, CommandError, CommandOutput, CommandPort, CommandRun, LogSource, OnOutput};
 use crate::process::{Command, OnBytes, ResourceLimits, SpawnError, Stdout, Supervisor};
 use crate::task::Digest;
+
+/// Bytes of a program that are hashed at a time.
+const HASH_CHUNK_BYTES: usize = 64 * 1024;
 
 /// Runs commands.
 pub(super) struct Commands {
@@ -36,9 +39,10 @@ impl CommandPort for Commands {
         let executable = executable.await?;
         let (args, files) = self.arguments(run.arguments).await?;
         let stdin = run.stdin;
-        let stdin = match stdin.is_empty() {
-            true => None,
-            false => Some(blocking(move || in_memory("stdin", &stdin).map_err(|error| unavailable(&error))).await?),
+        let stdin = if stdin.is_empty() {
+            None
+        } else {
+            Some(blocking(move || in_memory("stdin", &stdin).map_err(|error| unavailable(&error))).await?)
         };
         let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
         let command = Command {
@@ -89,9 +93,12 @@ impl Commands {
             texts.push(match argument {
                 Argument::Text(text) => text,
                 Argument::Media(id) => {
-                    let content = self.media.content(&id).await.map_err(|error| match error {
-                        MediaError::NotFound => CommandError::NoMedia(id.clone()),
-                        error => unavailable(&error),
+                    let content = self.media.content(&id).await.map_err(|error| {
+                        if matches!(error, MediaError::NotFound) {
+                            CommandError::NoMedia(id.clone())
+                        } else {
+                            unavailable(&error)
+                        }
                     })?;
                     files.push((index, content.file));
                     id
@@ -119,9 +126,12 @@ fn spawn_error(error: &SpawnError) -> CommandError {
 /// run, whatever its path names by then.
 fn executable(program: PathBuf, pin: Option<Digest>) -> Result<Option<File>, CommandError> {
     let shown = program.display().to_string();
-    let refused = |error: io::Error| match error.kind() {
-        io::ErrorKind::NotFound => CommandError::Unavailable(format!("there is no program {shown}: install it")),
-        _ => CommandError::Unavailable(format!("the program {shown} cannot be used: {error}")),
+    let refused = |error: io::Error| {
+        CommandError::Unavailable(if error.kind() == io::ErrorKind::NotFound {
+            format!("there is no program {shown}: install it")
+        } else {
+            format!("the program {shown} cannot be used: {error}")
+        })
     };
     let metadata = std::fs::metadata(&program).map_err(refused)?;
     if !metadata.is_file() || metadata.permissions().mode() & 0o111 == 0 {
@@ -130,7 +140,15 @@ fn executable(program: PathBuf, pin: Option<Digest>) -> Result<Option<File>, Com
     let Some(pin) = pin else { return Ok(None) };
     let mut file = File::open(&program).map_err(refused)?;
     let mut hash = Sha256::new();
-    io::copy(&mut file, &mut hash).map_err(refused)?;
+    let mut chunk = vec![0; HASH_CHUNK_BYTES];
+    loop {
+        match file.read(&mut chunk) {
+            Ok(0) => break,
+            Ok(read) => hash.update(&chunk[..read]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(refused(error)),
+        }
+    }
     let found = Digest(hash.finalize().into());
     if found == pin { Ok(Some(file)) } else { Err(CommandError::Changed { program, found }) }
 }

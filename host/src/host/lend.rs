@@ -11,12 +11,12 @@ use crate::api::{LogPage, LogReader, LogSlice, PluginDirectory};
 use crate::ffmpeg::Ffmpeg;
 use crate::limiter::{BreakerInfo, Breakers};
 use crate::logs::{self, Slice, TaskLogs};
-use crate::media::{Library, MediaError, Step};
+use crate::media::{Library, MediaError};
 use crate::plugin::compile::CompilePort;
 use crate::plugin::outside::Outside;
 use crate::plugin::ports::{
-    CheckpointPort, CommandPort, Expected, LibraryPort, LogPort, Media, Parent, ParentState, ParentsPort, PortError, Ports,
-    StateEntry, StatePort, StateWrite, Swapped,
+    CheckpointPort, CommandPort, Expected, LibraryPort, LogPort, Media, Parent, ParentState, ParentsPort, PortError,
+    Ports, StateEntry, StatePort, StateWrite, Swapped,
 };
 use crate::plugin::{InputError, PluginInfo, Plugins};
 use crate::store::{self, MediaQuery, MediaRecord, MediaStatus, Store, StoreError};

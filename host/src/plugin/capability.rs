@@ -9,8 +9,8 @@ mod library;
 pub(super) mod log;
 mod queue;
 mod state;
-mod steer;
 pub(super) mod stdio;
+mod steer;
 #[cfg(test)]
 mod tests;
 

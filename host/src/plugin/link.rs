@@ -22,7 +22,9 @@ use crate::task::{Digest, NewTask};
 
 use super::InputError;
 use super::command::CommandGrant;
-use super::contract::{self, command, config, context, dispatcher, executor, ffmpeg, library, log, metadata, queue, state};
+use super::contract::{
+    self, command, config, context, dispatcher, executor, ffmpeg, library, log, metadata, queue, state,
+};
 use super::engine::{Compiled, Sandbox, Shared};
 use super::guest::Guest;
 use super::guest::warm::Nest;

@@ -184,7 +184,8 @@ async fn c16_a_killed_host_takes_its_children_with_it() {
 async fn c6_what_left_the_group_the_session_and_its_environment_is_killed_with_the_tree() {
     let supervisor = Supervisor::new().unwrap();
     // A daemon as they are written: a session of its own, a second fork, no environment, no open files.
-    let script = "env -i setsid sh -c 'sleep 1000 >/dev/null 2>&1 </dev/null & echo $!' | { read pid; echo $pid; sleep 1000; }";
+    let script =
+        "env -i setsid sh -c 'sleep 1000 >/dev/null 2>&1 </dev/null & echo $!' | { read pid; echo $pid; sleep 1000; }";
     for by_itself in [false, true] {
         let script = if by_itself { script.replace("; sleep 1000; }", "; }") } else { script.to_owned() };
         let (line_tx, line) = oneshot::channel();

@@ -152,8 +152,7 @@ async fn c6_cancelling_a_command_ends_its_whole_tree() {
 #[tokio::test]
 async fn c6_a_command_that_takes_too_long_is_ended_with_its_whole_tree() {
     let host = runner(&[("family", &format!("{}timeout = \"1s\"\n", shell(FAMILY)))]).await;
-    let id =
-        host.create(&json!({ "kind": "command.run", "input": { "command": "family" }, "max_attempts": 1 })).await;
+    let id = host.create(&json!({ "kind": "command.run", "input": { "command": "family" }, "max_attempts": 1 })).await;
     let task = host.wait_task(&id).await;
     assert_eq!(task["error"]["code"], "timed-out", "{task:#}");
     // Nothing is left when it is told.
@@ -212,7 +211,8 @@ async fn arguments_are_not_smuggled_and_there_is_no_shell() {
     let harmless = "$(id) `id` ; id | id > x * ~ \\n";
     let task = once(&host, &json!({ "command": "greet", "arguments": [harmless] })).await;
     assert_eq!(task["output"]["stdout"], format!("hello {harmless}\n"), "{task:#}");
-    for arguments in [json!(["-x"]), json!(["--"]), json!(["a\nb"]), json!(["a\u{0}b"]), json!(["a!"]), json!([]), json!(["a", "b"])]
+    for arguments in
+        [json!(["-x"]), json!(["--"]), json!(["a\nb"]), json!(["a\u{0}b"]), json!(["a!"]), json!([]), json!(["a", "b"])]
     {
         let task = once(&host, &json!({ "command": "greet", "arguments": arguments })).await;
         assert_eq!((&task["state"], &task["error"]["code"]), (&json!("failed"), &json!("bad-argument")), "{task:#}");

@@ -167,10 +167,10 @@ mod tests {
     fn a_failure_says_how_and_why() {
         let of = |done| failure(output("backup".to_owned(), done, 1, 100));
         let failed = of(done(Some(3), "started\n", "first\nno space left\n\n"));
-        assert_eq!((failed.code.as_str(), failed.message.as_str()), (
-            "command-failed",
-            "backup ended with exit code 3: no space left"
-        ));
+        assert_eq!(
+            (failed.code.as_str(), failed.message.as_str()),
+            ("command-failed", "backup ended with exit code 3: no space left")
+        );
         let details: serde_json::Value = serde_json::from_str(&failed.details.unwrap()).unwrap();
         assert_eq!((&details["exit_code"], &details["stdout"]), (&3.into(), &"started\n".into()));
         let killed = command::Output { signal: Some(9), ..done(None, "last words\n", "") };

@@ -85,10 +85,13 @@ mod tests {
         let read_well = read(&[("on_failure", "fatal"), ("tail_bytes", "0")]).unwrap();
         assert_eq!(read_well, Settings { on_failure: OnFailure::Fatal, tail_bytes: 0 });
         let mistakes = read(&[("on_failure", "never"), ("tail_bytes", "-1"), ("shell", "bash")]).unwrap_err();
-        assert_eq!(mistakes, [
-            "`on_failure` is \"retry\" or \"fatal\", not \"never\"",
-            "`tail_bytes` is a number from 0 to 131072, not \"-1\"",
-            "unknown setting `shell`; known are on_failure, tail_bytes",
-        ]);
+        assert_eq!(
+            mistakes,
+            [
+                "`on_failure` is \"retry\" or \"fatal\", not \"never\"",
+                "`tail_bytes` is a number from 0 to 131072, not \"-1\"",
+                "unknown setting `shell`; known are on_failure, tail_bytes",
+            ]
+        );
     }
 }

@@ -83,13 +83,7 @@ impl Cutter {
     }
 
     /// Takes what was made into the library, once a step.
-    async fn adopt(
-        &self,
-        draft: Draft,
-        content_type: &str,
-        step: Step,
-        name: String,
-    ) -> Result<String, FfmpegError> {
+    async fn adopt(&self, draft: Draft, content_type: &str, step: Step, name: String) -> Result<String, FfmpegError> {
         let adopted = self.media.adopt_step(draft.file, &name, Some(content_type), step, now()).await;
         Ok(adopted.map_err(|error| uncut(&error))?.id)
     }

@@ -9,8 +9,8 @@ use crate::plugin::contract::clip;
 use crate::plugin::contract::ffmpeg::{
     self, AudioStream, Error, Host, ImageFormat, Info, Range, Stream, ToolFailure, VideoStream,
 };
-use crate::plugin::guest::{Guest, Purpose};
-use crate::plugin::link::{FfmpegGrant, FfmpegOperation};
+use crate::plugin::guest::{Call, Guest, Purpose};
+use crate::plugin::link::{Code, FfmpegGrant, FfmpegOperation};
 use crate::plugin::ports::{
     self, Accuracy, AudioFormat, AudioRequest, ConcatRequest, CutRequest, FfmpegError, OnPercent, Outcome, ProbeInfo,
     StillRequest, StreamInfo, TranscodeRequest,
@@ -58,26 +58,26 @@ impl Guest {
             control.report(Progress { done, total: Some(100), unit: "percent".to_owned(), message: None });
         })
     }
+}
 
-    /// Runs the tool when it is the plugin's turn, until it is done, the attempt is cancelled or its time is up. Dropping
-    /// the port's future ends the tool's processes.
-    async fn tool<T>(
-        &self,
-        grant: &FfmpegGrant,
-        tool: impl Future<Output = Result<T, FfmpegError>>,
-    ) -> Result<T, Error> {
-        let turn = async {
-            let _pass = match grant.jobs {
-                Some(jobs) => Some(self.code.shared.gate.enter(format!("{}: ffmpeg", self.code.name), jobs).await),
-                None => None,
-            };
-            tool.await
+/// Runs the tool when it is the plugin's turn, until it is done, the attempt is cancelled or its time is up. Dropping
+/// the port's future ends the tool's processes.
+async fn tool<T>(
+    (code, call): (&Code, &Call),
+    grant: &FfmpegGrant,
+    tool: impl Future<Output = Result<T, FfmpegError>>,
+) -> Result<T, Error> {
+    let turn = async {
+        let _pass = match grant.jobs {
+            Some(jobs) => Some(code.shared.gate.enter(format!("{}: ffmpeg", code.name), jobs).await),
+            None => None,
         };
-        match self.call.steered(turn).await {
-            Ok(done) => done.map_err(error),
-            Err(CutShort::Cancelled) => Err(Error::Cancelled),
-            Err(CutShort::TimedOut) => Err(Error::TimedOut),
-        }
+        tool.await
+    };
+    match call.steered(turn).await {
+        Ok(done) => done.map_err(error),
+        Err(CutShort::Cancelled) => Err(Error::Cancelled),
+        Err(CutShort::TimedOut) => Err(Error::TimedOut),
     }
 }
 
@@ -115,7 +115,7 @@ fn info(info: ProbeInfo) -> Info {
 impl Host for Guest {
     async fn probe(&mut self, input: String) -> Result<Info, Error> {
         let grant = self.ffmpeg_allowed(FfmpegOperation::Probe, std::slice::from_ref(&input))?;
-        self.tool(&grant, self.code.shared.ports.ffmpeg.probe(&input)).await.map(info)
+        tool((&self.code, &self.call), &grant, self.code.shared.ports.ffmpeg.probe(&input)).await.map(info)
     }
 
     async fn cut(
@@ -136,7 +136,7 @@ impl Host for Guest {
         };
         let outcome = self.outcome(&grant, name)?;
         let request = CutRequest { input, start_ms: range.start, end_ms: range.end, accuracy, outcome };
-        self.tool(&grant, self.code.shared.ports.ffmpeg.cut(request, self.on_percent())).await
+        tool((&self.code, &self.call), &grant, self.code.shared.ports.ffmpeg.cut(request, self.on_percent())).await
     }
 
     async fn transcode(&mut self, input: String, preset: String, name: Option<String>) -> Result<String, Error> {
@@ -148,7 +148,8 @@ impl Host for Guest {
         }
         let preset = clip(&preset).to_owned();
         let request = TranscodeRequest { input, preset, outcome: self.outcome(&grant, name)? };
-        self.tool(&grant, self.code.shared.ports.ffmpeg.transcode(request, self.on_percent())).await
+        tool((&self.code, &self.call), &grant, self.code.shared.ports.ffmpeg.transcode(request, self.on_percent()))
+            .await
     }
 
     async fn concat(&mut self, inputs: Vec<String>, name: Option<String>) -> Result<String, Error> {
@@ -158,7 +159,7 @@ impl Host for Guest {
             return Err(Error::BadInput(message));
         }
         let request = ConcatRequest { inputs, outcome: self.outcome(&grant, name)? };
-        self.tool(&grant, self.code.shared.ports.ffmpeg.concat(request, self.on_percent())).await
+        tool((&self.code, &self.call), &grant, self.code.shared.ports.ffmpeg.concat(request, self.on_percent())).await
     }
 
     async fn extract_audio(
@@ -177,7 +178,8 @@ impl Host for Guest {
             ffmpeg::AudioFormat::Wav => AudioFormat::Wav,
         };
         let request = AudioRequest { input, format, outcome: self.outcome(&grant, name)? };
-        self.tool(&grant, self.code.shared.ports.ffmpeg.extract_audio(request, self.on_percent())).await
+        tool((&self.code, &self.call), &grant, self.code.shared.ports.ffmpeg.extract_audio(request, self.on_percent()))
+            .await
     }
 
     async fn thumbnail(
@@ -197,6 +199,6 @@ impl Host for Guest {
             ImageFormat::Webp => ports::ImageFormat::Webp,
         };
         let request = StillRequest { input, at_ms, format, max_width, outcome: self.outcome(&grant, None)? };
-        self.tool(&grant, self.code.shared.ports.ffmpeg.still(request)).await
+        tool((&self.code, &self.call), &grant, self.code.shared.ports.ffmpeg.still(request)).await
     }
 }

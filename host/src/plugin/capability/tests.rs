@@ -215,7 +215,12 @@ async fn what_of_ffmpeg_is_not_granted_is_denied_with_the_line_that_would() {
     assert_eq!(guest.outbox.len(), 2);
 }
 
-async fn run(guest: &mut Guest, name: &str, arguments: &[&str], stdin: &[u8]) -> Result<command::Output, command::Error> {
+async fn run(
+    guest: &mut Guest,
+    name: &str,
+    arguments: &[&str],
+    stdin: &[u8],
+) -> Result<command::Output, command::Error> {
     let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
     command::Host::run(guest, name.to_owned(), arguments, Some(stdin.to_vec()), None).await
 }

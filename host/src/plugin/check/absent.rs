@@ -7,8 +7,9 @@ use async_trait::async_trait;
 use crate::plugin::compile::InProcess;
 use crate::plugin::outside::Outside;
 use crate::plugin::ports::{
-    CheckpointPort, CommandError, CommandOutput, CommandPort, CommandRun, CutRequest, FfmpegError, FfmpegPort, LibraryPort, LogLine, LogPort, Media, OnPercent, Parent,
-    ParentsPort, PortError, Ports, ProbeInfo, StateEntry, StatePort, StateWrite, Swapped,
+    CheckpointPort, CommandError, CommandOutput, CommandPort, CommandRun, CutRequest, FfmpegError, FfmpegPort,
+    LibraryPort, LogLine, LogPort, Media, OnPercent, Parent, ParentsPort, PortError, Ports, ProbeInfo, StateEntry,
+    StatePort, StateWrite, Swapped,
 };
 use crate::task::TaskId;
 

@@ -34,8 +34,7 @@ pub enum FfmpegOperation {
 }
 
 impl FfmpegOperation {
-    const ALL: [Self; 6] =
-        [Self::Probe, Self::Cut, Self::Transcode, Self::Concat, Self::ExtractAudio, Self::Thumbnail];
+    const ALL: [Self; 6] = [Self::Probe, Self::Cut, Self::Transcode, Self::Concat, Self::ExtractAudio, Self::Thumbnail];
 
     /// Their names in a manifest.
     pub const NAMES: [&'static str; 6] = ["probe", "cut", "transcode", "concat", "extract-audio", "thumbnail"];

@@ -5,7 +5,9 @@ mod http;
 
 use std::ops::RangeInclusive;
 
-use crate::plugin::link::{FfmpegGrant, FfmpegOperation, Grants, HttpGrant, HttpLimits, LibraryGrant, QueueGrant, StateGrant};
+use crate::plugin::link::{
+    FfmpegGrant, FfmpegOperation, Grants, HttpGrant, HttpLimits, LibraryGrant, QueueGrant, StateGrant,
+};
 use crate::plugin::names;
 use crate::task::is_valid_kind;
 

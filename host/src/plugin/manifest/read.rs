@@ -114,7 +114,9 @@ impl Reader<'_> {
             }
             // As everywhere, `false` grants nothing.
             (Slot::Map { .. }, DeValue::Boolean(false)) => Ok(()),
-            (Slot::Map { .. }, _) => Err(format!("tables by name: write `[{path}.NAME]` with the keys of one below it")),
+            (Slot::Map { .. }, _) => {
+                Err(format!("tables by name: write `[{path}.NAME]` with the keys of one below it"))
+            }
             (Slot::Free { at, max }, DeValue::Table(entries)) => return self.free(path, at, *max, entries, offset),
             (Slot::Table(_) | Slot::Free { .. }, _) => Err(format!("a table: write `[{path}]` with its keys below it")),
         };
@@ -265,10 +267,10 @@ fn number(at: &mut dyn Number, unit: Unit, range: &RangeInclusive<u64>, value: &
 
 /// A number with a fraction; whole thousandths, or none.
 fn thousandths(value: &DeValue<'_>) -> Option<u64> {
-    let number = match value {
-        DeValue::Float(float) => float.as_str().replace('_', "").parse::<f64>().ok()? * 1000.0,
-        value => return integer(value).and_then(|number| u64::try_from(number).ok()?.checked_mul(1000)),
+    let DeValue::Float(float) = value else {
+        return integer(value).and_then(|number| u64::try_from(number).ok()?.checked_mul(1000));
     };
+    let number = float.as_str().replace('_', "").parse::<f64>().ok()? * 1000.0;
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a cast ends at the type's ends")]
     let rounded = number.round() as u64;
     (number.is_finite() && number >= 0.0 && (number - number.round()).abs() < 1e-6).then_some(rounded)

@@ -308,7 +308,7 @@ where
     }
 
     fn push(&mut self, value: &str) {
-        self.get_or_insert_default().push(value);
+        Texts::push(self.get_or_insert_default(), value);
     }
 
     fn is_absent(&self) -> bool {
@@ -376,7 +376,7 @@ impl Unit {
     pub(super) fn show(self, value: u64) -> String {
         match self {
             Self::Count => value.to_string(),
-            Self::PerSecond if value % 1000 == 0 => (value / 1000).to_string(),
+            Self::PerSecond if value.is_multiple_of(1000) => (value / 1000).to_string(),
             Self::PerSecond => format!("{}.{:03}", value / 1000, value % 1000).trim_end_matches('0').to_owned(),
             Self::Bytes => show_bytes(value),
             Self::Millis => show_millis(value),

@@ -18,8 +18,9 @@ use crate::plugin::limits::Limits;
 use crate::plugin::link::{Grants, LinkRequest, Linked, LoadError, TaskCheck};
 use crate::plugin::outside::Outside;
 use crate::plugin::ports::{
-    CheckpointPort, CommandError, CommandOutput, CommandPort, CommandRun, CutRequest, FfmpegError, FfmpegPort, LibraryPort, LogLine, LogPort, LogSource, Media, OnPercent,
-    Parent, ParentState, ParentsPort, PortError, Ports, ProbeInfo, StateEntry, StatePort, StateWrite, Swapped,
+    CheckpointPort, CommandError, CommandOutput, CommandPort, CommandRun, CutRequest, FfmpegError, FfmpegPort,
+    LibraryPort, LogLine, LogPort, LogSource, Media, OnPercent, Parent, ParentState, ParentsPort, PortError, Ports,
+    ProbeInfo, StateEntry, StatePort, StateWrite, Swapped,
 };
 use crate::plugin::{InputError, Job, Settings};
 use crate::task::{Digest, NewTask, Outcome, Spec, TaskId};

@@ -31,8 +31,11 @@ async fn i7_no_byte_of_an_attempt_is_seen_by_the_next() {
 
 #[tokio::test]
 async fn an_attempt_that_is_cancelled_at_any_call_of_the_host_leaves_nothing() {
-    let grants =
-        Grants { state: Some(StateGrant { quota_bytes: 1 << 20 }), ffmpeg: Some(FfmpegGrant::default()), ..Grants::default() };
+    let grants = Grants {
+        state: Some(StateGrant { quota_bytes: 1 << 20 }),
+        ffmpeg: Some(FfmpegGrant::default()),
+        ..Grants::default()
+    };
     let bench = Bench::with(|settings| settings.max_instances = 2);
     let limits = Limits { cpu_ms: 60_000, ..Limits::default() };
     let linked = bench.link(&hostile("calls-everything"), limits, grants).unwrap();

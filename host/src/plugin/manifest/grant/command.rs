@@ -63,7 +63,12 @@ impl Table for CommandGrant {
             Key::bytes("stdin_bytes", stdin_bytes, STDIN_BYTES, "Standard input that may be handed over, at most."),
             Key::bytes("output_bytes", output_bytes, OUTPUT_BYTES, "What is kept of the end of each output stream."),
             Key::count("jobs", jobs, JOBS, "How many run at the same time."),
-            Key::millis("cpu", cpu_ms, CPU_MS, "CPU time of each process. All cores for the timeout when it is not said."),
+            Key::millis(
+                "cpu",
+                cpu_ms,
+                CPU_MS,
+                "CPU time of each process. All cores for the timeout when it is not said.",
+            ),
             Key::bytes("memory", memory_bytes, MEMORY_BYTES, "Address space of each process."),
             Key::bytes("file_bytes", file_bytes, FILE_BYTES, "The largest file that a process may write."),
             Key::count("open_files", open_files, OPEN_FILES, "Open files of each process."),
@@ -73,7 +78,8 @@ impl Table for CommandGrant {
     /// That each argument can only belong to one place, and that the system takes what is said.
     fn check(&self) -> Result<(), Conflict> {
         let refuse = |key, message: &str| Err(Conflict { key, message: message.to_owned() });
-        let wrong = |(name, value): (&String, &String)| name.is_empty() || name.contains(['=', '\0']) || value.contains('\0');
+        let wrong =
+            |(name, value): (&String, &String)| name.is_empty() || name.contains(['=', '\0']) || value.contains('\0');
         if self.environment.iter().any(wrong) {
             return refuse("environment", "a variable of `environment` has no `=` in its name, and no NUL");
         }
