@@ -1,3 +1,5 @@
+mod made;
+
 use std::fs::File;
 use std::path::Path;
 use std::process::Stdio;
@@ -59,10 +61,6 @@ impl Bench {
 
     fn target(&self) -> Target {
         Target { path: self.path("out.part"), max_bytes: u64::MAX }
-    }
-
-    fn open(&self, name: &str) -> File {
-        File::open(self.path(name)).unwrap()
     }
 
     async fn cut(&self, name: &str, start_ms: u64, end_ms: u64, accuracy: Accuracy) -> Result<Made, Error> {

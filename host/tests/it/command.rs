@@ -110,7 +110,7 @@ async fn the_exit_code_decides_and_the_output_is_kept() {
     // Tried again, or not.
     for (on_failure, tried) in [("retry", 2), ("fatal", 1)] {
         let input = json!({ "command": "try", "arguments": ["4"], "on_failure": on_failure });
-        let backoff = json!({ "initial_ms": 1, "max_ms": 1 });
+        let backoff = json!({ "kind": "fixed", "base_ms": 1 });
         let task = json!({ "kind": "command.run", "input": input, "max_attempts": 2, "backoff": backoff });
         let id = host.create(&task).await;
         let task = host.wait_task(&id).await;
@@ -129,6 +129,16 @@ async fn c5_the_output_of_a_command_is_in_the_log_while_it_runs() {
     assert_eq!(host.task(&id).await["state"], "running");
     host.cancel(&id).await;
     assert_eq!(host.wait_task(&id).await["state"], "cancelled");
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn output_that_is_no_text_is_shown_as_far_as_it_is() {
+    let host = runner(&[("bytes", &shell("printf 'a\\377b\\000c\\n'"))]).await;
+    let task = once(&host, &json!({ "command": "bytes" })).await;
+    assert_eq!(task["output"]["stdout"], "a\u{fffd}b\u{0}c\n", "{task:#}");
+    let lines = log(&host, task["id"].as_str().unwrap()).await;
+    assert!(lines[0].1.starts_with("a\u{fffd}b"), "{lines:?}");
     host.stop().await;
 }
 
@@ -256,7 +266,7 @@ async fn a_command_has_its_own_environment_folder_and_files_and_nothing_of_the_h
 
 #[tokio::test]
 async fn output_time_and_memory_of_a_command_are_bounded() {
-    let flood = format!("{}output_bytes = \"1KiB\"\n", shell("yes 0123456789 | head -c 3000000; echo end"));
+    let flood = format!("{}output_bytes = \"1KiB\"\n", shell("yes 0123456789 | head -c 100000010; echo end"));
     let spin = format!("{}cpu = \"1s\"\n", shell("while :; do :; done"));
     let alone = format!("{}jobs = 1\n", shell("mkdir $1 && sleep 0.05 && rmdir $1"));
     let host = runner(&[("flood", &flood), ("spin", &spin), ("alone", &alone)]).await;
@@ -264,6 +274,7 @@ async fn output_time_and_memory_of_a_command_are_bounded() {
     let stdout = task["output"]["stdout"].as_str().unwrap();
     assert!(stdout.len() == 1024 && stdout.ends_with("789\nend\n"), "{stdout}");
     assert_eq!(task["output"]["truncated"], true, "{task:#}");
+    assert!(attempts(&task)[0].to_string().contains("dropped"), "{task:#}");
     let lines = log(&host, task["id"].as_str().unwrap()).await;
     assert!(lines.last().unwrap().1.contains("dropped"), "the log has its own bound: {:?}", lines.last());
     let task = once(&host, &json!({ "command": "spin" })).await;
@@ -289,9 +300,9 @@ async fn a_schedule_runs_a_command_and_its_settings_are_checked() {
     let host = home.start().await;
     let mut events = host.events().await;
     let action = json!({ "type": "enqueue", "kind": "command.run", "input": { "command": "date" } });
-    let schedule = json!({ "cron": "* * * * * *", "action": action, "max_fires": 1 });
-    let put = host.request(reqwest::Method::PUT, "/v1/schedules/tick").json(&schedule).send().await.unwrap();
-    assert!(put.status().is_success(), "{}", put.text().await.unwrap());
+    let schedule = json!({ "name": "tick", "cron": "* * * * * *", "action": action, "max_fires": 1 });
+    let put = host.post("/v1/schedules", &schedule).await;
+    assert!(put.0.is_success(), "{put:?}");
     let done = events.until(|event| event.name == "task.succeeded").await.pop().unwrap();
     let task = host.task(done.task()).await;
     assert!(task["output"]["stdout"].as_str().unwrap().contains(':'), "{task:#}");

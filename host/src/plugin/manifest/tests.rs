@@ -145,7 +145,7 @@ fn a_value_of_the_wrong_sort_is_told_with_an_example() {
         ("[grant]\nqueue = { kinds = [\"Video/cut\"] }\n", "2:20", "video.*"),
         ("[grant]\nqueue = { per_second = 0 }\n", "2:24", "between 0.001 and 10000"),
         ("[grant]\nqueue = { burst = 1 }\n", "2:11", "`per_second`"),
-        ("[grant]\nffmpeg = { operations = [\"probe\", \"shell\"] }\n", "2:36", "extract-audio"),
+        ("[grant]\nffmpeg = { operations = [\"probe\", \"shell\"] }\n", "2:35", "extract-audio"),
         ("[grant]\nffmpeg = { jobs = 0 }\n", "2:19", "between 1 and 1024"),
         ("[grant]\nqueue = { kinds = [\"echo\", 7] }\n", "2:28", "video.*"),
         ("[limits\n", "1:8", "]"),

@@ -45,7 +45,9 @@ fn unknown_imports_are_refused() {
     let import = |name: &str| format!("(component (import {name:?} (instance (export \"f\" (func)))))").into_bytes();
     let refused = refusal(&import("acme:coffee/machine@1.0.0")).to_string();
     assert!(refused.starts_with("imports acme:coffee/machine@1.0.0, which this host does not provide"), "{refused}");
-    assert!(matches!(refusal(&import("taskhost:exec/command@0.1.0")), LoadError::UnknownImport { .. }));
+    assert!(matches!(refusal(&import("taskhost:exec/coffee@0.1.0")), LoadError::UnknownImport { .. }));
+    let refused = refusal(&import("taskhost:exec/command@0.1.0")).to_string();
+    assert!(refused.contains("[grant.command.NAME]") && refused.contains("plugins/x.toml"), "{refused}");
     let refused = refusal(&import("wasi:http/types@0.2.10")).to_string();
     assert!(refused.contains("`[[grant.http]] host = ") && refused.contains("--disable http fetch-event"), "{refused}");
     let refused = refusal(&import("taskhost:host/log@0.2.0")).to_string();

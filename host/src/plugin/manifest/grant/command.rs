@@ -218,7 +218,7 @@ mod tests {
         let argument = |argument: &str| format!("[grant.command.a]\nprogram = \"/a\"\narguments = [{argument}]\n");
         for (text, place, why) in [
             ("[grant]\ncommand = true\n".to_owned(), "2:11", "[grant.command.NAME]"),
-            ("[grant.command.a]\ntimeout = \"1s\"\n".to_owned(), "1:8", "`program` is missing"),
+            ("[grant.command.a]\ntimeout = \"1s\"\n".to_owned(), "1:16", "`program` is missing"),
             ("[grant.command.a]\nprogram = \"a\"\n".to_owned(), "2:11", "absolute path"),
             ("[grant.command.a]\nprogramm = \"/a\"\n".to_owned(), "2:1", "did you mean `program`?"),
             ("[grant.command.A_b]\nprogram = \"/a\"\n".to_owned(), "1:16", "a command's name"),
