@@ -220,7 +220,7 @@ mod tests {
             ("[grant]\ncommand = true\n".to_owned(), "2:11", "[grant.command.NAME]"),
             ("[grant.command.a]\ntimeout = \"1s\"\n".to_owned(), "1:16", "`program` is missing"),
             ("[grant.command.a]\nprogram = \"a\"\n".to_owned(), "2:11", "absolute path"),
-            ("[grant.command.a]\nprogramm = \"/a\"\n".to_owned(), "2:1", "did you mean `program`?"),
+            ("[grant.command.a]\nprogramm = \"/a\"\n".to_owned(), "1:16", "did you mean `program`?"),
             ("[grant.command.A_b]\nprogram = \"/a\"\n".to_owned(), "1:16", "a command's name"),
             ("[grant.command.a]\nprogram = \"/a\"\njobs = 0\n".to_owned(), "3:8", "between 1 and 1024"),
             ("[grant.command.a]\nprogram = \"/a\"\nsha256 = \"1\"\n".to_owned(), "3:10", "64 hexadecimal"),
