@@ -166,7 +166,7 @@ pub fn router(state: AppState) -> Router {
         .route("/v1/tasks/{id}/tree", get(tasks::tree))
         .route("/v1/tasks/{id}/logs", get(tasks::logs::read))
         .route("/v1/events", get(events::follow))
-        .route("/v1/plugins", get(plugins::list))
+        .merge(plugins::routes())
         .merge(batches::routes())
         .merge(schedules::routes())
         .merge(limits::routes())
