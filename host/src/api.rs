@@ -3,6 +3,7 @@
 //! It knows nothing of who runs tasks: what it asks for is written into the store, and what happens
 //! is read from there.
 
+pub mod admin;
 pub mod batches;
 pub mod body;
 pub mod events;
@@ -34,7 +35,9 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{delete, get, post};
 use tokio_util::sync::CancellationToken;
 
+pub use self::admin::Admin;
 pub use self::health::{DISK, HostInfo, Readiness};
+pub use self::plugins::PluginControl;
 use self::problem::Problem;
 use crate::limiter::{BreakerInfo, ConnectionLimiter, Limits};
 use crate::media::Library;
@@ -124,6 +127,10 @@ pub struct AppState {
     pub store: Arc<dyn Store>,
     /// Plugins.
     pub plugins: Arc<dyn PluginDirectory>,
+    /// Changes of plugins.
+    pub control: Arc<dyn PluginControl>,
+    /// Who may make them.
+    pub admin: Arc<Admin>,
     /// Media files.
     pub media: Library,
     /// Task logs.

@@ -79,6 +79,8 @@ pub struct Server {
     pub max_batch_bytes: u64,
     /// A task's input, in bytes; at most [`Self::max_body_bytes`].
     pub max_input_bytes: u64,
+    /// The administrator's token, relative to [`Config::data`].
+    pub admin_token_file: PathBuf,
 }
 
 /// `[store]`
@@ -261,6 +263,7 @@ impl Default for Server {
             max_body_bytes: MIB,
             max_batch_bytes: 16 * MIB,
             max_input_bytes: 256 * KIB,
+            admin_token_file: "admin-token".into(),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The composition root: opens the parts, wires them, starts them, and stops them in two phases.
 
+mod admin;
 mod compile;
 mod lend;
 mod space;
@@ -16,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::compile::{COMPILE_COMMAND, this_program};
 use self::space::SpaceWatch;
-use crate::api::{self, AppState, HostInfo, Readiness};
+use crate::api::{self, Admin, AppState, HostInfo, Readiness};
 use crate::config::{Config, Kept};
 use crate::ffmpeg::Ffmpeg;
 use crate::limiter::{Breakers, ConnectionLimiter, Limits};
@@ -81,6 +82,7 @@ struct Parts {
     logs: Arc<TaskLogs>,
     plugins: Arc<Plugins>,
     breakers: Arc<Breakers>,
+    admin: Arc<Admin>,
     boot: BootId,
 }
 
@@ -173,6 +175,7 @@ impl Parts {
     async fn open(config: &Config) -> anyhow::Result<Self> {
         let data = config.data.clone();
         std::fs::create_dir_all(&data).with_context(|| DataDirectory::cannot("create", &data))?;
+        let admin = Arc::new(Admin::new(&admin::token(&data.join(&config.server.admin_token_file))?));
         let boot = BootId(fastrand::u64(..));
         let settings = crate::store::sled::Settings {
             cache_bytes: usize::try_from(config.store.cache_bytes).unwrap_or(usize::MAX),
@@ -210,13 +213,14 @@ impl Parts {
         let limits = store.declare_limits(config.limits.clone(), config.fairness.clone()).await;
         limits.context("cannot declare the limits")?;
         let breakers = Breakers::new(config.runner.breaker);
-        Ok(Self { store, media: library, supervisor, logs, plugins, breakers, boot })
+        Ok(Self { store, media: library, supervisor, logs, plugins, breakers, admin, boot })
     }
 
     async fn start_plugins(config: &Config, ports: Ports) -> anyhow::Result<Arc<Plugins>> {
         let settings = crate::plugin::Settings {
             dir: config.plugins.dir.clone(),
             cache_dir: config.data.join("cache"),
+            kept_dir: config.data.join("generations"),
             threads: usize::try_from(config.plugins.threads).unwrap_or(0),
             max_instances: config.plugins.max_instances,
             memory_total_bytes: config.plugins.memory_total_bytes,
@@ -240,6 +244,11 @@ impl Parts {
                 plugins: Arc::clone(&self.plugins),
                 breakers: Arc::clone(&self.breakers),
             }),
+            control: Arc::new(lend::Control {
+                plugins: Arc::clone(&self.plugins),
+                max_component_bytes: config.plugins.max_component_bytes,
+            }),
+            admin: Arc::clone(&self.admin),
             media: self.media.clone(),
             logs: Arc::new(lend::Logs(Arc::clone(&self.logs))),
             settings: api::Settings {

@@ -3,6 +3,7 @@
 //! Four lifetimes: the *engine* (process), a *generation* (one digest of one plugin, compiled and
 //! linked), an *attempt* (one Store), a *guest's state* (inside the Store).
 
+pub mod archive;
 mod capability;
 pub mod check;
 pub mod compile;
@@ -16,6 +17,7 @@ pub mod manifest;
 mod names;
 pub mod ports;
 pub mod registry;
+mod rehearsal;
 mod reload;
 mod schema;
 #[cfg(test)]
@@ -27,8 +29,11 @@ use std::sync::Arc;
 use crate::task::{Digest, NewTask, Spec, TaskId};
 use crate::time::Timestamp;
 
-pub use registry::generation::Generation;
-pub use registry::{Executor, Plugins};
+pub use manifest::{Canary, MAX_MANIFEST_BYTES};
+pub use registry::generation::{Generation, Retirement};
+pub use registry::load::check_name;
+pub use registry::{Executor, History, Plugins};
+pub use reload::orders::{Condition, Disobeyed, Obeyed, Upload};
 
 /// The line of the WebAssembly runtime that guests run in.
 pub const WASMTIME_VERSION: &str = "48";
@@ -40,6 +45,8 @@ pub struct Settings {
     pub dir: PathBuf,
     /// Where compiled code is kept between starts; a folder for this alone.
     pub cache_dir: PathBuf,
+    /// Where the files of earlier generations are kept, to go back to; a folder for this alone.
+    pub kept_dir: PathBuf,
     /// Threads of the guests' own runtime; 0 means one a core.
     pub threads: usize,
     /// Instances that may exist at the same time.
@@ -125,11 +132,26 @@ pub struct PluginInfo {
     /// The live generation; absent when no version of this file ever loaded.
     pub live: Option<GenerationInfo>,
     /// Older generations that still run attempts.
-    pub draining: Vec<(Digest, u32)>,
+    pub draining: Vec<Draining>,
     /// A version that is on its way: it goes live if it is sound.
     pub loading: Option<Loading>,
     /// Why the file that is in the folder now is not live.
     pub error: Option<LoadFailure>,
+}
+
+/// A generation that was replaced or removed and still runs attempts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Draining {
+    /// SHA-256 of the component.
+    pub digest: Digest,
+    /// Attempts that run on it now.
+    pub running: u32,
+    /// Since when it is not live any more.
+    pub since: Timestamp,
+    /// When they are asked to yield.
+    pub yield_at: Timestamp,
+    /// When those that have not done so are interrupted.
+    pub interrupt_at: Timestamp,
 }
 
 /// How far a version is on its way.

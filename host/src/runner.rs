@@ -5,6 +5,7 @@
 
 mod attempt;
 mod claims;
+mod drains;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,10 +18,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::claims::{Admissions, Answered, Claims, Terms};
+use self::drains::{Drains, Due};
 use crate::event::{Change, Event, TaskChange};
 use crate::limiter::{AttemptLimiter, AttemptPermits, Breakers};
 use crate::plugin::control::{Control, Directive};
-use crate::plugin::{Executor, Plugins};
+use crate::plugin::{Executor, Generation, Plugins};
 use crate::store::{Claim, Claimed, Finish, Heartbeat, Store, StoreError};
 use crate::task::{AttemptReport, BootId, Outcome, TaskId};
 use crate::time::{Timestamp, now};
@@ -58,7 +60,8 @@ pub struct Runner {
     settings: Settings,
     shutdown: Shutdown,
     running: HashMap<TaskId, Running>,
-    attempts: JoinSet<TaskId>,
+    attempts: JoinSet<Ended>,
+    drains: Drains,
     claims: Claims,
     /// When the next task is due that nobody can claim yet, as far as the store has said.
     next_due: Option<Timestamp>,
@@ -71,6 +74,16 @@ pub struct Runner {
 struct Running {
     attempt: u32,
     control: Arc<Control>,
+    generation: Arc<Generation>,
+}
+
+/// What an attempt leaves when it has ended.
+#[derive(Debug)]
+struct Ended {
+    id: TaskId,
+    attempt: u32,
+    /// Absent when it never ran.
+    generation: Option<Arc<Generation>>,
 }
 
 impl Runner {
@@ -92,6 +105,7 @@ impl Runner {
             shutdown,
             running: HashMap::new(),
             attempts: JoinSet::new(),
+            drains: Drains::default(),
             claims: Claims::default(),
             next_due: None,
             retry_at: None,
@@ -109,6 +123,7 @@ impl Runner {
             freed.mark_unchanged();
             reloads.mark_unchanged();
             let ask_at = self.ask();
+            let drain_at = self.drains.next();
             tokio::select! {
                 biased;
                 () = self.shutdown.stop.cancelled() => {}
@@ -117,6 +132,7 @@ impl Runner {
                 received = events.recv() => self.hear(received).await,
                 _ = freed.changed() => {}
                 _ = reloads.changed() => {}
+                () = tokio::time::sleep_until(drain_at.unwrap_or(ask_at)), if drain_at.is_some() => self.drain_replaced(),
                 () = tokio::time::sleep_until(ask_at) => self.claims.withdraw(),
                 () = tokio::time::sleep_until(beat_at) => {
                     self.beat().await;
@@ -166,7 +182,7 @@ impl Runner {
         }
     }
 
-    fn reap_all(&mut self, ended: Result<TaskId, tokio::task::JoinError>) {
+    fn reap_all(&mut self, ended: Result<Ended, tokio::task::JoinError>) {
         let mut next = Some(ended);
         while let Some(ended) = next {
             self.reap(ended);
@@ -190,34 +206,60 @@ impl Runner {
         }
         let id = claimed.id;
         let watched = self.breakers.begin(kind, executor.generation.digest().0);
-        let running = Running { attempt: claimed.status.attempt, control: Arc::clone(&control) };
-        self.running.insert(id, running);
+        let generation = Arc::clone(&executor.generation);
+        let (abort, is_late) = self.drains.begin(&generation, &self.shutdown.abort);
+        if is_late {
+            control.direct(Directive::Yield);
+        }
+        let attempt = claimed.status.attempt;
+        let ended = Ended { id, attempt, generation: Some(Arc::clone(&generation)) };
+        self.running.insert(id, Running { attempt, control: Arc::clone(&control), generation });
         let attempt = attempt::Attempt {
             store: Arc::clone(&self.store),
             generation: Arc::clone(&executor.generation),
             claimed,
             control,
             lease_ms: self.settings.lease_ms,
-            abort: self.shutdown.abort.clone(),
+            abort,
         };
         let attempt = async move {
             let (trial, permit) = attempt.run(permit).await;
             watched.end(trial, now().as_millis());
             // Before this, an attempt that went down could be followed by another one of its kind.
             drop(permit);
-            id
+            ended
         };
         // On the guests' threads from the start: what it does besides is to wait for the store.
         self.attempts.spawn_on(attempt, &self.plugins.runtime());
     }
 
-    fn reap(&mut self, ended: Result<TaskId, tokio::task::JoinError>) {
+    fn reap(&mut self, ended: Result<Ended, tokio::task::JoinError>) {
         match ended {
-            Ok(id) => {
-                self.running.remove(&id);
+            Ok(Ended { id, attempt, generation }) => {
+                // A task that was returned may be running again before its earlier attempt is reaped.
+                if self.running.get(&id).is_some_and(|running| running.attempt == attempt) {
+                    self.running.remove(&id);
+                }
+                generation.iter().for_each(|generation| self.drains.end(generation));
             }
             // The lease of the attempt expires and its task is requeued as crashed.
             Err(error) => tracing::error!(%error, "an attempt's supervisor panicked"),
+        }
+    }
+
+    /// Attempts of generations that were replaced or removed have had their time.
+    fn drain_replaced(&mut self) {
+        for due in self.drains.due(Instant::now()) {
+            match due {
+                Due::Yield(generation) => {
+                    let of_it = self.running.values().filter(|it| Arc::ptr_eq(&it.generation, &generation));
+                    of_it.for_each(|running| running.control.direct(Directive::Yield));
+                }
+                Due::Interrupted(generation, running) => {
+                    let (plugin, digest) = (generation.plugin(), generation.digest());
+                    tracing::info!(plugin, %digest, running, "attempts of a replaced generation go back to the queue");
+                }
+            }
         }
     }
 
@@ -298,12 +340,12 @@ impl Runner {
                 jitter: 0.0,
                 report: AttemptReport::default(),
             };
-            let store = Arc::clone(&self.store);
+            let (store, ended) = (Arc::clone(&self.store), Ended { id, attempt: status.attempt, generation: None });
             self.attempts.spawn(async move {
                 if let Err(error) = store.finish(finish, now()).await {
                     tracing::warn!(task = %id, %error, "a task that was just claimed was not given back");
                 }
-                id
+                ended
             });
         }
     }

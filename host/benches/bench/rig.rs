@@ -182,6 +182,7 @@ impl Rig {
 pub(crate) fn plugin_settings(dir: PathBuf, cache_dir: PathBuf, threads: usize) -> plugin::Settings {
     plugin::Settings {
         dir,
+        kept_dir: cache_dir.with_extension("kept"),
         cache_dir,
         threads,
         max_instances: 256,

@@ -1,20 +1,29 @@
-//! `/v1/plugins`: what is live, and what is wrong with what is not.
+//! `/v1/plugins`: what is live, what is wrong with what is not, what was live before, and changes of that.
 
+mod change;
+mod history;
+mod upload;
 mod wire;
 
 use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::get;
+use axum::routing::{get, post, put};
 use axum::{Json, Router};
 
+pub use self::change::PluginControl;
 use self::wire::{PluginList, PluginWire};
 use super::{AppState, Shared};
 
 /// The routes of plugins.
 pub fn routes() -> Router<Arc<AppState>> {
-    Router::new().route("/v1/plugins", get(list))
+    Router::new()
+        .route("/v1/plugins", get(list))
+        .route("/v1/plugins/{name}", put(change::put).delete(change::remove))
+        .route("/v1/plugins/{name}/manifest", put(change::put_manifest))
+        .route("/v1/plugins/{name}/rollback", post(change::roll_back))
+        .route("/v1/plugins/{name}/history", get(history::read))
 }
 
 /// `GET /v1/plugins`: every file in the plugins folder, what is live of it and what is wrong with it.

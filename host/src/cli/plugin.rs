@@ -60,6 +60,7 @@ fn settings(plugins: &Plugins, scratch: &Scratch) -> Settings {
     Settings {
         dir: plugins.dir.clone(),
         cache_dir: scratch.0.clone(),
+        kept_dir: scratch.0.join("generations"),
         threads: 1,
         max_instances: plugins.max_instances,
         memory_total_bytes: plugins.memory_total_bytes,

@@ -59,7 +59,7 @@ pub async fn check_file(settings: &Settings, path: &Path) -> Result<CheckReport,
 }
 
 async fn check(sandbox: &Arc<Sandbox>, candidate: load::Candidate) -> Result<CheckReport, Vec<String>> {
-    let load::Candidate { name, component, source } = candidate;
+    let load::Candidate { name, component, source, canary: _ } = candidate;
     let (digest, size_bytes) = (source.digest, component.len() as u64);
     let named = load::check_name(&name);
     let manifest = load::manifest(&name, &source);

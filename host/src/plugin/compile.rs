@@ -76,6 +76,8 @@ pub enum Stage {
     Compiling,
     /// There is machine code: it is linked and asked what it is.
     Checking,
+    /// It does a task of which nothing stays, before it goes live.
+    Canary,
 }
 
 impl Stage {
@@ -85,6 +87,7 @@ impl Stage {
             Self::Queued => "queued",
             Self::Compiling => "compiling",
             Self::Checking => "checking",
+            Self::Canary => "canary",
         }
     }
 }
@@ -118,7 +121,7 @@ impl Sandbox {
     pub(super) async fn code(
         self: &Arc<Self>,
         digest: Digest,
-        component: Vec<u8>,
+        component: Arc<[u8]>,
         on_stage: &(dyn Fn(Stage) + Sync),
     ) -> Result<(Compiled, Effort), LoadError> {
         binary::check(&component)?;
@@ -135,7 +138,7 @@ impl Sandbox {
             return Ok((compiled, effort(true, began)));
         }
         on_stage(Stage::Compiling);
-        let code = self.compile_told(digest, component.into()).await?;
+        let code = self.compile_told(digest, component).await?;
         let this = Arc::clone(self);
         let loaded = blocking(move || {
             this.compiler.cache.put(digest, &code);

@@ -86,8 +86,26 @@ pub(super) struct Shared {
     pub(super) total_places: u32,
     pub(super) runtime: Handle,
     pub(super) computing: Arc<Computing>,
-    pub(super) stopping: AtomicBool,
+    pub(super) stopping: Arc<AtomicBool>,
     pub(super) cancel_grace: Duration,
+}
+
+impl Shared {
+    /// The same sandbox, which lends something else.
+    pub(super) fn with_ports(&self, ports: Ports) -> Self {
+        Self {
+            engine: self.engine.clone(),
+            ports,
+            memory: Arc::clone(&self.memory),
+            places: Arc::clone(&self.places),
+            nests: Arc::clone(&self.nests),
+            total_places: self.total_places,
+            runtime: self.runtime.clone(),
+            computing: Arc::clone(&self.computing),
+            stopping: Arc::clone(&self.stopping),
+            cancel_grace: self.cancel_grace,
+        }
+    }
 }
 
 /// Runs guests.
@@ -131,7 +149,7 @@ impl Sandbox {
             total_places: places,
             runtime: runtime.handle().clone(),
             computing: epoch.computing(),
-            stopping: AtomicBool::new(false),
+            stopping: Arc::default(),
             cancel_grace: Duration::from_millis(settings.cancel_grace_ms),
         });
         Ok(Arc::new(Self { shared, runtime: Mutex::new(Some(runtime)), compiler, _epoch: epoch }))

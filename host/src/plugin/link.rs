@@ -17,6 +17,7 @@ use super::engine::{Compiled, Sandbox, Shared};
 use super::guest::Guest;
 use super::guest::warm::Nest;
 use super::limits::Limits;
+use super::rehearsal;
 
 /// Durable state is granted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -285,21 +286,41 @@ impl Sandbox {
         request: LinkRequest,
         tasks: Arc<dyn TaskCheck>,
     ) -> Result<Arc<Linked>, LoadError> {
+        Self::link_in(&self.shared, compiled, request, tasks)
+    }
+
+    /// The same, but nothing that its guests do stays.
+    pub(super) fn link_rehearsal(
+        &self,
+        compiled: &Compiled,
+        request: LinkRequest,
+        tasks: Arc<dyn TaskCheck>,
+    ) -> Result<Arc<Linked>, LoadError> {
+        let shared = self.shared.with_ports(rehearsal::ports(&self.shared.ports));
+        Self::link_in(&Arc::new(shared), compiled, request, tasks)
+    }
+
+    fn link_in(
+        shared: &Arc<Shared>,
+        compiled: &Compiled,
+        request: LinkRequest,
+        tasks: Arc<dyn TaskCheck>,
+    ) -> Result<Arc<Linked>, LoadError> {
         let component = &compiled.component;
         imports::check(component, &request.name, &request.grants)?;
         let roles = imports::roles(component)?;
         let places = compiled.places().ok_or_else(|| mismatch("it imports core modules"))?;
-        let have = self.shared.total_places;
+        let have = shared.total_places;
         if places > have {
             return Err(LoadError::TooBig { need: places, have });
         }
-        let linker = linker(&self.shared, &request.grants).map_err(|error| mismatch(&format!("{error:#}")))?;
+        let linker = linker(shared, &request.grants).map_err(|error| mismatch(&format!("{error:#}")))?;
         let pre = linker.instantiate_pre(component).map_err(|error| mismatch(&format!("{error:#}")))?;
         let wrong = |error: wasmtime::Error| mismatch(&format!("{error:#}"));
         let executor = roles.contains(&Role::Executor).then(|| executor::GuestIndices::new(&pre));
         let dispatcher = roles.contains(&Role::Dispatcher).then(|| dispatcher::GuestIndices::new(&pre));
         let code = Code {
-            shared: self.shared.clone(),
+            shared: shared.clone(),
             metadata: metadata::GuestIndices::new(&pre).map_err(wrong)?,
             executor: executor.transpose().map_err(wrong)?,
             dispatcher: dispatcher.transpose().map_err(wrong)?,
@@ -310,7 +331,7 @@ impl Sandbox {
             grants: request.grants,
             config: request.config,
             tasks,
-            nest: self.shared.nests.add(),
+            nest: shared.nests.add(),
             peak_memory: AtomicU64::new(0),
         };
         // Now rather than in the first attempt. When it fails instances are merely slower to make.

@@ -4,6 +4,7 @@
 mod grant;
 mod place;
 mod quantity;
+mod reload;
 #[cfg(test)]
 mod tests;
 
@@ -21,6 +22,9 @@ use super::link::Grants;
 use grant::GrantTable;
 use place::Source;
 use quantity::{Millis, Setting, Size};
+use reload::ReloadTable;
+
+pub use self::reload::{Canary, Drain, ReloadPolicy};
 
 /// Bytes of a manifest at most.
 pub const MAX_MANIFEST_BYTES: u64 = 64 * 1024;
@@ -54,6 +58,8 @@ pub struct Manifest {
     pub config: Vec<(String, String)>,
     /// The only component that may be loaded under this name.
     pub sha256: Option<Digest>,
+    /// How a generation takes over from the one before it.
+    pub reload: ReloadPolicy,
 }
 
 /// A manifest that is refused as a whole: a half-understood grant would be worse than none.
@@ -80,6 +86,8 @@ struct Document {
     grant: GrantTable,
     #[serde(default)]
     config: BTreeMap<String, Setting>,
+    #[serde(default)]
+    reload: ReloadTable,
 }
 
 #[derive(Default, Deserialize)]
@@ -109,6 +117,7 @@ impl Manifest {
             grants: document.grant.check(source)?,
             config: document.config.into_iter().map(|(key, value)| (key, value.0)).collect(),
             sha256: document.sha256.map(|pin| parse_pin(source, &pin)).transpose()?,
+            reload: document.reload.check(source)?,
         })
     }
 }

@@ -34,6 +34,7 @@ pub(super) fn settings(root: &tempfile::TempDir) -> Settings {
     Settings {
         dir: root.path().join("plugins"),
         cache_dir: root.path().join("cache"),
+        kept_dir: root.path().join("generations"),
         threads: 1,
         max_instances: 4,
         memory_total_bytes: 256 << 20,

@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::api::PluginDirectory;
 use crate::api::tasks::wire::{Rfc3339, Text, Verbatim};
 use crate::limiter::BreakerInfo;
-use crate::plugin::{GenerationInfo, KindInfo, LoadFailure, PluginInfo};
+use crate::plugin::{Draining, GenerationInfo, KindInfo, LoadFailure, PluginInfo};
 use crate::task::Digest;
 use crate::time::Timestamp;
 
@@ -89,10 +89,29 @@ impl From<BreakerInfo> for BreakerWire {
     }
 }
 
+/// A generation that still runs attempts.
 #[derive(Serialize)]
-struct DrainingWire {
+pub(super) struct DrainingWire {
     digest: Text<Digest>,
     running: u32,
+    /// When it was replaced or removed.
+    since: Rfc3339,
+    /// When its attempts are asked to yield.
+    yield_at: Rfc3339,
+    /// When those that go on are interrupted.
+    interrupt_at: Rfc3339,
+}
+
+impl From<&Draining> for DrainingWire {
+    fn from(old: &Draining) -> Self {
+        Self {
+            digest: Text(old.digest),
+            running: old.running,
+            since: Rfc3339(old.since),
+            yield_at: Rfc3339(old.yield_at),
+            interrupt_at: Rfc3339(old.interrupt_at),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -106,13 +125,10 @@ struct LoadFailureWire<'a> {
 impl<'a> PluginWire<'a> {
     /// With what the breakers say of its kinds.
     pub(super) fn new(plugin: &'a PluginInfo, plugins: &dyn PluginDirectory) -> Self {
-        let draining = plugin.draining.iter();
         Self {
             name: &plugin.name,
             live: plugin.live.as_ref().map(|live| GenerationWire::new(live, plugins)),
-            draining: draining
-                .map(|(digest, running)| DrainingWire { digest: Text(*digest), running: *running })
-                .collect(),
+            draining: plugin.draining.iter().map(Into::into).collect(),
             loading: plugin.loading.map(|loading| LoadingWire {
                 digest: Text(loading.digest),
                 stage: loading.stage.name(),

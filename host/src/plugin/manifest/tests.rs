@@ -130,3 +130,37 @@ fn a_value_of_the_wrong_sort_is_told_with_an_example() {
         assert_eq!(message.lines().count(), 1, "{message}");
     }
 }
+
+#[test]
+fn a_reload_policy_is_read_with_its_canary() {
+    let text = r#"
+        [reload]
+        drain = "1m"
+        yield_grace = 0
+        canary = { kind = "video.cut", input = { media = "x", parts = [1, 2.5, true] }, timeout = "2s" }
+    "#;
+    let reload = parse(text).unwrap().reload;
+    assert_eq!(reload.drain, Drain { drain_ms: 60_000, yield_grace_ms: 0 });
+    let canary = reload.canary.unwrap();
+    assert_eq!((canary.kind.as_str(), canary.timeout_ms), ("video.cut", 2_000));
+    assert_eq!(canary.input, r#"{"media":"x","parts":[1,2.5,true]}"#);
+    let unsaid = parse("").unwrap().reload;
+    assert_eq!(unsaid.drain, Drain { drain_ms: 30_000, yield_grace_ms: 10_000 });
+    assert_eq!(unsaid.canary, None);
+}
+
+#[test]
+fn a_reload_policy_that_cannot_be_is_told() {
+    for (text, reason) in [
+        ("[reload]\ndrian = 1\n", "2:1: unknown key `drian`; did you mean `drain`?"),
+        ("[reload]\ndrain = \"8d\"\n", "2:9: `drain` must be between 0ms and 7d"),
+        ("[reload]\nyield_grace = \"2h\"\n", "2:15: `yield_grace` must be between 0ms and 1h"),
+        ("[reload]\ncanary = { kind = \"a\" }\n", "2:10: missing field `input`"),
+        ("[reload]\ncanary = { kind = \"A b\", input = 1 }\n", "2:19: \"A b\" is not a kind"),
+        ("[reload]\ncanary = { kind = \"a\", input = 2027-01-01 }\n", "write it as a string"),
+        ("[reload]\ncanary = { kind = \"a\", input = 1, timeout = 0 }\n", "`timeout` must be between 1ms and 1h"),
+    ] {
+        let message = refused(text);
+        assert!(message.contains(reason), "{text}: {message}");
+    }
+}

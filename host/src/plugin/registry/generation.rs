@@ -1,15 +1,18 @@
 //! One digest of one plugin, ready to run. Whoever holds it may use it, also after it was replaced.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use serde_json::json;
+use tokio::time::{Duration, Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
 
 use crate::plugin::compile::Effort;
 use crate::plugin::control::Control;
 use crate::plugin::limits::Limits;
 use crate::plugin::link::{Descriptor, Grants, Linked, Role, TaskCheck};
+use crate::plugin::manifest::{Drain, ReloadPolicy};
 use crate::plugin::schema::Schema;
 use crate::plugin::{Batch, GenerationInfo, InputError, Job, KindInfo, names};
 use crate::task::{Digest, Failure, Outcome, is_valid_kind};
@@ -31,9 +34,39 @@ pub struct Generation {
     grants: Grants,
     linked: Arc<Linked>,
     tasks: TaskRules,
+    reload: ReloadPolicy,
     loaded_at: Timestamp,
     effort: Effort,
     running: AtomicU32,
+    retirement: OnceLock<Retirement>,
+    retired: CancellationToken,
+}
+
+/// A generation was replaced or removed: how what still runs on it comes to an end.
+#[derive(Clone, Copy, Debug)]
+pub struct Retirement {
+    /// When that was.
+    pub at: Timestamp,
+    since: Instant,
+    drain: Drain,
+}
+
+impl Retirement {
+    /// From now on attempts are asked to yield.
+    pub fn yield_at(&self) -> Instant {
+        self.since + Duration::from_millis(self.drain.drain_ms)
+    }
+
+    /// From now on attempts are interrupted.
+    pub fn interrupt_at(&self) -> Instant {
+        self.yield_at() + Duration::from_millis(self.drain.yield_grace_ms)
+    }
+
+    /// As somebody outside is told it: when attempts are asked to yield, and when they are interrupted.
+    pub fn timetable(&self) -> (Timestamp, Timestamp) {
+        let yield_at = self.at.plus_millis(self.drain.drain_ms);
+        (yield_at, yield_at.plus_millis(self.drain.yield_grace_ms))
+    }
 }
 
 /// What a generation is made from: equal sources make equal generations.
@@ -55,6 +88,7 @@ pub(in crate::plugin) struct Parts {
     pub(in crate::plugin) grants: Grants,
     pub(in crate::plugin) linked: Arc<Linked>,
     pub(in crate::plugin) tasks: Arc<dyn TaskCheck>,
+    pub(in crate::plugin) reload: ReloadPolicy,
     pub(in crate::plugin) loaded_at: Timestamp,
     pub(in crate::plugin) effort: Effort,
 }
@@ -93,7 +127,8 @@ impl Drop for Running<'_> {
 impl Generation {
     /// Checks what the plugin says of itself; the error is for the plugin's author.
     pub(in crate::plugin) fn new(parts: Parts) -> Result<Self, String> {
-        let Parts { plugin, source, descriptor, roles, limits, grants, linked, tasks, loaded_at, effort } = parts;
+        let Parts { plugin, source, descriptor, roles, limits, grants, linked, tasks, reload, loaded_at, effort } =
+            parts;
         let works = roles.contains(&Role::Executor) || roles.contains(&Role::Actuator);
         if works == descriptor.kinds.is_empty() {
             return Err(if works {
@@ -125,10 +160,23 @@ impl Generation {
             grants,
             linked,
             tasks,
+            reload,
             loaded_at,
             effort,
             running,
+            retirement: OnceLock::new(),
+            retired: CancellationToken::new(),
         })
+    }
+
+    /// This generation, which went live at that time.
+    pub(in crate::plugin) fn live_since(self, loaded_at: Timestamp) -> Self {
+        Self { loaded_at, ..self }
+    }
+
+    /// Its own version.
+    pub fn version(&self) -> &str {
+        &self.version
     }
 
     /// The plugin's name.
@@ -182,9 +230,30 @@ impl Generation {
         &self.limits
     }
 
-    /// Replaced or removed: attempts that run finish, and nothing of theirs stays.
-    pub(in crate::plugin) fn retire(&self) {
+    /// How it takes over from the one before it.
+    pub(in crate::plugin) fn reload_policy(&self) -> &ReloadPolicy {
+        &self.reload
+    }
+
+    /// Replaced or removed: attempts that run have their time, and nothing of theirs stays.
+    pub(in crate::plugin) fn retire(&self, drain: Drain, (at, since): (Timestamp, Instant)) {
+        // It is retired once: a generation never becomes live again.
+        let _first = self.retirement.set(Retirement { at, since, drain });
         self.linked.retire();
+        self.retired.cancel();
+    }
+
+    /// Whether and how it comes to an end.
+    pub fn retirement(&self) -> Option<&Retirement> {
+        self.retirement.get()
+    }
+
+    /// Ends when nothing may run on it any more.
+    async fn overstayed(&self) {
+        self.retired.cancelled().await;
+        if let Some(retirement) = self.retirement() {
+            sleep_until(retirement.interrupt_at()).await;
+        }
     }
 
     /// Runs one attempt. Its wall budget is what the task asks for, else what the kind has as its
@@ -200,7 +269,13 @@ impl Generation {
     /// Asks the dispatcher for at most `limit` tasks. All of them are acceptable, or the batch fails.
     pub async fn dispatch(self: &Arc<Self>, limit: u32, cursor: Option<Vec<u8>>) -> Result<Batch, Failure> {
         let _running = Running::of(self);
-        let raw = self.linked.dispatch(limit, cursor).await?;
+        let raw = tokio::select! {
+            biased;
+            raw = self.linked.dispatch(limit, cursor) => raw?,
+            () = self.overstayed() => {
+                return Err(Failure::new("interrupted", "the plugin was replaced while it looked for work"));
+            }
+        };
         for (index, task) in raw.tasks.iter().enumerate() {
             self.check_task(index, &task.kind, &task.input)?;
         }

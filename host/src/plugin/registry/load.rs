@@ -6,17 +6,22 @@ use std::sync::Arc;
 use crate::plugin::compile::{Effort, Stage};
 use crate::plugin::engine::{Compiled, Sandbox};
 use crate::plugin::link::{LinkRequest, LoadError, TaskCheck};
-use crate::plugin::manifest::Manifest;
+use crate::plugin::manifest::{Canary, Manifest};
 use crate::plugin::names;
+use crate::task::Digest;
 use crate::time::Timestamp;
 
+use super::canary;
 use super::generation::{Generation, Parts, Source};
 
 /// What was found in the folder under one name.
+#[derive(Clone, Debug)]
 pub(in crate::plugin) struct Candidate {
     pub(in crate::plugin) name: String,
-    pub(in crate::plugin) component: Vec<u8>,
+    pub(in crate::plugin) component: Arc<[u8]>,
     pub(in crate::plugin) source: Source,
+    /// A task that it has to do first, besides the one in its manifest.
+    pub(in crate::plugin) canary: Option<Canary>,
 }
 
 /// Why a candidate is not loaded.
@@ -43,7 +48,7 @@ impl From<LoadError> for NotLoaded {
 }
 
 /// Why a name cannot be a plugin's.
-pub(in crate::plugin) fn check_name(name: &str) -> Result<(), String> {
+pub fn check_name(name: &str) -> Result<(), String> {
     if names::is_plugin(name) {
         return Ok(());
     }
@@ -61,12 +66,25 @@ pub(in crate::plugin) async fn load(
     on_stage: &(dyn Fn(Stage) + Sync),
     now: Timestamp,
 ) -> Result<Generation, NotLoaded> {
-    let Candidate { name, component, source } = candidate;
+    let Candidate { name, component, source, canary } = candidate;
     check_name(&name)?;
     let manifest = manifest(&name, &source)?;
     let code = sandbox.code(source.digest, component, on_stage).await?;
     on_stage(Stage::Checking);
-    finish(sandbox, code, (name, source, manifest), tasks, now).await
+    let (compiled, request) = (code.0.clone(), request(&name, source.digest, &manifest));
+    let canaries: Vec<Canary> = manifest.reload.canary.iter().cloned().chain(canary).collect();
+    let generation = finish(sandbox, code, (name, source, manifest), Arc::clone(&tasks), now).await?;
+    for canary in &canaries {
+        on_stage(Stage::Canary);
+        let subject = (&generation, Arc::clone(&tasks));
+        canary::rehearse(sandbox, (compiled.clone(), request.clone()), subject, canary, now).await?;
+    }
+    Ok(generation)
+}
+
+fn request(name: &str, digest: Digest, manifest: &Manifest) -> LinkRequest {
+    let Manifest { limits, grants, config, .. } = manifest.clone();
+    LinkRequest { name: name.to_owned(), digest, limits, grants, config }
 }
 
 /// The candidate's manifest, or the defaults; a pin must fit.
@@ -93,9 +111,8 @@ pub(in crate::plugin) async fn finish(
     tasks: Arc<dyn TaskCheck>,
     now: Timestamp,
 ) -> Result<Generation, NotLoaded> {
-    let Manifest { limits, grants, config, sha256: _ } = manifest;
-    let digest = source.digest;
-    let request = LinkRequest { name: plugin.clone(), digest, limits: limits.clone(), grants: grants.clone(), config };
+    let request = request(&plugin, source.digest, &manifest);
+    let Manifest { limits, grants, reload, .. } = manifest;
     let (on, checks) = (Arc::clone(sandbox), Arc::clone(&tasks));
     let linked = tokio::task::spawn_blocking(move || on.link(&compiled, request, checks))
         .await
@@ -104,5 +121,17 @@ pub(in crate::plugin) async fn finish(
     linked.validate_config().await?;
     let roles = linked.roles().to_vec();
     let loaded_at = now;
-    Ok(Generation::new(Parts { plugin, source, descriptor, roles, limits, grants, linked, tasks, loaded_at, effort })?)
+    Ok(Generation::new(Parts {
+        plugin,
+        source,
+        descriptor,
+        roles,
+        limits,
+        grants,
+        linked,
+        tasks,
+        reload,
+        loaded_at,
+        effort,
+    })?)
 }

@@ -66,14 +66,18 @@ pub(super) struct Seen {
     pub(super) plugins: BTreeMap<String, Stamp>,
     /// There are more.
     pub(super) overflow: bool,
+    /// Some are links: what changes where they lead is not told.
+    pub(super) links: bool,
 }
 
 /// Every `<name>.wasm` of the folder, through symbolic links; hidden files and folders are passed over.
 pub(super) fn look(dir: &Path) -> io::Result<Seen> {
     let mut seen = Seen::default();
     for entry in std::fs::read_dir(dir)? {
-        let path = entry?.path();
+        let entry = entry?;
+        let path = entry.path();
         let Some(name) = component_name(&path) else { continue };
+        seen.links |= entry.file_type().is_ok_and(|file| file.is_symlink());
         let Some(component) = stamp(&path) else { continue };
         let manifest = stamp(&path.with_extension("toml"));
         seen.plugins.insert(name, Stamp { component: Some(component), manifest });
@@ -97,6 +101,12 @@ fn component_name(path: &Path) -> Option<String> {
     fits.then(|| stem.into_owned())
 }
 
+/// What a look sees of one plugin.
+pub(super) fn stamp_of(dir: &Path, name: &str) -> Stamp {
+    let path = dir.join(format!("{name}.wasm"));
+    Stamp { component: stamp(&path), manifest: stamp(&path.with_extension("toml")) }
+}
+
 fn stamp(path: &Path) -> Option<FileStamp> {
     // A dangling link or a file that has just gone is no file.
     let metadata = std::fs::metadata(path).ok()?;
@@ -115,13 +125,29 @@ pub(in crate::plugin) fn read_once(path: &Path, max_bytes: u64) -> Result<Candid
     read(path.parent().unwrap_or(Path::new("")), &name, expected, max_bytes)
 }
 
+/// Reads what lies in the folder under a name now.
+pub(super) fn read_now(dir: &Path, name: &str, max_bytes: u64) -> Result<Candidate, ReadError> {
+    read(dir, name, stamp_of(dir, name), max_bytes)
+}
+
+/// Reads the manifest that lies in the folder under a name now, if there is one.
+pub(super) fn read_manifest_now(dir: &Path, name: &str) -> Result<Option<Vec<u8>>, ReadError> {
+    let path = dir.join(format!("{name}.toml"));
+    read_file(&path, stamp(&path), MAX_MANIFEST_BYTES)
+}
+
 /// Reads a candidate that still has this stamp, once: what was hashed is what will be compiled.
 pub(super) fn read(dir: &Path, name: &str, expected: Stamp, max_bytes: u64) -> Result<Candidate, ReadError> {
     let path = dir.join(format!("{name}.wasm"));
     let component = read_file(&path, expected.component, max_bytes)?.ok_or(ReadError::Changed)?;
     let manifest = read_file(&path.with_extension("toml"), expected.manifest, MAX_MANIFEST_BYTES)?;
     let digest = Digest(Sha256::digest(&component).into());
-    Ok(Candidate { name: name.to_owned(), component, source: Source { digest, manifest } })
+    Ok(Candidate {
+        name: name.to_owned(),
+        component: component.into(),
+        source: Source { digest, manifest },
+        canary: None,
+    })
 }
 
 fn read_file(path: &Path, expected: Option<FileStamp>, max_bytes: u64) -> Result<Option<Vec<u8>>, ReadError> {

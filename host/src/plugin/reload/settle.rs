@@ -42,6 +42,10 @@ struct Pending {
     /// Not before.
     due: Instant,
     told: bool,
+    /// It was renamed into place.
+    renamed: bool,
+    /// It is worth loading before it has settled: it was renamed into place just now.
+    fresh: bool,
 }
 
 /// All names, and what they wait for.
@@ -70,6 +74,17 @@ impl Settling {
         self.names.iter_mut().filter_map(|(name, watched)| Some((name.clone(), step(watched)?))).collect()
     }
 
+    /// Files that were renamed into place and have not settled: they are whole, and can be loaded while it is seen
+    /// whether their manifest follows. Each is told once.
+    pub(super) fn fresh(&mut self) -> Vec<(String, Stamp)> {
+        let take = |watched: &mut Watched| {
+            let pending = watched.pending.as_mut().filter(|pending| pending.fresh)?;
+            pending.fresh = false;
+            Some(pending.stamp)
+        };
+        self.names.iter_mut().filter_map(|(name, watched)| Some((name.clone(), take(watched)?))).collect()
+    }
+
     /// When [`Self::due`] next has something, as far as is known now.
     pub(super) fn next(&self) -> Option<Instant> {
         self.names.values().filter_map(|watched| watched.pending.as_ref().map(|pending| pending.due)).min()
@@ -95,7 +110,7 @@ impl Settling {
         let watched = self.names.entry(name.to_owned()).or_default();
         watched.settled = None;
         // It is not restless, it waits for us.
-        watched.pending = Some(Pending { stamp, since: now, due: at, told: true });
+        watched.pending = Some(Pending { stamp, since: now, due: at, told: true, renamed: false, fresh: false });
     }
 }
 
@@ -112,13 +127,18 @@ impl Watched {
             (false, true) => SETTLE_RENAMED,
             (false, false) => SETTLE,
         };
-        let due = now + wait;
+        let (due, fresh) = (now + wait, renamed && !vanished);
         self.pending = Some(match self.pending {
-            Some(pending) if pending.stamp == stamp => {
-                Pending { due: if renamed { pending.due.min(due) } else { pending.due }, ..pending }
-            }
-            Some(pending) => Pending { stamp, due, ..pending },
-            None => Pending { stamp, since: now, due, told: false },
+            Some(pending) if pending.stamp == stamp => Pending {
+                due: if renamed { pending.due.min(due) } else { pending.due },
+                renamed: pending.renamed || renamed,
+                fresh: pending.fresh || (fresh && !pending.renamed),
+                ..pending
+            },
+            // One whole file after the other: the last one need not rest for longer than the first.
+            Some(pending) if pending.renamed && fresh => Pending { stamp, due: pending.due.min(due), fresh, ..pending },
+            Some(pending) => Pending { stamp, due, renamed, fresh, ..pending },
+            None => Pending { stamp, since: now, due, told: false, renamed, fresh },
         });
     }
 }
@@ -208,6 +228,39 @@ mod tests {
         // The hint may come after the look.
         assert_eq!(scene.look(70, &["b"]), scene.load("a"));
         assert_eq!(scene.look(120, &[]).len(), 2);
+    }
+
+    #[test]
+    fn files_that_are_renamed_into_place_all_the_time_are_loaded_all_the_same() {
+        let mut scene = Scene::new();
+        let mut loaded = 0;
+        for tick in 0..20_u64 {
+            scene.write("a.wasm", &tick.to_string());
+            let steps = scene.look(tick * 40, &["a"]);
+            assert!(steps == [] || steps == scene.load("a"), "{steps:?}");
+            if !steps.is_empty() {
+                loaded += 1;
+                let stamp = scene.stamp("a");
+                scene.settling.settled("a", stamp);
+            }
+        }
+        assert_eq!(loaded, 6, "every third: after 50 ms, seen at 80");
+    }
+
+    #[test]
+    fn a_file_that_was_renamed_into_place_is_worth_loading_at_once() {
+        let mut scene = Scene::new();
+        scene.write("a.wasm", "1");
+        scene.look(0, &["a"]);
+        let stamp = scene.stamp("a");
+        assert_eq!(scene.settling.fresh(), [("a".to_owned(), stamp)]);
+        scene.look(10, &["a"]);
+        assert_eq!(scene.settling.fresh(), [], "once");
+        scene.write("b.wasm", "1");
+        scene.look(20, &[]);
+        assert_eq!(scene.settling.fresh(), [], "nobody knows whether it is whole");
+        scene.look(30, &["b"]);
+        assert_eq!(scene.settling.fresh().len(), 1, "the hint came after the look");
     }
 
     #[test]

@@ -194,6 +194,7 @@ pub(in crate::plugin) fn settings(dir: &tempfile::TempDir) -> Settings {
     Settings {
         dir: dir.path().join("plugins"),
         cache_dir: dir.path().join("cache"),
+        kept_dir: dir.path().join("generations"),
         threads: 2,
         max_instances: 24,
         memory_total_bytes: 1 << 30,
