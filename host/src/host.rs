@@ -3,6 +3,7 @@
 mod admin;
 mod compile;
 mod lend;
+mod rules;
 mod space;
 
 use std::net::SocketAddr;
@@ -16,6 +17,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 pub use self::compile::{COMPILE_COMMAND, this_program};
+pub use self::rules::plugin_rules;
 use self::space::SpaceWatch;
 use crate::api::{self, Admin, AppState, HostInfo, Readiness};
 use crate::config::{Config, Kept};
@@ -226,6 +228,7 @@ impl Parts {
             memory_total_bytes: config.plugins.memory_total_bytes,
             max_component_bytes: config.plugins.max_component_bytes,
             cancel_grace_ms: config.plugins.cancel_grace_ms,
+            rules: plugin_rules(config).map_err(anyhow::Error::msg)?,
         };
         Plugins::start(settings, ports).await.context("cannot start the plugin sandbox")
     }

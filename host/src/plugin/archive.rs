@@ -16,8 +16,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sha2::{Digest as _, Sha256};
 
-use super::names;
 use super::registry::generation::Source;
+use super::{manifest, names};
 use crate::task::Digest;
 use crate::time::Timestamp;
 use record::Line;
@@ -108,18 +108,27 @@ impl Archive {
     /// A generation is live. Blocks on the disk.
     pub(super) fn arrive(&self, arrived: &Arrived, now: Timestamp) {
         let Arrived { name, component, source, version, cause, restores } = arrived;
-        let manifest = source.manifest.as_deref().map(digest_of);
+        let (manifest, signature) =
+            (source.manifest.as_deref().map(digest_of), source.signature.as_deref().map(digest_of));
         let change = {
             let mut lines = self.lines();
             let line = lines.entry(name.clone()).or_default();
-            let fresh = record::Fresh { digest: source.digest, manifest, version, cause: *cause, restores: *restores };
+            let fresh = record::Fresh {
+                digest: source.digest,
+                manifest,
+                signature,
+                version,
+                cause: *cause,
+                restores: *restores,
+            };
             line.arrive(fresh, now).then(|| line.keep_latest(MAX_KEPT))
         };
         if change.is_none() {
             return;
         }
         let files = std::iter::once((component_file(source.digest), component.as_ref()))
-            .chain(manifest.zip(source.manifest.as_deref()).map(|(digest, bytes)| (manifest_file(digest), bytes)));
+            .chain(manifest.zip(source.manifest.as_deref()).map(|(digest, bytes)| (manifest_file(digest), bytes)))
+            .chain(signature.zip(source.signature.as_deref()).map(|(digest, bytes)| (signature_file(digest), bytes)));
         let folder = self.dir.join(name);
         let written = fs::create_dir_all(&folder)
             .and_then(|()| files.into_iter().try_for_each(|(file, bytes)| write_missing(&folder.join(file), bytes)));
@@ -148,7 +157,7 @@ impl Archive {
     /// What a rollback brings back. Blocks on the disk.
     pub(super) fn previous(&self, name: &str) -> Result<Kept, NothingKept> {
         let record = self.lines().get(name).and_then(|line| line.previous().cloned()).ok_or(NothingKept::None)?;
-        let Record { number, digest, manifest, .. } = record;
+        let Record { number, digest, manifest, signature, .. } = record;
         let damaged = |reason: String| NothingKept::Damaged { number, digest, reason };
         let folder = self.dir.join(name);
         let read = |file: String, digest: Digest| {
@@ -157,7 +166,9 @@ impl Archive {
         };
         let component = read(component_file(digest), digest)?.into();
         let manifest = manifest.map(|digest| read(manifest_file(digest), digest)).transpose()?;
-        Ok(Kept { number, component, source: Source { digest, manifest } })
+        let signature = signature.map(|digest| read(signature_file(digest), digest)).transpose()?;
+        let signature_file = manifest::signature_file(name, manifest.as_deref());
+        Ok(Kept { number, component, source: Source { digest, manifest, signature_file, signature } })
     }
 
     /// Keeps fewer files until all of them fit, and forgets plugins that have been gone for longest.
@@ -213,6 +224,10 @@ fn manifest_file(digest: Digest) -> String {
     format!("{digest}.toml")
 }
 
+fn signature_file(digest: Digest) -> String {
+    format!("{digest}.minisig")
+}
+
 fn read_line(path: &Path) -> io::Result<Line> {
     if fs::metadata(path)?.len() > MAX_HISTORY_BYTES {
         return Err(io::Error::other("it is too large"));
@@ -246,7 +261,10 @@ fn folder_bytes(folder: &Path) -> u64 {
 fn sweep(folder: &Path, line: &Line) {
     let kept: Vec<String> = line
         .kept()
-        .flat_map(|record| std::iter::once(component_file(record.digest)).chain(record.manifest.map(manifest_file)))
+        .flat_map(|record| {
+            let beside = record.manifest.map(manifest_file).into_iter().chain(record.signature.map(signature_file));
+            std::iter::once(component_file(record.digest)).chain(beside)
+        })
         .collect();
     for entry in fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok) {
         let name = entry.file_name().to_string_lossy().into_owned();

@@ -69,7 +69,7 @@ impl StatePort for Rehearsal {
     }
 
     async fn put(&self, write: StateWrite) -> Result<Swapped, PortError> {
-        let found = self.get(&write.plugin, &write.key).await?;
+        let found = StatePort::get(self, &write.plugin, &write.key).await?;
         let fits = match write.expected {
             Expected::Any => true,
             Expected::Absent => found.is_none(),
@@ -90,7 +90,7 @@ impl StatePort for Rehearsal {
     }
 
     async fn delete(&self, plugin: &str, key: &str) -> Result<bool, PortError> {
-        let found = self.get(plugin, key).await?.is_some();
+        let found = StatePort::get(self, plugin, key).await?.is_some();
         if found {
             self.written().state.insert(key.to_owned(), None);
         }

@@ -21,6 +21,7 @@ mod limits;
 mod media;
 mod media_bad;
 mod plugin_changes;
+mod plugin_tools;
 mod poison;
 mod recovery;
 mod reload;

@@ -7,7 +7,7 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::{FromRequestParts, Path, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse as _, Response};
 use serde::Serialize;
 
@@ -74,7 +74,7 @@ enum What {
     Manifest,
 }
 
-/// `PUT /v1/plugins/{name}`: the component as the body, or a form with `component` and `manifest`.
+/// `PUT /v1/plugins/{name}`: the component as the body, or a form with `component`, `manifest` and `signature`.
 pub(super) async fn put(state: Shared, name: PluginName, request: Request) -> Result<Response, Problem> {
     take(state, name, request, What::Component).await
 }
@@ -90,7 +90,8 @@ async fn take(
     request: Request,
     what: What,
 ) -> Result<Response, Problem> {
-    let prepared = prepare(&state, &name, &request).await;
+    let (headers, uri) = (request.headers().clone(), request.uri().clone());
+    let prepared = prepare(&state, &name, (&headers, &uri)).await;
     let (canary, condition) = match prepared {
         Ok(prepared) => prepared,
         Err(problem) => return Err(refuse(request, problem).await),
@@ -106,12 +107,16 @@ async fn take(
     Ok(done(status, &name, obeyed))
 }
 
-async fn prepare(state: &Arc<AppState>, name: &str, request: &Request) -> Result<(Option<Canary>, Condition), Problem> {
-    state.admin.check(request.headers())?;
-    let mut parameters = Parameters::of(request.uri())?;
+async fn prepare(
+    state: &Arc<AppState>,
+    name: &str,
+    (headers, uri): (&HeaderMap, &Uri),
+) -> Result<(Option<Canary>, Condition), Problem> {
+    state.admin.check(headers)?;
+    let mut parameters = Parameters::of(uri)?;
     let asked = parameters.text("canary");
     parameters.finish()?;
-    let condition = condition(request.headers())?;
+    let condition = condition(headers)?;
     Ok((canary(state, name, asked.as_deref()).await?, condition))
 }
 

@@ -1,4 +1,4 @@
-//! The body of an upload: a component, a manifest, or both as the parts of a form.
+//! The body of an upload: a component, a manifest, or them and a signature as the parts of a form.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use http_body_util::BodyExt as _;
 
 use crate::api::body::{content_length, linger};
 use crate::api::problem::{FieldError, Problem, echo};
-use crate::plugin::{MAX_MANIFEST_BYTES, Upload};
+use crate::plugin::{MAX_MANIFEST_BYTES, MAX_SIGNATURE_BYTES, Upload};
 
 /// A client that sends nothing of its upload for this long is given up.
 const STALL: Duration = Duration::from_secs(30);
@@ -82,6 +82,7 @@ async fn form(request: Request, max_bytes: u64) -> Result<Upload, Problem> {
         let (place, what, max_bytes) = match name.as_str() {
             "component" => (&mut upload.component, "component", max_bytes),
             "manifest" => (&mut upload.manifest, "manifest", MAX_MANIFEST_BYTES),
+            "signature" => (&mut upload.signature, "signature", MAX_SIGNATURE_BYTES),
             other => return Err(wrong_parts(&format!("the form has a part {:?}", echo(other)))),
         };
         if place.is_some() {
@@ -97,14 +98,18 @@ async fn form(request: Request, max_bytes: u64) -> Result<Upload, Problem> {
             bytes.extend_from_slice(&chunk);
         }
     }
-    if upload.component.is_none() && upload.manifest.is_none() {
+    if upload.component.is_none() && upload.manifest.is_none() && upload.signature.is_none() {
         return Err(wrong_parts("the form has no part"));
     }
     Ok(upload)
 }
 
 fn too_large(max_bytes: u64, what: &str) -> Problem {
-    let code = if what == "manifest" { "manifest-too-large" } else { "component-too-large" };
+    let code = match what {
+        "manifest" => "manifest-too-large",
+        "signature" => "signature-too-large",
+        _ => "component-too-large",
+    };
     Problem::too_large(code, format!("the {what} is larger than {max_bytes} bytes"))
 }
 
@@ -114,6 +119,6 @@ fn stalled(received: usize) -> Problem {
 }
 
 fn wrong_parts(what: &str) -> Problem {
-    let message = format!("{what}; parts named \"component\" and \"manifest\" are expected");
+    let message = format!("{what}; parts named \"component\", \"manifest\" and \"signature\" are expected");
     Problem::invalid("invalid-form", vec![FieldError::pointer("", message)])
 }

@@ -39,10 +39,22 @@ struct GenerationWire<'a> {
     roles: &'a [&'static str],
     kinds: Vec<KindWire<'a>>,
     grants: &'a [String],
+    /// Who signed the component.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signature: Option<SignedWire<'a>>,
     loaded_at: Rfc3339,
     /// What it took to compile it, or to find it compiled.
     compiled: EffortWire,
     running: u32,
+    /// Every limit and grant that holds, and where it comes from; in the plugin's own document only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    effective: Option<serde_json::Value>,
+}
+
+#[derive(Serialize)]
+struct SignedWire<'a> {
+    key_id: String,
+    trusted_comment: &'a str,
 }
 
 #[derive(Serialize)]
@@ -137,6 +149,14 @@ impl<'a> PluginWire<'a> {
             error: plugin.error.as_ref().map(Into::into),
         }
     }
+
+    /// With every limit and grant that holds.
+    pub(super) fn with_effective(mut self, plugin: &PluginInfo) -> Self {
+        if let (Some(shown), Some(live)) = (&mut self.live, &plugin.live) {
+            shown.effective = Some(live.effective.to_json());
+        }
+        self
+    }
 }
 
 impl<'a> GenerationWire<'a> {
@@ -148,9 +168,14 @@ impl<'a> GenerationWire<'a> {
             roles: &generation.roles,
             kinds: generation.kinds.iter().map(|kind| KindWire::new(kind, plugins)).collect(),
             grants: &generation.grants,
+            signature: generation
+                .signed
+                .as_ref()
+                .map(|signed| SignedWire { key_id: signed.key.to_string(), trusted_comment: &signed.comment }),
             loaded_at: Rfc3339(generation.loaded_at),
             compiled: EffortWire { cached: generation.compiled.cached, took_ms: generation.compiled.took_ms },
             running: generation.running,
+            effective: None,
         }
     }
 }

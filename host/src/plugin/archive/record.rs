@@ -72,6 +72,8 @@ pub struct Record {
     pub digest: Digest,
     /// SHA-256 of the manifest, if there is one.
     pub manifest: Option<Digest>,
+    /// SHA-256 of the signature, if there is one.
+    pub signature: Option<Digest>,
     /// What it called its version.
     pub version: String,
     /// Why it went live.
@@ -86,10 +88,18 @@ pub struct Record {
     pub kept: bool,
 }
 
+impl Record {
+    /// Equal ones are the same generation.
+    fn made_of(&self) -> (Digest, Option<Digest>, Option<Digest>) {
+        (self.digest, self.manifest, self.signature)
+    }
+}
+
 /// A generation that goes live.
 pub(super) struct Fresh<'a> {
     pub(super) digest: Digest,
     pub(super) manifest: Option<Digest>,
+    pub(super) signature: Option<Digest>,
     pub(super) version: &'a str,
     pub(super) cause: Cause,
     pub(super) restores: Option<u64>,
@@ -118,15 +128,25 @@ impl Line {
 
     /// Takes note of what is live now; whether that is news. A start of the host finds what was live before.
     pub(super) fn arrive(&mut self, fresh: Fresh<'_>, now: Timestamp) -> bool {
-        let Fresh { digest, manifest, version, cause, restores } = fresh;
-        if self.live().is_some_and(|live| (live.digest, live.manifest) == (digest, manifest)) {
+        let Fresh { digest, manifest, signature, version, cause, restores } = fresh;
+        if self.live().is_some_and(|live| live.made_of() == (digest, manifest, signature)) {
             return false;
         }
         self.end(if cause == Cause::Rollback { End::RolledBack } else { End::Replaced }, now);
         let number = self.records.last().map_or(1, |last| last.number + 1);
         let version = version.to_owned();
-        let record =
-            Record { number, digest, manifest, version, cause, restores, live_at: now, ended: None, kept: true };
+        let record = Record {
+            number,
+            digest,
+            manifest,
+            signature,
+            version,
+            cause,
+            restores,
+            live_at: now,
+            ended: None,
+            kept: true,
+        };
         self.records.push(record);
         let surplus = self.records.len().saturating_sub(MAX_RECORDS);
         self.records.drain(..surplus);
@@ -152,7 +172,7 @@ impl Line {
         // What was brought back stands where it stood first, so the next rollback goes further back.
         let before = live.map_or(u64::MAX, |live| live.restores.unwrap_or(live.number));
         let sound = |record: &&Record| {
-            let differs = live.is_none_or(|live| (live.digest, live.manifest) != (record.digest, record.manifest));
+            let differs = live.is_none_or(|live| live.made_of() != record.made_of());
             let left = record.ended.is_some_and(|ended| ended.why != End::RolledBack);
             record.kept && record.number < before && left && differs
         };

@@ -20,8 +20,12 @@ impl Scene {
 
     fn arrive(&mut self, component: &str, manifest: Option<&str>, cause: Cause, restores: Option<u64>) {
         self.now += 1;
-        let source =
-            Source { digest: digest_of(component.as_bytes()), manifest: manifest.map(|text| text.as_bytes().to_vec()) };
+        let source = Source {
+            digest: digest_of(component.as_bytes()),
+            manifest: manifest.map(|text| text.as_bytes().to_vec()),
+            signature_file: "cut.wasm.minisig".to_owned(),
+            signature: None,
+        };
         let component = component.as_bytes().into();
         let arrived = Arrived { name: "a".to_owned(), component, source, version: "1".to_owned(), cause, restores };
         self.archive.arrive(&arrived, Timestamp::from_millis(self.now));

@@ -1,21 +1,30 @@
-//! The `[reload]` section: how a generation takes over from the one before it.
+//! The table `[reload]`: how a generation takes over from the one before it.
 
 use std::ops::RangeInclusive;
 
-use serde::Deserialize;
-use toml::Spanned;
-
-use crate::quantity::show_millis;
 use crate::task::is_valid_kind;
 
-use super::place::Source;
-use super::quantity::Millis;
-use super::{HOUR_MS, ManifestError, SECOND_MS};
+use super::table::{Conflict, Key, Table, Words};
 
-const DRAIN_MS: RangeInclusive<u64> = 0..=7 * 24 * HOUR_MS;
-const YIELD_GRACE_MS: RangeInclusive<u64> = 0..=HOUR_MS;
-const CANARY_TIMEOUT_MS: RangeInclusive<u64> = 1..=HOUR_MS;
+const SECOND_MS: u64 = 1_000;
+const HOUR_MS: u64 = 3_600 * SECOND_MS;
+
+const DRAIN: RangeInclusive<u64> = 0..=7 * 24 * HOUR_MS;
+const YIELD_GRACE: RangeInclusive<u64> = 0..=HOUR_MS;
+const CANARY_TIMEOUT: RangeInclusive<u64> = 1..=HOUR_MS;
 const DEFAULT_CANARY_TIMEOUT_MS: u64 = 30 * SECOND_MS;
+
+const KIND: Words = Words::Like {
+    what: "a kind of the plugin such as \"video.cut\"",
+    pattern: r"^[a-z0-9_-]+(\.[a-z0-9_-]+)*$",
+    fits: is_valid_kind,
+};
+
+const JSON: Words = Words::Like {
+    what: "JSON text such as '{\"id\": \"x\"}'",
+    pattern: r"\S",
+    fits: |text| serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok(),
+};
 
 /// What becomes of the attempts that run when a plugin is replaced or removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,75 +64,62 @@ impl Canary {
 pub struct ReloadPolicy {
     /// For the generation before it.
     pub drain: Drain,
-    /// For itself, if there is one.
-    pub canary: Option<Canary>,
+    canary: CanaryTable,
 }
 
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct ReloadTable {
-    drain: Option<Spanned<Millis>>,
-    yield_grace: Option<Spanned<Millis>>,
-    canary: Option<CanaryTable>,
+impl ReloadPolicy {
+    /// What it has to do itself before, if anything.
+    pub fn canary(&self) -> Option<Canary> {
+        let CanaryTable { kind, input, timeout_ms } = self.canary.clone();
+        Some(Canary { kind: kind?, input: input?, timeout_ms })
+    }
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct CanaryTable {
-    kind: Spanned<String>,
-    input: Spanned<toml::Value>,
-    timeout: Option<Spanned<Millis>>,
+    kind: Option<String>,
+    input: Option<String>,
+    timeout_ms: u64,
 }
 
-impl ReloadTable {
-    pub(super) fn check(self, source: Source<'_>) -> Result<ReloadPolicy, ManifestError> {
-        let default = Drain::default();
-        let drain = millis(source, self.drain, "drain", DRAIN_MS)?;
-        let yield_grace = millis(source, self.yield_grace, "yield_grace", YIELD_GRACE_MS)?;
-        Ok(ReloadPolicy {
-            drain: Drain {
-                drain_ms: drain.unwrap_or(default.drain_ms),
-                yield_grace_ms: yield_grace.unwrap_or(default.yield_grace_ms),
-            },
-            canary: self.canary.map(|table| table.check(source)).transpose()?,
-        })
+impl Default for CanaryTable {
+    fn default() -> Self {
+        Self { kind: None, input: None, timeout_ms: DEFAULT_CANARY_TIMEOUT_MS }
     }
 }
 
-impl CanaryTable {
-    fn check(self, source: Source<'_>) -> Result<Canary, ManifestError> {
-        if !is_valid_kind(self.kind.get_ref()) {
-            let message =
-                format!("{:?} is not a kind; name one of the plugin's, such as \"video.cut\"", self.kind.get_ref());
-            return Err(source.at(self.kind.span().start, message));
-        }
-        let at = self.input.span().start;
-        if let Some(odd) = no_json(self.input.get_ref()) {
-            return Err(source.at(at, format!("`input` has to become JSON, which has no {odd}")));
-        }
-        let timeout = millis(source, self.timeout, "timeout", CANARY_TIMEOUT_MS)?;
-        let input = serde_json::to_string(self.input.get_ref())
-            .map_err(|error| source.at(at, format!("`input` does not become JSON: {error}")))?;
-        Ok(Canary { kind: self.kind.into_inner(), input, timeout_ms: timeout.unwrap_or(DEFAULT_CANARY_TIMEOUT_MS) })
+impl Table for ReloadPolicy {
+    fn keys(&mut self) -> Vec<Key<'_>> {
+        let Self { drain: Drain { drain_ms, yield_grace_ms }, canary } = self;
+        vec![
+            Key::millis("drain", drain_ms, DRAIN, "Attempts that run go on for so long, then they are asked to yield."),
+            Key::millis(
+                "yield_grace",
+                yield_grace_ms,
+                YIELD_GRACE,
+                "They may take so long to do that, then they are interrupted.",
+            ),
+            Key::table("canary", canary, "A task that a new generation has to do before it goes live."),
+        ]
     }
 }
 
-fn millis(
-    source: Source<'_>,
-    value: Option<Spanned<Millis>>,
-    key: &str,
-    range: RangeInclusive<u64>,
-) -> Result<Option<u64>, ManifestError> {
-    source.in_range(value, |time: &Millis| time.0, key, (range, show_millis))
-}
+impl Table for CanaryTable {
+    fn keys(&mut self) -> Vec<Key<'_>> {
+        let Self { kind, input, timeout_ms } = self;
+        vec![
+            Key::text("kind", kind, &KIND, "Its kind."),
+            Key::text("input", input, &JSON, "Its input, as JSON text."),
+            Key::millis("timeout", timeout_ms, CANARY_TIMEOUT, "How long it may take; the limits hold, too."),
+        ]
+    }
 
-/// What in a value JSON cannot say.
-fn no_json(value: &toml::Value) -> Option<&'static str> {
-    match value {
-        toml::Value::Datetime(_) => Some("dates; write it as a string"),
-        toml::Value::Float(number) if !number.is_finite() => Some("infinity and no not-a-number"),
-        toml::Value::Array(items) => items.iter().find_map(no_json),
-        toml::Value::Table(table) => table.values().find_map(no_json),
-        toml::Value::String(_) | toml::Value::Integer(_) | toml::Value::Float(_) | toml::Value::Boolean(_) => None,
+    fn check(&self) -> Result<(), Conflict> {
+        let (key, other) = match (&self.kind, &self.input) {
+            (Some(_), None) => ("kind", "input"),
+            (None, Some(_)) => ("input", "kind"),
+            (Some(_), Some(_)) | (None, None) => return Ok(()),
+        };
+        Err(Conflict { key, message: format!("a canary needs `kind` and `input`: say `{other}`, too") })
     }
 }

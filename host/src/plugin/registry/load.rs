@@ -7,7 +7,8 @@ use crate::plugin::compile::{Effort, Stage};
 use crate::plugin::engine::{Compiled, Sandbox};
 use crate::plugin::link::{LinkRequest, LoadError, TaskCheck};
 use crate::plugin::manifest::{Canary, Manifest};
-use crate::plugin::names;
+use crate::plugin::signature::{SignatureError, Signed, Subject, Trust};
+use crate::plugin::{Rules, names};
 use crate::task::Digest;
 use crate::time::Timestamp;
 
@@ -68,12 +69,13 @@ pub(in crate::plugin) async fn load(
 ) -> Result<Generation, NotLoaded> {
     let Candidate { name, component, source, canary } = candidate;
     check_name(&name)?;
-    let manifest = manifest(&name, &source)?;
+    let manifest = manifest(&name, &source, &sandbox.rules)?;
+    let (component, signed) = vouched(sandbox, &name, (&source, &manifest), component).await?;
     let code = sandbox.code(source.digest, component, on_stage).await?;
     on_stage(Stage::Checking);
     let (compiled, request) = (code.0.clone(), request(&name, source.digest, &manifest));
-    let canaries: Vec<Canary> = manifest.reload.canary.iter().cloned().chain(canary).collect();
-    let generation = finish(sandbox, code, (name, source, manifest), Arc::clone(&tasks), now).await?;
+    let canaries: Vec<Canary> = manifest.reload.canary().into_iter().chain(canary).collect();
+    let generation = finish(sandbox, code, Checked { name, source, manifest, signed }, Arc::clone(&tasks), now).await?;
     for canary in &canaries {
         on_stage(Stage::Canary);
         let subject = (&generation, Arc::clone(&tasks));
@@ -84,16 +86,57 @@ pub(in crate::plugin) async fn load(
 
 fn request(name: &str, digest: Digest, manifest: &Manifest) -> LinkRequest {
     let Manifest { limits, grants, config, .. } = manifest.clone();
+    let config = config.into_iter().collect();
     LinkRequest { name: name.to_owned(), digest, limits, grants, config }
 }
 
-/// The candidate's manifest, or the defaults; a pin must fit.
-pub(in crate::plugin) fn manifest(name: &str, source: &Source) -> Result<Manifest, String> {
-    let Some(bytes) = &source.manifest else { return Ok(Manifest::default()) };
+/// A candidate of which everything is known but what it says of itself.
+pub(in crate::plugin) struct Checked {
+    pub(in crate::plugin) name: String,
+    pub(in crate::plugin) source: Source,
+    pub(in crate::plugin) manifest: Manifest,
+    pub(in crate::plugin) signed: Option<Signed>,
+}
+
+/// Who signed a candidate; off the runtime's threads, since the whole component is hashed.
+pub(in crate::plugin) async fn vouched(
+    sandbox: &Arc<Sandbox>,
+    name: &str,
+    (source, manifest): (&Source, &Manifest),
+    component: Arc<[u8]>,
+) -> Result<(Arc<[u8]>, Option<Signed>), String> {
+    let (on, name, source, named) =
+        (Arc::clone(sandbox), name.to_owned(), source.clone(), manifest.signature.is_some());
+    let verify = move || {
+        let signed = signed(&on.rules.trust, &name, (&source, named), &component);
+        signed.map(|signed| (component, signed))
+    };
+    let verified = tokio::task::spawn_blocking(verify).await;
+    verified.map_err(|error| format!("checking the signature failed: {error}"))?.map_err(|error| error.to_string())
+}
+
+/// Who signed a component. A signature that the manifest names has to be there.
+pub(in crate::plugin) fn signed(
+    trust: &Trust,
+    name: &str,
+    (source, named): (&Source, bool),
+    component: &[u8],
+) -> Result<Option<Signed>, SignatureError> {
+    if named && source.signature.is_none() {
+        return Err(SignatureError::NotThere { file: source.signature_file.clone() });
+    }
+    let subject = Subject { name, digest: source.digest, component };
+    trust.verify(subject, &source.signature_file, source.signature.as_deref())
+}
+
+/// The candidate's manifest, or the defaults, within what the host allows; a pin must fit.
+pub(in crate::plugin) fn manifest(name: &str, source: &Source, rules: &Rules) -> Result<Manifest, String> {
     let file = format!("{name}.toml");
-    let text = std::str::from_utf8(bytes)
-        .map_err(|error| format!("{file} is not UTF-8 text: byte {} is invalid", error.valid_up_to()))?;
-    let manifest = Manifest::parse(&file, text).map_err(|error| error.to_string())?;
+    let mut manifest = match &source.manifest {
+        Some(bytes) => Manifest::parse_bytes(&file, bytes).map_err(|mistakes| mistakes.to_string())?,
+        None => Manifest::default(),
+    };
+    manifest.cap(&rules.caps);
     match manifest.sha256 {
         Some(pin) if pin != source.digest => Err(format!(
             "the sha256 of {name}.wasm is {}, but {file} pins {pin}: restore the file or update the pin",
@@ -107,10 +150,12 @@ pub(in crate::plugin) fn manifest(name: &str, source: &Source) -> Result<Manifes
 pub(in crate::plugin) async fn finish(
     sandbox: &Arc<Sandbox>,
     (compiled, effort): (Compiled, Effort),
-    (plugin, source, manifest): (String, Source, Manifest),
+    checked: Checked,
     tasks: Arc<dyn TaskCheck>,
     now: Timestamp,
 ) -> Result<Generation, NotLoaded> {
+    let Checked { name: plugin, source, manifest, signed } = checked;
+    let effective = Arc::new(manifest.effective(&format!("{plugin}.toml")));
     let request = request(&plugin, source.digest, &manifest);
     let Manifest { limits, grants, reload, .. } = manifest;
     let (on, checks) = (Arc::clone(sandbox), Arc::clone(&tasks));
@@ -118,20 +163,27 @@ pub(in crate::plugin) async fn finish(
         .await
         .map_err(|error| format!("the linker failed on this file: {error}"))??;
     let descriptor = linked.describe().await?;
+    if let Some(signed) = &signed {
+        let checked = signed.check_version(&source.signature_file, &descriptor.version);
+        checked.map_err(|error| error.to_string())?;
+    }
     linked.validate_config().await?;
     let roles = linked.roles().to_vec();
     let loaded_at = now;
-    Ok(Generation::new(Parts {
+    let parts = Parts {
         plugin,
         source,
+        signed,
         descriptor,
         roles,
         limits,
         grants,
+        effective,
         linked,
         tasks,
         reload,
         loaded_at,
         effort,
-    })?)
+    };
+    Ok(Generation::new(parts)?)
 }

@@ -2,28 +2,28 @@
 //! changes; then the files are put into place and the generation goes live.
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
-use sha2::{Digest as _, Sha256};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::Reloader;
-use super::folder::{self, ReadError};
+use super::folder::{self, Given, ReadError};
 use super::loads::{Loaded, Of};
-use super::orders::{Action, Disobeyed, Obeyed, Order, Pending, Plan, Upload};
-use super::place::{self, Files, ManifestFile};
-use crate::plugin::archive::{Arrived, Cause, NothingKept};
-use crate::plugin::manifest::MAX_MANIFEST_BYTES;
+use super::orders::{Action, Disobeyed, Obeyed, Order, Pending, Upload};
+use super::place::{self, Change};
+use crate::plugin::archive::{Arrived, Cause, Kept, NothingKept};
+use crate::plugin::manifest::{MAX_MANIFEST_BYTES, usual_signature};
 use crate::plugin::registry::generation::Source;
 use crate::plugin::registry::load::{Candidate, NotLoaded};
+use crate::plugin::signature::MAX_SIGNATURE_BYTES;
 use crate::task::Digest;
 
 /// What an order comes to, before anything was checked.
 struct Draft {
     candidate: Candidate,
-    component: bool,
-    manifest: Plan,
+    changes: Vec<Change>,
     cause: Cause,
     restores: Option<u64>,
 }
@@ -49,14 +49,14 @@ impl Reloader {
             Action::Put(upload) => self.compose(&name, upload).await,
             Action::RollBack => self.look_back(&name, live).await,
         };
-        let Draft { candidate, component, manifest, cause, restores } = match draft {
+        let Draft { candidate, changes, cause, restores } = match draft {
             Ok(draft) => draft,
             Err(error) => return answer(reply, Err(error)),
         };
-        let pending = Pending { name, component, manifest, cause, restores, interrupts: false, reply };
+        let pending = Pending { name, changes, cause, restores, interrupts: false, reply };
         if self.registry.is_live(&pending.name, &candidate.source) {
             // Only the files have to be put right.
-            let put = self.put_files(&pending, &candidate.component, &candidate.source).await;
+            let put = self.put_files(&pending).await;
             return answer(pending.reply, put.map(|()| Obeyed { live, before: live }));
         }
         let interrupts = self.loads.has(&pending.name);
@@ -86,7 +86,7 @@ impl Reloader {
         if let Some(message) = self.registry.clash(&generation) {
             return Err(Disobeyed::Unsound(message));
         }
-        self.put_files(pending, &component, &source).await?;
+        self.put_files(pending).await?;
         let (before, now) = (self.registry.live_digest(&name), crate::time::now());
         let (live, version) = (Some(source.digest), generation.version().to_owned());
         self.registry.adopt(generation, now);
@@ -97,29 +97,23 @@ impl Reloader {
         Ok(Obeyed { live, before })
     }
 
-    /// Puts the files into the folder. The loop has seen them then, and does not load them again.
-    async fn put_files(&mut self, pending: &Pending, component: &Arc<[u8]>, source: &Source) -> Result<(), Disobeyed> {
-        let component = pending.component.then(|| Arc::clone(component));
-        let manifest = source.manifest.clone().filter(|_| pending.manifest == Plan::IsWritten);
-        let removes = pending.manifest == Plan::IsRemoved;
-        let (dir, name) = (self.settings.dir.clone(), pending.name.clone());
-        let put = move || {
-            let manifest = match &manifest {
-                Some(bytes) => ManifestFile::Becomes(bytes),
-                None if removes => ManifestFile::Goes,
-                None => ManifestFile::Stays,
-            };
-            place::put(&dir, &name, Files { component: component.as_deref(), manifest })
-        };
-        let stamp = in_folder(put).await?;
+    /// Changes the folder. The loop has seen it then, and does not load it again.
+    async fn put_files(&mut self, pending: &Pending) -> Result<(), Disobeyed> {
+        let (dir, name, changes) = (self.settings.dir.clone(), pending.name.clone(), pending.changes.clone());
+        let stamp = in_folder(move || place::change(&dir, &name, &changes)).await?;
         self.settling.settled(&pending.name, stamp);
         Ok(())
     }
 
     async fn take_out(&mut self, name: &str, live: Option<Digest>) -> Result<Obeyed, Disobeyed> {
         let (dir, owned) = (self.settings.dir.clone(), name.to_owned());
-        let were_there = in_folder(move || place::remove(&dir, &owned)).await?;
-        if !were_there && live.is_none() {
+        let files = [format!("{name}.wasm"), format!("{name}.toml"), usual_signature(name)];
+        let were_there = in_folder(move || {
+            let were_there = place::any_there(&dir, &files[..2]);
+            let changes: Vec<_> = files.map(Change::Goes).into();
+            place::change(&dir, &owned, &changes).map(|_| were_there)
+        });
+        if !were_there.await? && live.is_none() {
             return Err(Disobeyed::NotFound(name.to_owned()));
         }
         self.gone(name).await;
@@ -128,36 +122,34 @@ impl Reloader {
 
     /// The upload, and what of it is in the folder already.
     async fn compose(&self, name: &str, upload: Upload) -> Result<Draft, Disobeyed> {
-        let Upload { component, manifest, canary } = upload;
+        let Upload { component, manifest, signature, canary } = upload;
         let (dir, owned, max_bytes) = (self.settings.dir.clone(), name.to_owned(), self.settings.max_component_bytes);
-        let plan = if manifest.is_some() { Plan::IsWritten } else { Plan::Stays };
-        for (what, bytes, limit) in [("component", &component, max_bytes), ("manifest", &manifest, MAX_MANIFEST_BYTES)]
-        {
+        let sizes = [
+            ("component", &component, max_bytes),
+            ("manifest", &manifest, MAX_MANIFEST_BYTES),
+            ("signature", &signature, MAX_SIGNATURE_BYTES),
+        ];
+        for (what, bytes, limit) in sizes {
             let bytes = bytes.as_ref().map_or(0, Vec::len) as u64;
             if bytes > limit {
                 return Err(Disobeyed::Unsound(format!("the {what} has {bytes} bytes, the limit is {limit}")));
             }
         }
-        let is_new = component.is_some();
-        let read = move || -> Result<Candidate, ReadError> {
-            let Some(component) = component else {
-                let there = folder::read_now(&dir, &owned, max_bytes)?;
-                let manifest = manifest.or(there.source.manifest);
-                return Ok(Candidate { source: Source { manifest, ..there.source }, canary, ..there });
-            };
-            let manifest = match manifest {
-                Some(manifest) => Some(manifest),
-                None => folder::read_manifest_now(&dir, &owned)?,
-            };
-            let digest = Digest(Sha256::digest(&component).into());
-            Ok(Candidate { name: owned, component: component.into(), source: Source { digest, manifest }, canary })
+        let given = Given { component: component.map(Into::into), manifest, signature };
+        let brought = Brought {
+            component: given.component.is_some(),
+            manifest: given.manifest.is_some(),
+            signature: given.signature.is_some(),
         };
-        let read = tokio::task::spawn_blocking(read).await.map_err(|error| Disobeyed::Folder(error.to_string()))?;
-        let candidate = read.map_err(|error| match error {
+        let read = tokio::task::spawn_blocking(move || folder::complete(&dir, &owned, given, max_bytes)).await;
+        let read = read.map_err(|error| Disobeyed::Folder(error.to_string()))?;
+        let (component, source) = read.map_err(|error| match error {
             ReadError::Changed => Disobeyed::NotFound(name.to_owned()),
             ReadError::Unfit(_) | ReadError::Unreadable { .. } => Disobeyed::Folder(error.to_string()),
         })?;
-        Ok(Draft { candidate, component: is_new, manifest: plan, cause: Cause::Upload, restores: None })
+        let changes = changes(name, &component, &source, brought)?;
+        let candidate = Candidate { name: name.to_owned(), component, source, canary };
+        Ok(Draft { candidate, changes, cause: Cause::Upload, restores: None })
     }
 
     /// The generation before this one, as it is kept.
@@ -169,11 +161,44 @@ impl Reloader {
         let previous = tokio::task::spawn_blocking(move || archive.previous(&owned)).await;
         let previous = previous.map_err(|error| Disobeyed::Folder(error.to_string()))?;
         let found = previous.map_err(|error: NothingKept| Disobeyed::NothingKept(error.to_string()))?;
-        let manifest = if found.source.manifest.is_some() { Plan::IsWritten } else { Plan::IsRemoved };
-        let (component, source, restores) = (found.component, found.source, Some(found.number));
+        let Kept { number, component, source } = found;
+        let brought = Brought { component: true, manifest: true, signature: is_signature(&source.signature_file) };
+        let changes = changes(name, &component, &source, brought)?;
         let candidate = Candidate { name: name.to_owned(), component, source, canary: None };
-        Ok(Draft { candidate, component: true, manifest, cause: Cause::Rollback, restores })
+        Ok(Draft { candidate, changes, cause: Cause::Rollback, restores: Some(number) })
     }
+}
+
+/// What of a plugin's files is not in the folder yet.
+#[derive(Clone, Copy, Debug)]
+struct Brought {
+    component: bool,
+    manifest: bool,
+    signature: bool,
+}
+
+/// The component comes last: without it nothing is a plugin.
+fn changes(name: &str, component: &Arc<[u8]>, source: &Source, brought: Brought) -> Result<Vec<Change>, Disobeyed> {
+    if brought.signature && !is_signature(&source.signature_file) {
+        let reason = "the file that the manifest names does not end with .minisig";
+        return Err(Disobeyed::Unsound(format!(
+            "the signature cannot be put into {:?}: {reason}",
+            source.signature_file
+        )));
+    }
+    let becomes = |file: String, bytes: &Option<Vec<u8>>| match bytes {
+        Some(bytes) => Change::Becomes(file, bytes.as_slice().into()),
+        None => Change::Goes(file),
+    };
+    let manifest = brought.manifest.then(|| becomes(format!("{name}.toml"), &source.manifest));
+    let signature = brought.signature.then(|| becomes(source.signature_file.clone(), &source.signature));
+    let component = brought.component.then(|| Change::Becomes(format!("{name}.wasm"), Arc::clone(component)));
+    Ok(manifest.into_iter().chain(signature).chain(component).collect())
+}
+
+/// Whether a file may be written because a manifest names it as a signature: no component, no manifest.
+fn is_signature(file: &str) -> bool {
+    Path::new(file).extension().is_some_and(|end| end == "minisig")
 }
 
 /// Changes the folder.

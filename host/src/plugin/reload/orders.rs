@@ -3,6 +3,7 @@
 
 use tokio::sync::oneshot;
 
+use super::place::Change;
 use crate::plugin::archive::Cause;
 use crate::plugin::manifest::Canary;
 use crate::task::Digest;
@@ -14,6 +15,8 @@ pub struct Upload {
     pub component: Option<Vec<u8>>,
     /// The manifest; the one in the folder, if there is one, when absent.
     pub manifest: Option<Vec<u8>>,
+    /// The component's signature; the one in the folder, if there is one, when absent.
+    pub signature: Option<Vec<u8>>,
     /// A task that it has to do before it goes live, besides the one in its manifest.
     pub canary: Option<Canary>,
 }
@@ -106,21 +109,12 @@ pub(in crate::plugin) struct Order {
 #[derive(Debug)]
 pub(super) struct Pending {
     pub(super) name: String,
-    /// What is to be written before the generation goes live; the rest is in the folder already.
-    pub(super) component: bool,
-    pub(super) manifest: Plan,
+    /// What changes in the folder before the generation goes live.
+    pub(super) changes: Vec<Change>,
     pub(super) cause: Cause,
     /// The record that it brings back.
     pub(super) restores: Option<u64>,
     /// A file of the folder was being loaded when it came.
     pub(super) interrupts: bool,
     pub(super) reply: oneshot::Sender<Result<Obeyed, Disobeyed>>,
-}
-
-/// What becomes of the manifest in the folder.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Plan {
-    Stays,
-    IsWritten,
-    IsRemoved,
 }
