@@ -2,6 +2,7 @@
 
 mod admin;
 mod compile;
+mod control;
 mod lend;
 mod rules;
 mod space;
@@ -247,7 +248,7 @@ impl Parts {
                 plugins: Arc::clone(&self.plugins),
                 breakers: Arc::clone(&self.breakers),
             }),
-            control: Arc::new(lend::Control {
+            control: Arc::new(control::Control {
                 plugins: Arc::clone(&self.plugins),
                 max_component_bytes: config.plugins.max_component_bytes,
             }),

@@ -7,14 +7,13 @@ mod wire;
 
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::http::header;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
 
 pub use self::change::PluginControl;
-use self::change::PluginName;
 use self::wire::{PluginList, PluginWire};
 use super::problem::{Problem, echo};
 use super::{AppState, Shared};
@@ -37,8 +36,8 @@ async fn list(State(state): Shared) -> Response {
 }
 
 /// `GET /v1/plugins/{name}`: one of them, with every limit and grant that holds and where it comes from.
-async fn read(State(state): Shared, name: PluginName) -> Result<Response, Problem> {
-    let (plugins, PluginName(name)) = (state.plugins.list(), name);
+async fn read(State(state): Shared, Path(name): Path<String>) -> Result<Response, Problem> {
+    let plugins = state.plugins.list();
     let plugin = plugins.iter().find(|plugin| plugin.name == name).ok_or_else(|| {
         Problem::not_found("plugin-not-found", format!("there is no plugin {:?} in the plugins folder", echo(&name)))
     })?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::api::{LogPage, LogReader, LogSlice, PluginControl, PluginDirectory};
+use crate::api::{LogPage, LogReader, LogSlice, PluginDirectory};
 use crate::ffmpeg::{self, Ffmpeg};
 use crate::limiter::{BreakerInfo, Breakers};
 use crate::logs::TaskLogs;
@@ -16,7 +16,7 @@ use crate::plugin::ports::{
     OnPercent, Parent, ParentState, ParentsPort, PortError, Ports, ProbeInfo, StateEntry, StatePort, StateWrite,
     StillRequest, StreamInfo, Swapped,
 };
-use crate::plugin::{Condition, Disobeyed, History, InputError, Obeyed, PluginInfo, Plugins, Upload};
+use crate::plugin::{InputError, PluginInfo, Plugins};
 use crate::store::{self, MediaQuery, MediaRecord, MediaStatus, Store, StoreError};
 use crate::task::{State, TaskId};
 use crate::time::{Timestamp, now};
@@ -351,35 +351,6 @@ impl PluginDirectory for Directory {
 
     fn list(&self) -> Vec<PluginInfo> {
         self.plugins.list()
-    }
-}
-
-/// Changes of plugins as the API asks for them.
-pub(super) struct Control {
-    pub(super) plugins: Arc<Plugins>,
-    pub(super) max_component_bytes: u64,
-}
-
-#[async_trait]
-impl PluginControl for Control {
-    async fn put(&self, name: &str, upload: Upload, condition: Condition) -> Result<Obeyed, Disobeyed> {
-        self.plugins.put(name, upload, condition).await
-    }
-
-    async fn remove(&self, name: &str, condition: Condition) -> Result<Obeyed, Disobeyed> {
-        self.plugins.remove(name, condition).await
-    }
-
-    async fn roll_back(&self, name: &str, condition: Condition) -> Result<Obeyed, Disobeyed> {
-        self.plugins.roll_back(name, condition).await
-    }
-
-    fn history(&self, name: &str) -> Option<History> {
-        self.plugins.history(name)
-    }
-
-    fn max_component_bytes(&self) -> u64 {
-        self.max_component_bytes
     }
 }
 

@@ -145,7 +145,7 @@ async fn uploads_are_bounded_named_and_conditional() {
     assert_eq!((status, &problem["code"]), (StatusCode::PAYLOAD_TOO_LARGE, &json!("component-too-large")));
     let (status, problem) = admin.put_manifest("version", &"#".repeat(70_000)).await;
     assert_eq!((status, &problem["code"]), (StatusCode::PAYLOAD_TOO_LARGE, &json!("manifest-too-large")));
-    for name in ["Version", "a_b", "%2e%2e", "a%2Fb", "-a", &"a".repeat(65)] {
+    for name in ["Version", "a_b", "..%2Fx", "a%2Fb", "-a", &"a".repeat(65)] {
         let (status, problem) = admin.put(name, version("v01")).await;
         assert_eq!((status, &problem["code"]), (StatusCode::BAD_REQUEST, &json!("invalid-name")), "{name}");
     }

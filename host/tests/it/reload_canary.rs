@@ -11,7 +11,7 @@ const OUTPUT: &str = "v00";
 const END: &str = "(i32.store (i32.const 524) (i32.const 5))";
 const TRAP: &str = "unreachable";
 
-const CANARY: &str = "[reload]\ncanary = { kind = \"version\", input = { n = 1 }, timeout = \"10s\" }\n";
+const CANARY: &str = "[reload]\ncanary = { kind = \"version\", input = '{\"n\": 1}', timeout = \"10s\" }\n";
 
 #[tokio::test]
 async fn a_generation_whose_canary_fails_does_not_go_live() {
@@ -44,8 +44,8 @@ async fn a_generation_whose_canary_fails_does_not_go_live() {
 async fn a_canary_that_the_plugin_cannot_do_is_told() {
     let host = Home::new().start().await;
     for (canary, reason) in [
-        ("{ kind = \"other\", input = 1 }", "it does not execute \"other\", but version"),
-        ("{ kind = \"version\", input = 1 }", ""),
+        ("{ kind = \"other\", input = \"1\" }", "it does not execute \"other\", but version"),
+        ("{ kind = \"version\", input = \"1\" }", ""),
     ] {
         host.plugins().put("version", &fixture("version"), Some(&format!("[reload]\ncanary = {canary}\n")));
         let wanted = |plugin: &serde_json::Value| match reason {
@@ -61,7 +61,7 @@ async fn a_canary_that_the_plugin_cannot_do_is_told() {
 async fn nothing_that_a_canary_does_stays() {
     // It saves a checkpoint and would sleep for an hour: its time is over before.
     let home = Home::new();
-    let canary = "[reload]\ncanary = { kind = \"resume\", input = 1, timeout = \"300ms\" }\n";
+    let canary = "[reload]\ncanary = { kind = \"resume\", input = \"1\", timeout = \"300ms\" }\n";
     home.plugins().put("resume", &fixture("resume"), Some(canary));
     let host = home.start().await;
     let refused = host.plugin_until("resume", |plugin| plugin["error"]["message"].is_string()).await;
