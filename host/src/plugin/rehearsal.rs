@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
+use super::outside::Outside;
 use super::ports::{
     CheckpointPort, CutRequest, Expected, FfmpegError, FfmpegPort, LibraryPort, LogLine, LogPort, Media, OnPercent,
     Parent, ParentsPort, PortError, Ports, ProbeInfo, StateEntry, StatePort, StateWrite, StillRequest, Swapped,
@@ -25,6 +26,8 @@ pub(super) fn ports(real: &Ports) -> Ports {
         checkpoints: rehearsal.clone(),
         parents: rehearsal.clone(),
         logs: rehearsal,
+        // What was asked of others cannot be taken back.
+        outside: Outside::absent(),
         compiler: real.compiler.clone(),
     }
 }
