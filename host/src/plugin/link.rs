@@ -341,7 +341,7 @@ impl Sandbox {
         if places > have {
             return Err(LoadError::TooBig { need: places, have });
         }
-        let secrets = secrets(&self.shared, &request.grants)?;
+        let secrets = secrets(shared, &request.grants)?;
         let linker = linker(shared, &request.grants).map_err(|error| mismatch(&format!("{error:#}")))?;
         let pre = linker.instantiate_pre(component).map_err(|error| mismatch(&format!("{error:#}")))?;
         let wrong = |error: wasmtime::Error| mismatch(&format!("{error:#}"));
