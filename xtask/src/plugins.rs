@@ -12,19 +12,29 @@ use crate::tools::WASM_TARGET;
 pub(crate) const PLUGINS: [(&str, &str); 3] =
     [("video-cut", "plugins/video-cut"), ("video-clear", "plugins/video-clear"), ("echo", "examples/echo")];
 
-/// Builds every plugin and puts them with their manifests into `target/plugins`, which it answers.
+/// Plugins that only tests use.
+pub(crate) const FIXTURES: [(&str, &str); 1] = [("outside", "host/tests/plugins/outside")];
+
+/// Builds every plugin and puts them with their manifests into `target/plugins`, which it answers; those
+/// of tests go into `target/fixtures`.
 pub(crate) fn build() -> Result<PathBuf> {
-    let packages: Vec<&str> = PLUGINS.iter().flat_map(|(name, _)| ["--package", name]).collect();
+    let packages: Vec<&str> = PLUGINS.iter().chain(&FIXTURES).flat_map(|(name, _)| ["--package", name]).collect();
     compile(&packages)?;
+    install(&FIXTURES, &target().join("fixtures"))?;
     let dir = target().join("plugins");
-    fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
-    for (name, folder) in PLUGINS {
+    install(&PLUGINS, &dir)?;
+    Ok(dir)
+}
+
+fn install(plugins: &[(&str, &str)], dir: &Path) -> Result<()> {
+    fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
+    for (name, folder) in plugins {
         // The manifest first: a host that watches the folder never sees a plugin without its grants.
         let manifest = format!("{name}.toml");
         place(&root().join(folder).join(&manifest), &dir.join(&manifest))?;
         place(&built(name), &dir.join(format!("{name}.wasm")))?;
     }
-    Ok(dir)
+    Ok(())
 }
 
 /// Builds a second version of echo, which answers `[input, input]`, into a file of its own, which it answers.

@@ -11,6 +11,7 @@ pub(super) mod stdio;
 #[cfg(test)]
 mod tests;
 
+pub(super) use self::library::Writing;
 use super::guest::{Guest, Purpose};
 
 /// Why nothing works while a plugin describes itself.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+pub use super::added::{Added, CallbackPort, FilePort, Pending};
 use super::compile::CompilePort;
 use crate::task::TaskId;
 use crate::time::Timestamp;
@@ -124,6 +125,10 @@ pub trait LibraryPort: Send + Sync {
     async fn trash(&self, id: &str) -> Result<(), PortError>;
     /// Deletes a trashed file whose grace has passed; a file that is gone is success.
     async fn purge(&self, id: &str) -> Result<(), PortError>;
+    /// Begins a new file.
+    async fn add(&self, _name: String, _content_type: Option<String>) -> Result<Box<dyn FilePort>, PortError> {
+        Err(PortError::Unavailable("this host takes no files of guests".to_owned()))
+    }
 }
 
 /// Why ffmpeg did not do it.
@@ -378,6 +383,8 @@ pub struct Ports {
     pub checkpoints: Arc<dyn CheckpointPort>,
     /// What became of a task's parents.
     pub parents: Arc<dyn ParentsPort>,
+    /// How the outside calls back.
+    pub callbacks: Arc<dyn CallbackPort>,
     /// Task logs.
     pub logs: Arc<dyn LogPort>,
     /// Who compiles.

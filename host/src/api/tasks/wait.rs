@@ -65,7 +65,12 @@ fn may_end(event: &Event, task: TaskId) -> bool {
             | TaskChange::CancelAcknowledged
             | TaskChange::Snoozed { .. }
             | TaskChange::Retrying { .. }
-            | TaskChange::Waiting { .. } => false,
+            | TaskChange::Waiting { .. }
+            | TaskChange::WorkStarted
+            | TaskChange::Attached { .. }
+            | TaskChange::Detached
+            | TaskChange::CalledBack
+            | TaskChange::Exporting => false,
         },
         Change::Task { .. } | Change::Media { .. } | Change::Schedule { .. } | Change::Batch { .. } => false,
     }

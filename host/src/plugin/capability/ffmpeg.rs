@@ -31,10 +31,7 @@ impl Guest {
 
     /// The task that runs, which is recorded on what is made.
     fn task(&self) -> Option<TaskId> {
-        match self.call.purpose {
-            Purpose::Execute { task, .. } => Some(task),
-            Purpose::Describe | Purpose::Dispatch => None,
-        }
+        self.call.purpose.attempt().map(|(task, _)| task)
     }
 
     fn on_percent(&self) -> OnPercent {

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use crate::plugin::compile::InProcess;
 use crate::plugin::ports::{
-    CheckpointPort, CutRequest, FfmpegError, FfmpegPort, LibraryPort, LogLine, LogPort, Media, OnPercent, Parent,
+    CallbackPort, CheckpointPort, CutRequest, FfmpegError, FfmpegPort, LibraryPort, LogLine, LogPort, Media, OnPercent, Parent,
     ParentsPort, PortError, Ports, ProbeInfo, StateEntry, StatePort, StateWrite, Swapped,
 };
 use crate::task::TaskId;
@@ -22,6 +22,7 @@ pub(in crate::plugin) fn ports() -> Ports {
         ffmpeg: absent.clone(),
         checkpoints: absent.clone(),
         parents: absent.clone(),
+        callbacks: absent.clone(),
         logs: absent,
         compiler: Arc::new(InProcess),
     }
@@ -111,6 +112,16 @@ impl ParentsPort for Absent {
 
     async fn output(&self, _task: TaskId, _parent: TaskId) -> Result<Option<String>, PortError> {
         absent()
+    }
+}
+
+impl CallbackPort for Absent {
+    fn token(&self, _task: TaskId, _attempt: u32) -> String {
+        String::new()
+    }
+
+    fn url(&self, _task: TaskId) -> Option<String> {
+        None
     }
 }
 

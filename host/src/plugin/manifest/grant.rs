@@ -50,6 +50,8 @@ struct QueueTable {
 #[serde(deny_unknown_fields)]
 struct LibraryTable {
     #[serde(default)]
+    add: bool,
+    #[serde(default)]
     write: bool,
 }
 
@@ -95,7 +97,7 @@ impl GrantTable {
         Ok(Grants {
             state: self.state.0.map(|table| table.check(source)).transpose()?,
             queue: self.queue.0.map(|table| table.check(source)).transpose()?,
-            library: self.library.0.map(|table| LibraryGrant { write: table.write }),
+            library: self.library.0.map(|table| LibraryGrant { add: table.add, write: table.write }),
             ffmpeg: self.ffmpeg.0.map(|FfmpegTable {}| FfmpegGrant {}),
         })
     }

@@ -62,7 +62,7 @@ fn everything_can_be_said() {
     let grants = Grants {
         state: Some(StateGrant { quota_bytes: 1 << 30 }),
         queue: Some(QueueGrant { kinds }),
-        library: Some(LibraryGrant { write: true }),
+        library: Some(LibraryGrant { add: false, write: true }),
         ffmpeg: Some(FfmpegGrant {}),
     };
     assert_eq!(manifest.grants, grants);
@@ -77,7 +77,7 @@ fn true_grants_the_usual() {
     let grants = parse("[grant]\nstate = true\nqueue = true\nlibrary = true\nffmpeg = true\n").unwrap().grants;
     assert_eq!(grants.state, Some(StateGrant { quota_bytes: 16 << 20 }));
     assert_eq!(grants.queue, Some(QueueGrant { kinds: vec!["*".to_owned()] }));
-    assert_eq!(grants.library, Some(LibraryGrant { write: false }));
+    assert_eq!(grants.library, Some(LibraryGrant { add: false, write: false }));
 }
 
 #[test]

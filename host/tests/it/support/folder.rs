@@ -70,7 +70,7 @@ pub(crate) fn variant(name: &str, from: &str, to: &str) -> Vec<u8> {
 
 /// A plugin that `cargo xtask plugins` has built: its component and its manifest.
 pub(crate) fn built(name: &str) -> (Vec<u8>, Option<String>) {
-    let folder = built_folder();
+    let folder = built_folder(name);
     let component = std::fs::read(folder.join(format!("{name}.wasm"))).unwrap_or_else(|error| {
         panic!("{}/{name}.wasm: {error}: run `cargo xtask plugins` first", folder.display());
     });
@@ -78,8 +78,11 @@ pub(crate) fn built(name: &str) -> (Vec<u8>, Option<String>) {
 }
 
 /// Where `cargo xtask plugins` puts what it builds: beside the profile's folder that holds the binary under test.
-fn built_folder() -> PathBuf {
+fn built_folder(name: &str) -> PathBuf {
     let binary = Path::new(env!("CARGO_BIN_EXE_taskhost"));
     let target = binary.ancestors().find(|folder| folder.join("plugins").is_dir());
-    target.map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"), Path::to_path_buf).join("plugins")
+    let target = target.map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"), Path::to_path_buf);
+    // Those that only tests use have a folder of their own.
+    let fixtures = target.join("fixtures");
+    if fixtures.join(format!("{name}.wasm")).exists() { fixtures } else { target.join("plugins") }
 }
