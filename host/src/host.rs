@@ -16,8 +16,8 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-pub use self::compile::{COMPILE_COMMAND, this_program};
 use self::callback::Callbacks;
+pub use self::compile::{COMPILE_COMMAND, this_program};
 use self::space::SpaceWatch;
 use crate::api::{self, AppState, HostInfo, Readiness};
 use crate::config::{Config, Kept};

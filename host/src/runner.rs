@@ -276,8 +276,12 @@ impl Runner {
                     let Change::Task { id, attempt, change, .. } = &event.change else { continue };
                     let running = self.running.get(id);
                     match change {
-                        TaskChange::CancelRequested => running.iter().for_each(|it| it.control.direct(Directive::Cancel)),
-                        TaskChange::CalledBack => running.filter(|it| it.attempt == *attempt).iter().for_each(|it| it.ring()),
+                        TaskChange::CancelRequested => {
+                            running.iter().for_each(|it| it.control.direct(Directive::Cancel))
+                        }
+                        TaskChange::CalledBack => {
+                            running.filter(|it| it.attempt == *attempt).iter().for_each(|it| it.ring())
+                        }
                         TaskChange::Detached => self.unattended = true,
                         _ => {}
                     }

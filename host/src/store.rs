@@ -26,9 +26,9 @@ pub use self::bulk::{CancelledMany, PurgedMany, TaskFilter};
 pub use self::flow::{Brief, LinkedTask, Parent, Relations, TreeNode};
 pub use self::limits::{Backlog, LimitUse, Limits, Pausable, ValueUse};
 pub use self::request::{
-    AttachRequest, Attached, Claim, ClaimRequest, Claimed, Dispatched, Enqueued, EventPage, Expected, Finish, GenerationRoom, Heartbeat, Keep,
-    KindCount, MediaQuery, MediaRecord, MediaStatus, NewMedia, Page, RedriveQuery, Redriven, Related, Retention,
-    StateEntry, StateWrite, Swapped, TakenKey, TaskQuery, WorkRecord,
+    AttachRequest, Attached, Claim, ClaimRequest, Claimed, Dispatched, Enqueued, EventPage, Expected, Finish,
+    GenerationRoom, Heartbeat, Keep, KindCount, MediaQuery, MediaRecord, MediaStatus, NewMedia, Page, RedriveQuery,
+    Redriven, Related, Retention, StateEntry, StateWrite, Swapped, TakenKey, TaskQuery, WorkRecord,
 };
 pub use self::schedules::{Backfill, Backfilled, DueQuery, FiredDue};
 use crate::event::Event;

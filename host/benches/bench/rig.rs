@@ -11,8 +11,8 @@ use async_trait::async_trait;
 use taskhost::event::{Change, TaskChange};
 use taskhost::limiter::{BreakerSettings, Breakers};
 use taskhost::plugin::ports::{
-    CallbackPort, CheckpointPort, CutRequest, FfmpegError, FfmpegPort, LibraryPort, LogLine, LogPort, Media, OnPercent, Parent,
-    ParentsPort, PortError, Ports, ProbeInfo, StateEntry, StatePort, StateWrite, Swapped,
+    CallbackPort, CheckpointPort, CutRequest, FfmpegError, FfmpegPort, LibraryPort, LogLine, LogPort, Media, OnPercent,
+    Parent, ParentsPort, PortError, Ports, ProbeInfo, StateEntry, StatePort, StateWrite, Swapped,
 };
 use taskhost::plugin::{self, Plugins};
 use taskhost::runner::{self, Runner, Shutdown};

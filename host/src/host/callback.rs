@@ -68,7 +68,10 @@ fn key(path: &Path) -> io::Result<Key> {
     match fs::read(path) {
         Ok(bytes) => {
             return Key::try_from(bytes).map_err(|_| {
-                io::Error::new(io::ErrorKind::InvalidData, "it is no key: remove it, and callbacks under way are refused")
+                io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    "it is no key: remove it, and callbacks under way are refused",
+                )
             });
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}

@@ -36,8 +36,7 @@ impl FilePort for GuestFile {
         let Self { upload, name, content_type } = *self;
         let staged = upload.stage(&name, content_type.as_deref()).await.map_err(unlent)?;
         let Staged { id, name, content_type, size, .. } = &staged;
-        let file =
-            AddedFile { id: id.clone(), name: name.clone(), content_type: content_type.clone(), size: *size };
+        let file = AddedFile { id: id.clone(), name: name.clone(), content_type: content_type.clone(), size: *size };
         Ok(Added { file, pending: Box::new(staged) })
     }
 }

@@ -13,9 +13,9 @@ use crate::logs::TaskLogs;
 use crate::media::{Library, MediaError};
 use crate::plugin::compile::CompilePort;
 use crate::plugin::ports::{
-    Accuracy, CallbackPort, CheckpointPort, CutRequest, Expected, FfmpegError, FfmpegPort, FilePort, ImageFormat, LibraryPort, LogPort, Media,
-    OnPercent, Parent, ParentState, ParentsPort, PortError, Ports, ProbeInfo, StateEntry, StatePort, StateWrite,
-    StillRequest, StreamInfo, Swapped,
+    Accuracy, CallbackPort, CheckpointPort, CutRequest, Expected, FfmpegError, FfmpegPort, FilePort, ImageFormat,
+    LibraryPort, LogPort, Media, OnPercent, Parent, ParentState, ParentsPort, PortError, Ports, ProbeInfo, StateEntry,
+    StatePort, StateWrite, StillRequest, StreamInfo, Swapped,
 };
 use crate::plugin::{InputError, PluginInfo, Plugins};
 use crate::store::{self, MediaQuery, MediaRecord, MediaStatus, Store, StoreError};

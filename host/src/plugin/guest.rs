@@ -29,9 +29,9 @@ use super::capability::stdio::Console;
 use super::contract::{self, wire};
 use super::control::{Control, Directive};
 use super::limits::{Limits, Meter};
+use super::link::{Code, Descriptor, Linked, LoadError, RawBatch};
 use super::ports::Added;
 use super::steer::Ended;
-use super::link::{Code, Descriptor, Linked, LoadError, RawBatch};
 
 /// Bytes of a dispatcher's cursor.
 const MAX_CURSOR_BYTES: usize = 64 * 1024;

@@ -38,8 +38,8 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
     (
         "host",
         &[
-            "api", "config", "event", "ffmpeg", "limiter", "logs", "mac", "media", "plugin", "process", "retry", "runner",
-            "schedule", "store", "task", "ticker", "time",
+            "api", "config", "event", "ffmpeg", "limiter", "logs", "mac", "media", "plugin", "process", "retry",
+            "runner", "schedule", "store", "task", "ticker", "time",
         ],
     ),
     ("cli", &["config", "host", "plugin", "store"]),

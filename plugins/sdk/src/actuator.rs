@@ -107,8 +107,7 @@ impl<T: Actuator> actuator::exports::taskhost::plugin::actuator::Guest for T {
         let input = serde_json::from_str(&context.task().input)
             .map_err(|e| TaskError::invalid_input("bad-input", format!("the input does not fit: {e}")))?;
         let handle = <T as Actuator>::start(input, &context)?;
-        serde_json::to_vec(&handle)
-            .map_err(|e| TaskError::fatal("bad-handle", format!("the handle is not JSON: {e}")))
+        serde_json::to_vec(&handle).map_err(|e| TaskError::fatal("bad-handle", format!("the handle is not JSON: {e}")))
     }
 
     fn status(bytes: Vec<u8>) -> Result<actuator::exports::taskhost::plugin::actuator::Report, Failure> {

@@ -5,7 +5,9 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::bindings::imports::taskhost::host::context::{self, Callback, CheckpointError, Directive, Parent, ParentError};
+use crate::bindings::imports::taskhost::host::context::{
+    self, Callback, CheckpointError, Directive, Parent, ParentError,
+};
 use crate::{Progress, Task, TaskError};
 
 /// The attempt that is running now: its task, and the thread to whoever steers it.

@@ -264,11 +264,9 @@ impl<'a> From<&'a State> for StateWire<'a> {
         match state {
             State::Waiting => Self::default(),
             State::Queued { due_at } => Self { due_at: Some(Rfc3339(*due_at)), ..Self::default() },
-            State::Running { boot: _, lease_until: _, started_at, digest } => Self {
-                started_at: Some(Rfc3339(*started_at)),
-                digest: Some(Text(*digest)),
-                ..Self::default()
-            },
+            State::Running { boot: _, lease_until: _, started_at, digest } => {
+                Self { started_at: Some(Rfc3339(*started_at)), digest: Some(Text(*digest)), ..Self::default() }
+            }
             State::Succeeded { at, output } => {
                 Self { ended_at: Some(Rfc3339(*at)), output: Some(Verbatim(output)), ..Self::default() }
             }

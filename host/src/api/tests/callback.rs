@@ -30,7 +30,10 @@ async fn a_callback_needs_the_token_of_the_attempt_that_works() {
     for wrong in [None, Some("Bearer 1.wrong"), Some("Bearer"), Some("Basic 1.right"), Some("1.right"), Some("")] {
         let answer = call(&api, id, wrong, "").await;
         assert_eq!(answer.status.as_u16(), 401, "{wrong:?}: {answer:?}");
-        assert_eq!((answer.json()["code"].as_str(), answer.header("www-authenticate")), (Some("wrong-token"), "Bearer"));
+        assert_eq!(
+            (answer.json()["code"].as_str(), answer.header("www-authenticate")),
+            (Some("wrong-token"), "Bearer")
+        );
     }
     let unknown = call(&api, TaskId::from_u128(7), Some("Bearer 1.right"), "").await;
     assert_eq!((unknown.status.as_u16(), unknown.json()["code"].as_str()), (404, Some("task-not-found")));

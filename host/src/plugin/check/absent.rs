@@ -6,8 +6,8 @@ use async_trait::async_trait;
 
 use crate::plugin::compile::InProcess;
 use crate::plugin::ports::{
-    CallbackPort, CheckpointPort, CutRequest, FfmpegError, FfmpegPort, LibraryPort, LogLine, LogPort, Media, OnPercent, Parent,
-    ParentsPort, PortError, Ports, ProbeInfo, StateEntry, StatePort, StateWrite, Swapped,
+    CallbackPort, CheckpointPort, CutRequest, FfmpegError, FfmpegPort, LibraryPort, LogLine, LogPort, Media, OnPercent,
+    Parent, ParentsPort, PortError, Ports, ProbeInfo, StateEntry, StatePort, StateWrite, Swapped,
 };
 use crate::task::TaskId;
 

@@ -99,13 +99,7 @@ impl Linked {
     }
 
     /// One of several calls of an attempt: they share its log.
-    fn steering(
-        &self,
-        (task, attempt): (TaskId, u32),
-        wall_ms: u64,
-        control: Arc<Control>,
-        turn: &Turn,
-    ) -> Call {
+    fn steering(&self, (task, attempt): (TaskId, u32), wall_ms: u64, control: Arc<Control>, turn: &Turn) -> Call {
         let mut limits = self.code.limits.clone();
         limits.wall_ms = limits.wall_ms.min(wall_ms);
         limits.log_bytes = limits.log_bytes.saturating_sub(turn.log.bytes);

@@ -65,12 +65,7 @@ impl Steering {
     }
 
     /// Asks in one way, and looks until the work has stopped or the grace is over.
-    async fn stop_by(
-        &self,
-        (subject, mode): (&Subject, StopMode),
-        why: &Why,
-        turn: &mut Turn,
-    ) -> Result<Stopped, End> {
+    async fn stop_by(&self, (subject, mode): (&Subject, StopMode), why: &Why, turn: &mut Turn) -> Result<Stopped, End> {
         let until = Instant::now() + self.stop_grace;
         let (mut tries, mut is_asked, mut pause) = (0, false, LOOKS.0);
         loop {

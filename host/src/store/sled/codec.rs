@@ -200,7 +200,10 @@ mod tests {
             &Status { state, history: vec![ended(AttemptEnd::Returned)], ..Status::queued(at(0)) },
             "0103050462757379016d00000000000000000101010101010101010101010101010101010101010101010101010101010101010101020500000000",
         );
-        golden(&Status { state: State::Cancelled { at: at(5) }, ..Status::queued(at(0)) }, "0104050000000000000000000000");
+        golden(
+            &Status { state: State::Cancelled { at: at(5) }, ..Status::queued(at(0)) },
+            "0104050000000000000000000000",
+        );
         golden(&Status::waiting(), "01050000000000000000000000");
     }
 

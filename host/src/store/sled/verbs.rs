@@ -15,9 +15,9 @@ use crate::store::bulk::{CancelledMany, PurgedMany, TaskFilter};
 use crate::store::flow::{LinkedTask, Relations, TreeNode};
 use crate::store::limits::{Backlog, Limits, Pausable};
 use crate::store::request::{
-    AttachRequest, Attached, Claim, ClaimRequest, Dispatched, Enqueued, EventPage, Finish, Heartbeat, KindCount, MediaQuery, MediaRecord,
-    NewMedia, Page, RedriveQuery, Redriven, Retention, StateEntry, StateWrite, Swapped, TaskQuery,
-    WorkRecord,
+    AttachRequest, Attached, Claim, ClaimRequest, Dispatched, Enqueued, EventPage, Finish, Heartbeat, KindCount,
+    MediaQuery, MediaRecord, NewMedia, Page, RedriveQuery, Redriven, Retention, StateEntry, StateWrite, Swapped,
+    TaskQuery, WorkRecord,
 };
 use crate::store::schedules::{Backfill, Backfilled, DueQuery, FiredDue};
 use crate::store::{Store, StoreError};

@@ -17,8 +17,9 @@ use crate::plugin::engine::Sandbox;
 use crate::plugin::limits::Limits;
 use crate::plugin::link::{Grants, LinkRequest, Linked, LoadError, TaskCheck};
 use crate::plugin::ports::{
-    CallbackPort, CheckpointPort, CutRequest, FfmpegError, FfmpegPort, LibraryPort, LogLine, LogPort, LogSource, Media, OnPercent,
-    Parent, ParentState, ParentsPort, PortError, Ports, ProbeInfo, StateEntry, StatePort, StateWrite, Swapped,
+    CallbackPort, CheckpointPort, CutRequest, FfmpegError, FfmpegPort, LibraryPort, LogLine, LogPort, LogSource, Media,
+    OnPercent, Parent, ParentState, ParentsPort, PortError, Ports, ProbeInfo, StateEntry, StatePort, StateWrite,
+    Swapped,
 };
 use crate::plugin::{InputError, Job, Settings};
 use crate::task::{Digest, NewTask, Outcome, Spec, TaskId};

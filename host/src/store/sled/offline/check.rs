@@ -229,9 +229,9 @@ fn task(trees: &Trees, id: TaskId, row: &Row, report: &mut Report) {
             report.problem(format_args!("task {id} is {} and stored among the {place}", status.state.name()));
         }
     }
-    let works = live.as_ref().is_some_and(|status| {
-        trees.live.decode(status).is_ok_and(|status| status.works.current.is_some())
-    });
+    let works = live
+        .as_ref()
+        .is_some_and(|status| trees.live.decode(status).is_ok_and(|status| status.works.current.is_some()));
     if works != work.is_some() {
         let (has, lacks) = if works { ("outside work", "no handle") } else { ("a handle", "no outside work") };
         report.problem(format_args!("task {id} has {has} and {lacks}"));
