@@ -79,10 +79,22 @@ enum StoreCommand {
 enum PluginCommand {
     /// Says whether a server would accept a component, and what it asks for.
     #[command(after_help = EXIT_CODES)]
-    Check(plugin::Arguments),
+    Check(plugin::CheckArguments),
+    /// Says what is in a component, without compiling or running it: imports, exports, sections, its world as WIT.
+    #[command(after_help = EXIT_CODES)]
+    Inspect(plugin::InspectArguments),
+    /// Makes a pair of keys for signing plugins.
+    #[command(after_help = EXIT_CODES)]
+    Keygen(plugin::KeygenArguments),
+    /// Signs a component: writes `FILE.minisig`, which minisign understands, too.
+    #[command(after_help = EXIT_CODES)]
+    Sign(plugin::SignArguments),
     /// Writes a new plugin that works: its code, manifest, README and the contract, and says how to build it.
     #[command(after_help = EXIT_CODES)]
     New(plugin::NewArguments),
+    /// Prints the JSON Schema of a manifest (`NAME.toml`), for editors and for checks of one's own.
+    #[command(after_help = EXIT_CODES)]
+    Schema,
     /// Writes the contract of this host (WIT), for a plugin that was written for an older one.
     #[command(after_help = EXIT_CODES)]
     Wit(plugin::WitArguments),
@@ -109,7 +121,11 @@ impl Cli {
         match self.command {
             Command::Serve(arguments) => serve::run(arguments),
             Command::Plugin(PluginCommand::Check(arguments)) => plugin::check(arguments),
+            Command::Plugin(PluginCommand::Inspect(arguments)) => plugin::inspect(arguments),
+            Command::Plugin(PluginCommand::Keygen(arguments)) => plugin::keygen(&arguments),
+            Command::Plugin(PluginCommand::Sign(arguments)) => plugin::sign(arguments),
             Command::Plugin(PluginCommand::New(arguments)) => plugin::new(arguments),
+            Command::Plugin(PluginCommand::Schema) => plugin::schema(),
             Command::Plugin(PluginCommand::Wit(arguments)) => plugin::wit(&arguments),
             Command::Compile => compile::run(),
             Command::Config(ConfigCommand::Check(arguments)) => config::check(arguments),

@@ -4,6 +4,7 @@ mod callback;
 mod compile;
 mod files;
 mod lend;
+mod rules;
 mod space;
 
 use std::net::SocketAddr;
@@ -18,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::callback::Callbacks;
 pub use self::compile::{COMPILE_COMMAND, this_program};
+pub use self::rules::plugin_rules;
 use self::space::SpaceWatch;
 use crate::api::{self, AppState, HostInfo, Readiness};
 use crate::config::{Config, Kept};
@@ -232,6 +234,7 @@ impl Parts {
             memory_total_bytes: config.plugins.memory_total_bytes,
             max_component_bytes: config.plugins.max_component_bytes,
             cancel_grace_ms: config.plugins.cancel_grace_ms,
+            rules: plugin_rules(config).map_err(anyhow::Error::msg)?,
         };
         Plugins::start(settings, ports).await.context("cannot start the plugin sandbox")
     }

@@ -25,7 +25,8 @@ use tokio_util::sync::CancellationToken;
 use self::attempt::Attempt;
 use self::claims::{Admissions, Answered, Claims, Terms};
 use self::ending::Ending;
-use self::steer::{Reins, Steering};
+use self::steer::{Age, Reins, Steering};
+use self::unattended::Unattended;
 use crate::event::{Change, Event, TaskChange};
 use crate::limiter::{AttemptLimiter, AttemptPermit, AttemptPermits, Breakers};
 use crate::plugin::control::{Control, Directive};
@@ -77,8 +78,8 @@ pub struct Runner {
     next_due: Option<Timestamp>,
     /// The store refused: no claim before then.
     retry_at: Option<Instant>,
-    /// There may be outside work that nobody looks after.
-    unattended: bool,
+    /// Whether there may be outside work that nobody looks after.
+    unattended: Unattended,
     /// Places for bringing its results home.
     exports: Arc<Semaphore>,
 }
@@ -117,7 +118,7 @@ impl Runner {
             claims: Claims::default(),
             next_due: None,
             retry_at: None,
-            unattended: true,
+            unattended: Unattended::Perhaps,
             exports: Arc::new(Semaphore::new(MAX_EXPORTS)),
         }
     }
@@ -132,9 +133,7 @@ impl Runner {
             // Interest first, question second: a change between the two is not lost.
             freed.mark_unchanged();
             reloads.mark_unchanged();
-            if self.unattended {
-                self.take_up().await;
-            }
+            self.take_up().await;
             let ask_at = self.ask();
             tokio::select! {
                 biased;
@@ -144,7 +143,7 @@ impl Runner {
                 received = events.recv() => self.hear(received).await,
                 _ = freed.changed() => {}
                 // Whoever looks after outside work may have come.
-                _ = reloads.changed() => self.unattended = true,
+                _ = reloads.changed() => self.unattended = Unattended::Perhaps,
                 () = tokio::time::sleep_until(ask_at) => self.claims.withdraw(),
                 () = tokio::time::sleep_until(beat_at) => {
                     self.beat().await;
@@ -239,7 +238,9 @@ impl Runner {
                 let plugins = Arc::clone(&self.plugins);
                 let exports = Arc::clone(&self.exports);
                 let stop_grace = Duration::from_millis(self.settings.stop_grace_ms);
-                let steering = Steering { ending, plugins, generation, claimed, reins, exports, stop_grace, abort };
+                let age = Age::of(&claimed.status);
+                let steering =
+                    Steering { ending, plugins, generation, claimed, reins, exports, stop_grace, age, abort };
                 Box::pin(steering.run(permit))
             }
             (None, Some(permit)) => Box::pin(Attempt { ending, generation, claimed, abort }.run(permit)),
@@ -268,28 +269,25 @@ impl Runner {
         }
     }
 
-    /// Cancel requests arrive as events; after a lag every lease is asked instead.
+    /// Cancel requests and callbacks arrive as events; after a lag every lease is asked, and every work looked at, instead.
     async fn hear(&mut self, received: Result<Arc<[Event]>, RecvError>) {
         match received {
             Ok(batch) => {
                 for event in batch.iter() {
-                    let Change::Task { id, attempt, change, .. } = &event.change else { continue };
+                    let Change::Task { id, change, .. } = &event.change else { continue };
                     let running = self.running.get(id);
-                    match change {
-                        TaskChange::CancelRequested => {
-                            running.iter().for_each(|it| it.control.direct(Directive::Cancel))
-                        }
-                        TaskChange::CalledBack => {
-                            running.filter(|it| it.attempt == *attempt).iter().for_each(|it| it.ring())
-                        }
-                        TaskChange::Detached => self.unattended = true,
-                        _ => {}
+                    if let (TaskChange::CancelRequested, Some(running)) = (change, running) {
+                        running.control.direct(Directive::Cancel);
+                    } else if let (TaskChange::CalledBack, Some(running)) = (change, running) {
+                        running.ring();
+                    } else if matches!(change, TaskChange::Detached) {
+                        self.unattended = Unattended::Perhaps;
                     }
                 }
             }
             Err(RecvError::Lagged(_)) => {
                 self.running.values().for_each(Running::ring);
-                self.unattended = true;
+                self.unattended = Unattended::Perhaps;
                 self.beat().await;
             }
             Err(RecvError::Closed) => self.shutdown.stop.cancel(),
@@ -370,7 +368,9 @@ impl Runner {
 impl Running {
     /// Somebody outside has news about its work.
     fn ring(&self) {
-        self.reins.iter().for_each(|reins| reins.bell.notify_one());
+        if let Some(reins) = &self.reins {
+            reins.bell.notify_one();
+        }
     }
 
     /// It has just ended, or its lease is another one's: what it says is refused. Outside work must not hear of that.

@@ -106,6 +106,9 @@ impl context::Host for Bare {
     fn parent_output(&mut self, _: String) -> Result<String, context::ParentError> {
         Err(context::ParentError::NotAParent)
     }
+    fn callback(&mut self) -> Option<context::Webhook> {
+        None
+    }
 }
 
 struct BareLoop {

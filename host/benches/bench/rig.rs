@@ -199,6 +199,7 @@ pub(crate) fn plugin_settings(dir: PathBuf, cache_dir: PathBuf, threads: usize) 
         memory_total_bytes: 2 << 30,
         max_component_bytes: 64 << 20,
         cancel_grace_ms: 25,
+        rules: taskhost::plugin::Rules::default(),
     }
 }
 

@@ -37,6 +37,9 @@ pub(super) fn run(arguments: Arguments) -> Exit {
         Err(exit) => return exit,
     };
     loaded.config.plugins.compiler = Some(this_program());
+    if let Err(exit) = config::rules(&loaded.config) {
+        return exit;
+    }
     logging::start(&loaded.config.log);
     let file = loaded.file.as_ref().map(|file| file.display().to_string());
     info!(version = env!("CARGO_PKG_VERSION"), config = file.as_deref().unwrap_or("defaults"), "starting");

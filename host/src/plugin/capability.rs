@@ -3,7 +3,7 @@
 mod config;
 mod context;
 mod ffmpeg;
-mod library;
+pub(super) mod library;
 pub(super) mod log;
 mod queue;
 mod state;
@@ -11,7 +11,6 @@ pub(super) mod stdio;
 #[cfg(test)]
 mod tests;
 
-pub(super) use self::library::Writing;
 use super::guest::{Guest, Purpose};
 
 /// Why nothing works while a plugin describes itself.

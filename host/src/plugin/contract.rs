@@ -64,7 +64,7 @@ mod bindings {
             "taskhost:media/library": async,
             "taskhost:media/ffmpeg": async,
         },
-        with: { "taskhost:media/library.writer": crate::plugin::capability::Writing },
+        with: { "taskhost:media/library.writer": crate::plugin::capability::library::Writing },
         exports: { default: async },
     });
 }

@@ -4,6 +4,8 @@
 pub(super) mod binary;
 mod imports;
 
+pub(super) use imports::{capability, refused, roles_of};
+
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -35,7 +37,7 @@ pub struct QueueGrant {
 }
 
 /// The media library is granted.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LibraryGrant {
     /// Adding too, not only reading.
     pub add: bool,
@@ -44,7 +46,7 @@ pub struct LibraryGrant {
 }
 
 /// ffmpeg is granted.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FfmpegGrant {}
 
 /// What an operator lets a plugin ask of the host. Nothing, unless said; logging, the plugin's own
@@ -295,7 +297,9 @@ impl Sandbox {
         tasks: Arc<dyn TaskCheck>,
     ) -> Result<Arc<Linked>, LoadError> {
         let component = &compiled.component;
-        imports::check(component, &request.name, &request.grants)?;
+        if let Some(first) = imports::refused(component, &request.name, &request.grants).into_iter().next() {
+            return Err(first);
+        }
         let roles = imports::roles(component)?;
         let places = compiled.places().ok_or_else(|| mismatch("it imports core modules"))?;
         let have = self.shared.total_places;

@@ -20,8 +20,8 @@ use crate::plugin::control::{Directive, News};
 use crate::plugin::steer::{Ended, Look, Missed, Standing, Subject, Turn};
 use crate::plugin::{Generation, Job, Plugins};
 use crate::store::{Claimed, StoreError, WorkRecord};
-use crate::task::{AttemptReport, CALLBACK_PACE_MS, Digest, Failure, Outcome, Progress, State};
-use crate::time::{Timestamp, now};
+use crate::task::{AttemptReport, CALLBACK_PACE_MS, Digest, Failure, Outcome, Progress, State, Status};
+use crate::time::now;
 
 /// Looks in a row that took the guest down, after which the attempt is a crash.
 const MAX_CRASHED_LOOKS: u32 = 10;
@@ -41,6 +41,7 @@ pub(super) struct Steering {
     pub(super) exports: Arc<Semaphore>,
     /// How long outside work may take to stop, each way.
     pub(super) stop_grace: Duration,
+    pub(super) age: Age,
     pub(super) abort: CancellationToken,
 }
 
@@ -51,6 +52,32 @@ pub(super) struct Reins {
     pub(super) bell: Arc<Notify>,
     /// The lease is another one's: what this would say is stale.
     pub(super) lost: CancellationToken,
+}
+
+/// How long an attempt has taken: by the wall clock until its loop began, since that may be a restart ago, and by the
+/// monotonic one from then on, so that nobody times out because a clock was set.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Age {
+    before: Duration,
+    since: Instant,
+}
+
+impl Age {
+    pub(super) fn of(status: &Status) -> Self {
+        let before = match status.state {
+            State::Running { started_at, .. } => now().wait_from(started_at),
+            State::Waiting
+            | State::Queued { .. }
+            | State::Succeeded { .. }
+            | State::Failed { .. }
+            | State::Cancelled { .. } => Duration::ZERO,
+        };
+        Self { before, since: Instant::now() }
+    }
+
+    fn now(self) -> Duration {
+        self.before + self.since.elapsed()
+    }
 }
 
 /// How a loop ends.
@@ -106,22 +133,22 @@ impl Steering {
     }
 
     async fn steer(&self, turn: &mut Turn, permit: &mut Option<AttemptPermit>) -> Result<End, End> {
-        let WorkRecord { handle, output } = match self.claimed.status.works.current {
-            Some(_) => self.known().await?,
-            None => WorkRecord { handle: self.start(turn).await?, output: None },
+        let WorkRecord { handle, output } = if self.claimed.status.works.current.is_some() {
+            self.known().await?
+        } else {
+            WorkRecord { handle: self.start(turn).await?, output: None }
         };
         let (task, attempt) = (self.ending.id, self.ending.attempt);
         let subject = Subject { task, attempt, handle };
-        let output = match output {
-            Some(output) => output,
-            None => {
-                let Success { ended, output, generation } = self.watch(&subject, turn).await?;
-                if !generation.is_collector() {
-                    return Ok(End::of(ended, &generation));
-                }
-                self.begin_export(&output).await?;
-                output
+        let output = if let Some(output) = output {
+            output
+        } else {
+            let Success { ended, output, generation } = self.watch(&subject, turn).await?;
+            if !generation.is_collector() {
+                return Ok(End::of(ended, &generation));
             }
+            self.begin_export(&output).await?;
+            output
         };
         // What is brought home holds up nobody.
         drop(permit.take());
@@ -181,15 +208,16 @@ impl Steering {
         let mut pace = Pace::default();
         let (mut crashed, mut known, mut called) = (0, None, false);
         loop {
-            let generation = self.actuator()?;
+            let generation = self.actuator().ok_or(End::LetGo)?;
             match self.ending.control.directive() {
                 Directive::Proceed => {}
                 Directive::Cancel => return self.stop(subject, Why::Cancelled, turn).await,
                 Directive::Yield => return Err(End::LetGo),
             }
-            let deadline = self.deadline(&generation);
-            if deadline <= now() {
-                return self.stop(subject, Why::TimedOut(generation.wall_ms(&self.claimed.spec.new)), turn).await;
+            let wall_ms = generation.wall_ms(&self.claimed.spec.new);
+            let left = Duration::from_millis(wall_ms).saturating_sub(self.age.now());
+            if left.is_zero() {
+                return self.stop(subject, Why::TimedOut(wall_ms), turn).await;
             }
             let wait = match self.look(&generation, subject, turn).await? {
                 Ok(Look { standing, progress, poll_after_ms }) => {
@@ -216,7 +244,7 @@ impl Steering {
             };
             // Callbacks that come soon after the one that was just heard are not told: they are looked after here.
             let wait = if called { wait.min(Duration::from_millis(CALLBACK_PACE_MS)) } else { wait };
-            called = self.wait(wait, deadline).await?;
+            called = self.wait(wait.min(left)).await?;
         }
     }
 
@@ -255,10 +283,10 @@ impl Steering {
         Ok(true)
     }
 
-    /// Waits for the next look: its time, the deadline, a callback or a wish of the host, whichever is first. Answers
-    /// whether it was a callback.
-    async fn wait(&self, wait: Duration, deadline: Timestamp) -> Result<bool, End> {
-        let until = Instant::now() + wait.min(deadline.wait_from(now()));
+    /// Waits for the next look: its time, a callback or a wish of the host, whichever is first. Answers whether it was a
+    /// callback.
+    async fn wait(&self, wait: Duration) -> Result<bool, End> {
+        let until = Instant::now() + wait;
         let Reins { bell, lost } = &self.reins;
         tokio::select! {
             biased;
@@ -281,22 +309,9 @@ impl Steering {
     }
 
     /// Who looks after the kind's work now.
-    fn actuator(&self) -> Result<Arc<Generation>, End> {
+    fn actuator(&self) -> Option<Arc<Generation>> {
         let live = self.plugins.executor(&self.claimed.spec.new.kind);
-        live.filter(|generation| generation.is_actuator()).ok_or(End::LetGo)
-    }
-
-    /// When the attempt has taken too long: counted from its start, whatever was restarted since.
-    fn deadline(&self, generation: &Generation) -> Timestamp {
-        let started_at = match self.claimed.status.state {
-            State::Running { started_at, .. } => started_at,
-            State::Waiting
-            | State::Queued { .. }
-            | State::Succeeded { .. }
-            | State::Failed { .. }
-            | State::Cancelled { .. } => now(),
-        };
-        started_at.plus_millis(generation.wall_ms(&self.claimed.spec.new))
+        live.filter(|generation| generation.is_actuator())
     }
 
     fn job(&self) -> Job {

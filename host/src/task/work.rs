@@ -12,7 +12,7 @@ pub const MAX_HANDLE_BYTES: usize = 16 * 1024;
 pub const CALLBACK_PACE_MS: u64 = 1_000;
 /// When nobody can stop a task's outside work, the task ends with a second request to cancel it that comes so many
 /// milliseconds after the first one.
-pub const FORCE_CANCEL_AFTER_MS: u64 = 60_000;
+const FORCE_CANCEL_AFTER_MS: u64 = 60_000;
 
 /// How far outside work has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +29,9 @@ pub enum WorkPhase {
 pub struct Work {
     /// How far it has come.
     pub phase: WorkPhase,
+    /// The attempt that started it. When its lease is lost the attempt gets another number, but the outside still
+    /// calls back with the one that it was told.
+    pub started_by: u32,
     /// Since when.
     pub since: Timestamp,
     /// Somebody looks after it, under a lease. Otherwise it waits to be taken up again.
@@ -89,7 +92,8 @@ impl Status {
         if !self.is_current(attempt) || self.works.current.is_some() {
             return Err(Stale);
         }
-        self.works.current = Some(Work { phase: WorkPhase::Running, since: now, attached: true, called_at: None });
+        self.works.current =
+            Some(Work { phase: WorkPhase::Running, started_by: attempt, since: now, attached: true, called_at: None });
         Ok(())
     }
 
@@ -128,7 +132,14 @@ impl Status {
 
     /// Somebody outside says that there is news about the work of attempt `attempt`. Whether that has to be told.
     pub fn call_back(&mut self, attempt: u32, now: Timestamp) -> Result<bool, Stale> {
-        let Some(work) = self.works.current.as_mut().filter(|_| self.attempt == attempt) else { return Err(Stale) };
+        let current = self.attempt;
+        let Some(work) = &mut self.works.current else {
+            // The outside was faster than the answer of `start`; the first look, which follows it, sees the news.
+            return if self.is_current(attempt) { Ok(false) } else { Err(Stale) };
+        };
+        if attempt != work.started_by && attempt != current {
+            return Err(Stale);
+        }
         let is_told = |at: Timestamp| at <= now && now.millis_since(at) < CALLBACK_PACE_MS;
         if work.phase == WorkPhase::Exporting || work.called_at.is_some_and(is_told) {
             return Ok(false);

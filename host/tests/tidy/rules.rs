@@ -20,7 +20,7 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
     ("event", &["time", "retry", "task", "schedule"]),
     ("store", &["time", "retry", "task", "schedule", "limit", "event"]),
     // Guests reach the rest of the host only through the ports that the plugin runtime owns.
-    ("plugin", &["time", "retry", "task", "quantity", "sync", "mac"]),
+    ("plugin", &["time", "retry", "task", "quantity", "spelling", "sync", "mac"]),
     ("logs", &["time", "task", "plugin"]),
     ("ffmpeg", &["process"]),
     ("media", &["time", "retry", "task", "schedule", "event", "store"]),
@@ -42,7 +42,7 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
             "runner", "schedule", "store", "task", "ticker", "time",
         ],
     ),
-    ("cli", &["config", "host", "plugin", "store"]),
+    ("cli", &["config", "host", "plugin", "quantity", "store"]),
     ("main", &["cli"]),
 ];
 

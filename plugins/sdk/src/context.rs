@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::bindings::imports::taskhost::host::context::{
-    self, Callback, CheckpointError, Directive, Parent, ParentError,
+    self, CheckpointError, Directive, Parent, ParentError, Webhook,
 };
 use crate::{Progress, Task, TaskError};
 
@@ -78,7 +78,7 @@ impl Context {
 
     /// How the outside tells the host that there is news about this attempt's work. Absent where nothing can be called
     /// back: only an [`crate::Actuator`]'s attempt can.
-    pub fn callback(&self) -> Option<Callback> {
+    pub fn callback(&self) -> Option<Webhook> {
         context::callback()
     }
 

@@ -40,7 +40,7 @@ mod task;
 pub use actuator::{Actuator, Collector, Report, StopMode};
 pub use bindings::dispatcher::exports::taskhost::plugin::dispatcher::Batch;
 pub use bindings::imports::taskhost::exec::command;
-pub use bindings::imports::taskhost::host::context::{Callback, Directive, Parent, ParentState};
+pub use bindings::imports::taskhost::host::context::{Directive, Parent, ParentState, Webhook};
 pub use bindings::imports::taskhost::host::log::Level;
 pub use bindings::imports::taskhost::host::{config, queue, state};
 pub use bindings::imports::taskhost::media::{ffmpeg, library};

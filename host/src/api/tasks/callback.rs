@@ -16,7 +16,7 @@ use crate::time::now;
 const MAX_BODY_BYTES: usize = 64 << 10;
 
 /// `POST /v1/tasks/{id}/callback` with the token that the host gave to the attempt: 202, and the host looks at once. It
-/// may be repeated. 410 when that attempt has ended.
+/// may be repeated. 409 when that attempt has ended.
 pub async fn call_back(State(state): Shared, TaskPath(id): TaskPath, request: Request) -> Result<Response, Problem> {
     let token = bearer(request.headers()).map(str::to_owned);
     discard(request, MAX_BODY_BYTES).await?;
@@ -27,8 +27,8 @@ pub async fn call_back(State(state): Shared, TaskPath(id): TaskPath, request: Re
     match state.store.call_back(id, attempt, now()).await {
         Ok(()) => Ok(StatusCode::ACCEPTED.into_response()),
         Err(StoreError::Stale) => {
-            let detail = format!("attempt {attempt} of task {id} has ended, or has no work outside of the host");
-            Err(Problem::new(StatusCode::GONE, "stale-attempt", "The attempt has ended", detail))
+            let detail = format!("attempt {attempt} of task {id} has ended: nothing is left to call back about");
+            Err(Problem::new(StatusCode::CONFLICT, "stale-attempt", "The attempt has ended", detail))
         }
         Err(error) => Err(of_task(error, id)),
     }

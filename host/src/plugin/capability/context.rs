@@ -73,7 +73,7 @@ impl Host for Guest {
     }
 
     async fn load_checkpoint(&mut self) -> Option<Vec<u8>> {
-        let Some((task, _)) = self.call.purpose.attempt() else { return None };
+        let (task, _) = self.call.purpose.attempt()?;
         match self.code.shared.ports.checkpoints.load(task).await {
             Ok(data) => data,
             Err(error) => {
@@ -100,10 +100,10 @@ impl Host for Guest {
         if output.len() as u64 > bound { Err(ParentError::TooLarge(bound)) } else { Ok(output) }
     }
 
-    fn callback(&mut self) -> Option<context::Callback> {
+    fn callback(&mut self) -> Option<context::Webhook> {
         let Purpose::Steer { task, attempt } = self.call.purpose else { return None };
         let callbacks = &self.code.shared.ports.callbacks;
-        Some(context::Callback { url: callbacks.url(task), token: callbacks.token(task, attempt) })
+        Some(context::Webhook { url: callbacks.url(task), token: callbacks.token(task, attempt) })
     }
 }
 

@@ -10,7 +10,7 @@ use crate::plugin::contract::ffmpeg::{
     self, AudioStream, Error, Host, ImageFormat, Info, Range, Stream, ToolFailure, VideoStream,
 };
 use crate::plugin::control::Directive;
-use crate::plugin::guest::{Call, Guest, Purpose};
+use crate::plugin::guest::{Call, Guest};
 use crate::plugin::ports::{self, Accuracy, CutRequest, FfmpegError, OnPercent, ProbeInfo, StillRequest, StreamInfo};
 use crate::task::{Progress, TaskId};
 

@@ -22,7 +22,8 @@ const MAX_NAME_BYTES: usize = 255;
 const MAX_ID_BYTES: usize = 128;
 
 /// A file that a guest writes; nothing once a write has failed.
-pub(in crate::plugin) struct Writing(Option<Box<dyn FilePort>>);
+#[expect(unreachable_pub, reason = "the generated bindings re-export it")]
+pub struct Writing(Option<Box<dyn FilePort>>);
 
 impl Guest {
     fn library_allowed(&self) -> Result<(), Error> {

@@ -1,3 +1,5 @@
+mod signed;
+
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::sync::Arc;

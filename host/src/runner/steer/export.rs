@@ -28,10 +28,10 @@ impl Steering {
         loop {
             let place = tokio::select! {
                 biased;
-                end = self.wish() => return Err(end),
+                end = self.wish() => return Err(self.unwanted(end, subject, turn).await),
                 place = Arc::clone(&self.exports).acquire_owned() => place.map_err(|_| End::LetGo)?,
             };
-            let generation = self.actuator()?;
+            let generation = self.actuator().ok_or(End::LetGo)?;
             if !generation.is_collector() {
                 // This version has nothing to bring home.
                 let outcome = Outcome::Succeeded { output: output.to_owned(), outbox: Vec::new() };
@@ -53,7 +53,7 @@ impl Steering {
             };
             tokio::select! {
                 biased;
-                end = self.wish() => return Err(end),
+                end = self.wish() => return Err(self.unwanted(end, subject, turn).await),
                 paused = self.pause(Instant::now() + Duration::from_millis(after_ms)) => paused?,
             }
         }
@@ -109,6 +109,13 @@ impl Steering {
                 Directive::Yield | Directive::Proceed => End::LetGo,
             }
         }
+    }
+
+    async fn unwanted(&self, end: End, subject: &Subject, turn: &mut Turn) -> End {
+        if let (End::Ended { .. }, Some(generation)) = (&end, self.actuator()) {
+            self.clean_up(&generation, subject, turn).await;
+        }
+        end
     }
 
     /// Nobody wants the results any more: the outside may forget them. It has ended, so a failure changes nothing.

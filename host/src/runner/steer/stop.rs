@@ -69,7 +69,7 @@ impl Steering {
         let until = Instant::now() + self.stop_grace;
         let (mut tries, mut is_asked, mut pause) = (0, false, LOOKS.0);
         loop {
-            let generation = self.actuator()?;
+            let generation = self.actuator().ok_or(End::LetGo)?;
             if !is_asked && tries < MAX_STOP_TRIES {
                 is_asked = self.ask_to_stop(&generation, (subject, mode), why, turn).await?;
                 tries += u32::from(!is_asked);
@@ -111,9 +111,9 @@ impl Steering {
             return Ok(false);
         }
         if matches!(why, Why::Cancelled) {
-            match self.ending.beat(News { progress: None, saw_cancel: true }).await {
-                Err(StoreError::Stale | StoreError::NotFound | StoreError::Closed) => return Err(End::Lost),
-                Ok(_) | Err(_) => {}
+            let told = self.ending.beat(News { progress: None, saw_cancel: true }).await;
+            if let Err(StoreError::Stale | StoreError::NotFound | StoreError::Closed) = told {
+                return Err(End::Lost);
             }
         }
         Ok(true)

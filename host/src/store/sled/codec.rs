@@ -209,8 +209,9 @@ mod tests {
 
     #[test]
     fn the_bytes_of_outside_work_are_stable() {
-        let work = Work { phase: WorkPhase::Exporting, since: at(300), attached: true, called_at: Some(at(7)) };
-        golden(&Works { current: Some(work), ended: 2, abandoned: 1 }, "010101ac020101070201");
+        let work =
+            Work { phase: WorkPhase::Exporting, started_by: 4, since: at(300), attached: true, called_at: Some(at(7)) };
+        golden(&Works { current: Some(work), ended: 2, abandoned: 1 }, "01010104ac020101070201");
         golden(&WorkRecord { handle: vec![1, 2], output: Some("1".to_owned()) }, "01020102010131");
     }
 

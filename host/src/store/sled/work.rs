@@ -78,7 +78,7 @@ impl Core {
         let (spec, mut status) = (run.spec.clone(), run.status.clone());
         if status.call_back(attempt, now).map_err(|_| StoreError::Stale)? {
             self.restate(id, &status)?;
-            self.emit_task(now, id, (&spec, attempt), TaskChange::CalledBack);
+            self.emit_task(now, id, (&spec, status.attempt), TaskChange::CalledBack);
         }
         Ok(())
     }

@@ -210,6 +210,7 @@ pub(in crate::plugin) fn settings(dir: &tempfile::TempDir) -> Settings {
         memory_total_bytes: 1 << 30,
         max_component_bytes: 1 << 20,
         cancel_grace_ms: 50,
+        rules: crate::plugin::Rules::default(),
     }
 }
 
