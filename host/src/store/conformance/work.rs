@@ -68,7 +68,8 @@ pub(crate) async fn i4_l10_outside_work_outlives_the_host_and_goes_on_as_the_sam
     assert!(matches!(finish(&*store, (id, number), success(), 11).await, Err(StoreError::Stale)));
     assert_eq!(claim(&*store, 9, 11).await.claimed.len(), 0);
 
-    assert_eq!(attach(&*store, 0, 2, 12).await.len(), 0, "no permit, no lease");
+    let none = store.attach(attach_request(0, 2, 12), at(12)).await.unwrap();
+    assert_eq!((none.claimed.len(), none.more), (0, true), "no permit, no lease");
     assert_eq!(attach(&*store, 9, 2, 12).await, [(id, number)]);
     assert_eq!(attach(&*store, 9, 2, 12).await, []);
     let State::Running { started_at, lease_until, boot, .. } = store.task(id).await.unwrap().unwrap().status.state

@@ -21,11 +21,13 @@ pub struct Behaviour {
     looks: Option<u32>,
     /// What each look says about the next one.
     poll_after_ms: Option<u64>,
-    /// How long `start` takes once the work has begun, and how long `collect` takes.
+    /// How long the first `start` of a work takes once that has begun, and how long its first `collect` takes.
     start_ms: u64,
     collect_ms: u64,
     /// The function that goes down: `status`, `stop` or `collect`.
     trap: String,
+    /// It does so for that many looks; always when 0.
+    trap_looks: u32,
     /// The function that answers a failure.
     fail: String,
     /// How the work ends instead of succeeding: `retry` or `fatal`.
@@ -88,13 +90,15 @@ impl Actuator for Outside {
 
     fn start(behaviour: Behaviour, context: &Context) -> Result<Handle, TaskError> {
         let key = context.task().idempotency_key.clone();
-        let callback = context.callback().ok_or_else(|| TaskError::fatal("no-callback", "an actuator has one"))?;
-        taskhost_sdk::info!("token {}", callback.token);
         let known = load(&key).map_err(TaskError::Fatal)?.unwrap_or_default();
         let work = Work { behaviour: behaviour.clone(), starts: known.starts + 1, ..known };
         save(&key, &work).map_err(TaskError::Fatal)?;
         // From here on the work goes on outside, whatever becomes of this call.
-        context.sleep(Duration::from_millis(behaviour.start_ms))?;
+        let callback = context.callback().ok_or_else(|| TaskError::fatal("no-callback", "an actuator has one"))?;
+        taskhost_sdk::info!("token {}", callback.token);
+        if work.starts == 1 {
+            context.sleep(Duration::from_millis(behaviour.start_ms))?;
+        }
         Ok(Handle { key, padding: "x".repeat(behaviour.padding) })
     }
 
@@ -103,7 +107,9 @@ impl Actuator for Outside {
         // The outside world moves while it is looked at.
         work.looks += 1;
         save(&handle.key, &work)?;
-        misbehave(&work, "status")?;
+        if work.behaviour.trap_looks == 0 || work.looks <= work.behaviour.trap_looks {
+            misbehave(&work, "status")?;
+        }
         if work.stopped {
             return Ok(Report::failed(TaskError::Cancelled));
         }
@@ -149,7 +155,9 @@ impl Collector for Outside {
         if work.collects <= work.behaviour.collect_fails {
             return Err(TaskError::retry_after(Duration::from_millis(1), "asked-to", "the input asked for a failure"));
         }
-        context.sleep(Duration::from_millis(work.behaviour.collect_ms))?;
+        if work.collects == 1 {
+            context.sleep(Duration::from_millis(work.behaviour.collect_ms))?;
+        }
         Ok(Brought { found, media, collects: work.collects })
     }
 }
