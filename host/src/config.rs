@@ -8,11 +8,13 @@ mod key;
 mod limit;
 mod mistake;
 mod schedule;
+mod secret;
 mod show;
 mod source;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -22,6 +24,7 @@ pub use self::source::{Flags, Loaded, Sources};
 use crate::limit::{Fairness, LimitRule};
 use crate::limiter::BreakerSettings;
 use crate::schedule::{Action, ScheduleSpec};
+use crate::secret::Secret;
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -56,6 +59,8 @@ pub struct Config {
     pub limits: Vec<LimitRule>,
     /// Whose turn it is, by `[fairness]`.
     pub fairness: Option<Fairness>,
+    /// What is filled into requests of plugins, by name: `[secrets]`.
+    pub secrets: BTreeMap<String, Secret>,
 }
 
 /// `[server]`
@@ -163,6 +168,8 @@ pub struct Plugins {
     /// The program `taskhost`, which compiles in a child process; this process compiles when absent. Not
     /// for operators: the command line sets it.
     pub compiler: Option<PathBuf>,
+    /// Certificate authorities that plugins believe besides the system's, in PEM form.
+    pub http_ca_file: Option<PathBuf>,
 }
 
 /// `[media]`
@@ -260,6 +267,7 @@ impl Default for Config {
             schedules: vec![builtin_schedule()],
             limits: Vec::new(),
             fairness: None,
+            secrets: BTreeMap::new(),
         }
     }
 }
@@ -323,6 +331,7 @@ impl Default for Plugins {
             trusted_keys: Vec::new(),
             require_signature: false,
             compiler: None,
+            http_ca_file: None,
         }
     }
 }

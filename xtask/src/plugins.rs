@@ -9,32 +9,36 @@ use crate::shell::{cargo, root, run, target};
 use crate::tools::WASM_TARGET;
 
 /// The plugins of this repository: the crate's name, which is the plugin's too, and its folder.
-pub(crate) const PLUGINS: [(&str, &str); 3] =
-    [("video-cut", "plugins/video-cut"), ("video-clear", "plugins/video-clear"), ("echo", "examples/echo")];
+pub(crate) const PLUGINS: [(&str, &str); 4] = [
+    ("video-cut", "plugins/video-cut"),
+    ("video-clear", "plugins/video-clear"),
+    ("echo", "examples/echo"),
+    ("webhook", "examples/webhook"),
+];
 
 /// Plugins that only tests use.
-pub(crate) const FIXTURES: [(&str, &str); 1] = [("outside", "host/tests/plugins/outside")];
+pub(crate) const TESTERS: [(&str, &str); 2] =
+    [("outside", "host/tests/guests/outside"), ("web-probe", "host/tests/guests/web-probe")];
 
-/// Builds every plugin and puts them with their manifests into `target/plugins`, which it answers; those
-/// of tests go into `target/fixtures`.
+/// Builds every plugin and puts them with their manifests into `target/plugins`, which it answers; those for tests into
+/// `target/test-plugins`.
 pub(crate) fn build() -> Result<PathBuf> {
-    let packages: Vec<&str> = PLUGINS.iter().chain(&FIXTURES).flat_map(|(name, _)| ["--package", name]).collect();
+    let packages: Vec<&str> = PLUGINS.iter().chain(&TESTERS).flat_map(|(name, _)| ["--package", name]).collect();
     compile(&packages)?;
-    install(&FIXTURES, &target().join("fixtures"))?;
     let dir = target().join("plugins");
-    install(&PLUGINS, &dir)?;
-    Ok(dir)
-}
-
-fn install(plugins: &[(&str, &str)], dir: &Path) -> Result<()> {
-    fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
-    for (name, folder) in plugins {
+    fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
+    for (name, folder) in PLUGINS {
         // The manifest first: a host that watches the folder never sees a plugin without its grants.
         let manifest = format!("{name}.toml");
         place(&root().join(folder).join(&manifest), &dir.join(&manifest))?;
         place(&built(name), &dir.join(format!("{name}.wasm")))?;
     }
-    Ok(())
+    let testers = target().join("test-plugins");
+    fs::create_dir_all(&testers).with_context(|| format!("cannot create {}", testers.display()))?;
+    for (name, _) in TESTERS {
+        place(&built(name), &testers.join(format!("{name}.wasm")))?;
+    }
+    Ok(dir)
 }
 
 /// Builds a second version of echo, which answers `[input, input]`, into a file of its own, which it answers.

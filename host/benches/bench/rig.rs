@@ -163,6 +163,7 @@ impl Rig {
             parents: Arc::new(bare.clone()),
             callbacks: Arc::new(bare.clone()),
             logs: Arc::new(bare),
+            outside: taskhost::plugin::outside::Outside::absent(),
             compiler: Arc::new(taskhost::plugin::compile::InProcess),
         };
         let settings = plugin_settings(folder, dir.path().join("cache"), threads);

@@ -7,6 +7,7 @@ pub mod callback;
 pub mod cancel;
 pub mod create;
 mod filter;
+mod follow;
 pub mod idempotency;
 pub mod logs;
 pub mod purge;

@@ -6,11 +6,15 @@ mod new;
 mod sign;
 mod template;
 
+use std::fmt::{self, Display};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 
+use serde_json::Value;
+
 use super::{ConfigFile, Exit, complain, config, print};
 use crate::config::Flags;
+use crate::plugin::manifest::{Effective, Held};
 use crate::plugin::signature::Signed;
 use crate::plugin::{Settings, manifest};
 
@@ -89,6 +93,27 @@ fn list(names: &[impl AsRef<str>]) -> String {
     names.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(", ")
 }
 
+/// What holds, a line each: the key, its value, where that comes from.
+struct Listed<'a>(&'a Effective);
+
+impl Display for Listed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0
+            .flat()
+            .into_iter()
+            .try_for_each(|(path, held)| writeln!(f, "{path:<29} {:<18} {}", value(held), self.0.origin(held)))
+    }
+}
+
+/// A value on one line.
+fn value(held: &Held) -> String {
+    match (&held.text, &held.value) {
+        (None, Value::Null) => "-".to_owned(),
+        (Some(text), _) | (None, Value::String(text)) => text.clone(),
+        (None, value) => value.to_string(),
+    }
+}
+
 /// Who signed, for people.
 fn signer(signed: Option<&Signed>) -> String {
     signed.map_or_else(
@@ -98,9 +123,9 @@ fn signer(signed: Option<&Signed>) -> String {
 }
 
 /// Who signed, for programs.
-fn signer_json(signed: Option<&Signed>) -> serde_json::Value {
+fn signer_json(signed: Option<&Signed>) -> Value {
     signed.map_or(
-        serde_json::Value::Null,
+        Value::Null,
         |signed| serde_json::json!({"key_id": signed.key.to_string(), "trusted_comment": signed.comment}),
     )
 }

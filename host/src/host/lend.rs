@@ -9,9 +9,10 @@ use super::files::GuestFile;
 use crate::api::{LogPage, LogReader, LogSlice, PluginDirectory};
 use crate::ffmpeg::{self, Ffmpeg};
 use crate::limiter::{BreakerInfo, Breakers};
-use crate::logs::TaskLogs;
+use crate::logs::{self, Slice, TaskLogs};
 use crate::media::{Library, MediaError};
 use crate::plugin::compile::CompilePort;
+use crate::plugin::outside::Outside;
 use crate::plugin::ports::{
     Accuracy, CallbackPort, CheckpointPort, CutRequest, Expected, FfmpegError, FfmpegPort, FilePort, ImageFormat,
     LibraryPort, LogPort, Media, OnPercent, Parent, ParentState, ParentsPort, PortError, Ports, ProbeInfo, StateEntry,
@@ -40,6 +41,7 @@ pub(super) fn ports(
         ffmpeg: Arc::new(Cutter { media: library.clone(), ffmpeg: Arc::clone(ffmpeg) }),
         library: Arc::new(Shelf(library.clone())),
         logs,
+        outside: Outside::absent(),
         compiler,
     }
 }
@@ -224,9 +226,11 @@ pub(super) fn unlent(error: MediaError) -> PortError {
         MediaError::NotFound => PortError::NotFound,
         MediaError::Conflict(why) => PortError::Conflict(why),
         MediaError::TooLarge { limit } => PortError::Quota(limit),
-        error @ (MediaError::NoSpace | MediaError::Full(_) | MediaError::Closed | MediaError::Io(_)) => {
-            PortError::Unavailable(error.to_string())
-        }
+        error @ (MediaError::NoSpace
+        | MediaError::Undeletable(_)
+        | MediaError::Full(_)
+        | MediaError::Closed
+        | MediaError::Io(_)) => PortError::Unavailable(error.to_string()),
     }
 }
 
@@ -236,6 +240,7 @@ fn uncut(error: &MediaError) -> FfmpegError {
         MediaError::TooLarge { .. } => FfmpegError::Limit(error.to_string()),
         MediaError::Conflict(_)
         | MediaError::NoSpace
+        | MediaError::Undeletable(_)
         | MediaError::Full(_)
         | MediaError::Closed
         | MediaError::Io(_) => FfmpegError::Unavailable(error.to_string()),
@@ -367,10 +372,15 @@ pub(super) struct Logs(pub(super) Arc<TaskLogs>);
 impl LogReader for Logs {
     async fn read(&self, task: TaskId, slice: LogSlice) -> std::io::Result<LogPage> {
         let logs = Arc::clone(&self.0);
-        let LogSlice { offset, max_bytes, attempt } = slice;
-        let read = tokio::task::spawn_blocking(move || logs.read(task, offset, max_bytes, attempt)).await;
-        let page = read.map_err(std::io::Error::other)??;
-        Ok(LogPage { lines: page.lines, next_offset: page.next_offset, eof: page.eof })
+        let LogSlice { offset, max_bytes, attempt, settled } = slice;
+        let slice = Slice { offset, max_bytes, attempt, settled };
+        let read = tokio::task::spawn_blocking(move || logs.read(task, slice)).await;
+        let logs::LogPage { lines, ends, dropped, next_offset, eof } = read.map_err(std::io::Error::other)??;
+        Ok(LogPage { lines, ends, dropped, next_offset, eof })
+    }
+
+    fn follow(&self, task: TaskId) -> tokio::sync::watch::Receiver<()> {
+        self.0.follow(task)
     }
 
     async fn remove(&self, tasks: Vec<TaskId>) -> std::io::Result<()> {

@@ -122,6 +122,48 @@ async fn trash_hides_restore_brings_back_and_purge_deletes() {
 }
 
 #[tokio::test]
+async fn v12_a_purge_that_cannot_delete_the_file_is_none() {
+    let bench = Bench::new().await;
+    let library = &bench.home;
+    let id = bench.add("hello").await.id;
+    let path = library.files.path(MediaId::parse(&id).unwrap());
+    let aside = path.with_extension("aside");
+    std::fs::rename(&path, &aside).unwrap();
+    std::fs::create_dir(&path).unwrap();
+    library.trash(&id, Some(0), at(0)).await.unwrap();
+    let Err(MediaError::Undeletable(_)) = library.purge(&id, at(1)).await else { panic!("it cannot be deleted") };
+    assert!(library.record(&id).await.is_ok(), "and is not forgotten");
+    std::fs::remove_dir(&path).unwrap();
+    std::fs::rename(&aside, &path).unwrap();
+    library.restore(&id, at(2)).await.unwrap();
+    assert_eq!(bench.text(&id).await.unwrap(), "hello");
+
+    // A crash between the file and its record: it cannot come back without its bytes, and the next purge goes on.
+    library.trash(&id, Some(0), at(3)).await.unwrap();
+    std::fs::remove_file(&path).unwrap();
+    assert!(matches!(library.restore(&id, at(4)).await, Err(MediaError::Conflict(_))));
+    assert!(library.purge(&id, at(4)).await.unwrap());
+    assert!(matches!(library.record(&id).await, Err(MediaError::NotFound)));
+}
+
+#[tokio::test]
+async fn one_of_those_who_purge_and_restore_at_once_has_it() {
+    let bench = Bench::new().await;
+    for round in 0..20 {
+        let id = bench.add("hello").await.id;
+        bench.home.trash(&id, Some(0), at(0)).await.unwrap();
+        let (purged, restored) = tokio::join!(bench.home.purge(&id, at(1)), bench.home.restore(&id, at(1)));
+        match (purged, restored) {
+            (Ok(true), Err(MediaError::Conflict(_) | MediaError::NotFound)) => {
+                assert!(matches!(bench.home.record(&id).await, Err(MediaError::NotFound)), "{round}");
+            }
+            (Err(MediaError::Conflict(_)), Ok(_)) => assert_eq!(bench.text(&id).await.unwrap(), "hello", "{round}"),
+            both => panic!("{round}: {both:?}"),
+        }
+    }
+}
+
+#[tokio::test]
 async fn names_that_are_no_ids_name_nothing() {
     let bench = Bench::new().await;
     let id = bench.add("hello").await.id;

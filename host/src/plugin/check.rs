@@ -98,8 +98,11 @@ async fn check(sandbox: &Arc<Sandbox>, candidate: Candidate) -> Result<CheckRepo
     let (manifest, signed, compiled) = match (named, manifest, signed, compiled) {
         (Ok(()), Ok(manifest), Ok(signed), Ok(compiled)) if refused.is_empty() => (manifest, signed, compiled),
         (named, manifest, signed, compiled) => {
-            let wrong = [named.err(), manifest.err(), signed.err(), compiled.err()];
-            return Err(wrong.into_iter().flatten().chain(refused).collect());
+            // Of a manifest all mistakes are told, a line each.
+            let manifest = manifest.err().unwrap_or_default();
+            let manifest = manifest.lines().map(str::to_owned);
+            let others = [signed.err(), compiled.err()].into_iter().flatten();
+            return Err(named.err().into_iter().chain(manifest).chain(others).chain(refused).collect());
         }
     };
     let imports = imports(&compiled.0.component);

@@ -16,7 +16,7 @@ use crate::task::Digest;
 
 use super::Rules;
 use super::link::{self, binary};
-use super::manifest::named_signature;
+use super::manifest::{Effective, granted, named_signature};
 use super::registry::load;
 use super::reload::folder;
 use super::signature::Signed;
@@ -43,6 +43,8 @@ pub struct Inspection {
     pub wit: Result<String, String>,
     /// Who signed it, or why nobody is believed to; nothing when there is no signature and none is needed.
     pub signature: Result<Option<Signed>, String>,
+    /// What the manifest beside it says and where the rest comes from, or its mistakes, one a line.
+    pub effective: Result<Effective, String>,
 }
 
 /// An import and what it needs.
@@ -52,9 +54,11 @@ pub struct Import {
     pub name: String,
     /// The capability that has to be granted for it, if any.
     pub capability: Option<&'static str>,
+    /// Whether the manifest grants it; true where nothing has to be granted.
+    pub granted: bool,
 }
 
-/// Looks into `<name>.wasm`, of at most `max_bytes`; the manifest beside it only says where the signature is.
+/// Looks into `<name>.wasm`, of at most `max_bytes`, and into its manifest and signature.
 pub fn inspect_file(rules: &Rules, path: &Path, max_bytes: u64) -> Result<Inspection, String> {
     let candidate = folder::read_once(path, max_bytes).map_err(|error| error.to_string())?;
     binary::check(&candidate.component).map_err(|error| error.to_string())?;
@@ -69,20 +73,24 @@ pub fn inspect_file(rules: &Rules, path: &Path, max_bytes: u64) -> Result<Inspec
     let named = source.manifest.as_deref().is_some_and(|manifest| named_signature(manifest).is_some());
     let signature = load::signed(&rules.trust, &candidate.name, (source, named), &candidate.component);
     let signature = signature.map_err(|error| error.to_string());
+    let manifest = load::manifest(&candidate.name, source, rules);
+    let grants = manifest.as_ref().map(|manifest| granted(&manifest.grants)).unwrap_or_default();
+    let import = |name: &String| {
+        let capability = link::capability(name);
+        let granted = capability.is_none_or(|capability| grants.iter().any(|grant| grant == capability));
+        Import { name: name.clone(), capability, granted }
+    };
     Ok(Inspection {
         name: candidate.name.clone(),
         digest: source.digest,
         size_bytes: candidate.component.len() as u64,
-        imports: contents
-            .imports
-            .iter()
-            .map(|name| Import { name: name.clone(), capability: link::capability(name) })
-            .collect(),
+        imports: contents.imports.iter().map(import).collect(),
         roles: link::roles_of(&contents.exports),
         exports: contents.exports.clone(),
         contents,
         wit,
         signature,
+        effective: manifest.map(|manifest| manifest.effective(&format!("{}.toml", candidate.name))),
     })
 }
 

@@ -10,6 +10,7 @@ use async_trait::async_trait;
 
 pub use super::added::{Added, CallbackPort, FilePort, Pending};
 use super::compile::CompilePort;
+use super::outside::Outside;
 use crate::task::TaskId;
 use crate::time::Timestamp;
 
@@ -387,6 +388,8 @@ pub struct Ports {
     pub callbacks: Arc<dyn CallbackPort>,
     /// Task logs.
     pub logs: Arc<dyn LogPort>,
+    /// The way to the web.
+    pub outside: Outside,
     /// Who compiles.
     pub compiler: Arc<dyn CompilePort>,
 }

@@ -1,4 +1,4 @@
-//! Work that lives elsewhere: `tests/plugins/outside` plays both the plugin and what it steers.
+//! Work that lives elsewhere: `tests/guests/outside` plays both the plugin and what it steers.
 
 mod callback;
 mod crash;
@@ -7,7 +7,15 @@ mod export;
 
 use serde_json::{Value, json};
 
-use crate::support::TestHost;
+use crate::support::{Home, TestHost, folder};
+
+/// A host's directory with the plugin.
+fn home() -> Home {
+    let home = Home::new();
+    let (component, manifest) = folder::outside();
+    home.plugins().put("outside", &component, Some(manifest));
+    home
+}
 
 /// A piece of outside work as its plugin knows it.
 async fn work(host: &TestHost, key: &str) -> Value {
@@ -32,7 +40,7 @@ async fn endless(host: &TestHost, behaviour: Value) -> String {
 
 #[tokio::test]
 async fn outside_work_is_started_looked_at_and_brought_home() {
-    let host = crate::support::Home::new().built("outside").start().await;
+    let host = home().start().await;
     let task = host.run("outside", &json!({ "looks": 3, "poll_after_ms": 0 })).await;
     assert_eq!(task["state"], "succeeded", "{task:#}");
     let output = &task["output"];

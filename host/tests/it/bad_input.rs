@@ -86,6 +86,24 @@ async fn priorities_are_whole_numbers_from_0_to_9() {
 }
 
 #[tokio::test]
+async fn no_object_of_an_input_has_a_name_twice() {
+    let host = echo_host().await;
+    let task = r#"{"kind":"echo","input":{"a":[0,{"x":1,"y":2,"x":1}]}}"#;
+    let action = format!(r#"{{"type":"enqueue",{}"#, &task[1..]);
+    for (path, body, code, place) in [
+        ("/v1/tasks", task.to_owned(), "invalid-input", ""),
+        ("/v1/tasks/batch", format!(r#"{{"tasks":[{{"kind":"echo"}},{task}]}}"#), "invalid-batch", "/tasks/1"),
+        ("/v1/batches", format!(r#"{{"tasks":[],"on_complete":{task}}}"#), "invalid-batch", "/on_complete"),
+        ("/v1/schedules", format!(r#"{{"name":"s","every_ms":1000,"action":{action}}}"#), "invalid-input", "/action"),
+    ] {
+        let problem = refused(&host, raw(&host, path, body), 422, code).await;
+        let error = json!({ "pointer": format!("{place}/input/a/1/x"), "message": "is given more than once" });
+        assert_eq!(problem["errors"], json!([error]), "{path}");
+    }
+    host.stop().await;
+}
+
+#[tokio::test]
 async fn instants_are_to_come_and_not_absurdly_far_away() {
     let host = echo_host().await;
     let to_come = "is not an RFC 3339 instant from 1970 to 9999-12-30, such as";

@@ -31,3 +31,4 @@ mod shutdown;
 mod space;
 mod store_tools;
 mod task_limits;
+mod web;

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::Home;
+use crate::support::bomb::many_instances;
 use crate::support::folder::fixture;
 
 /// Runs `taskhost plugin …` in a folder.
@@ -68,12 +69,25 @@ fn a_check_tells_what_holds_or_everything_that_is_wrong() {
     assert_eq!(checked.status.code(), Some(1));
     let found: Value = serde_json::from_slice(&checked.stdout).unwrap();
     let mistakes = found["mistakes"].to_string();
+    assert_eq!(found["mistakes"].as_array().unwrap().len(), 3, "{mistakes}");
     for mistake in [
         "a.toml:3:1: unknown key `memry`; did you mean `memory`?",
         "a.toml:4:7: `cpu` must be between 1ms and 1d",
         "a.sig",
     ] {
         assert!(mistakes.contains(mistake), "{mistake}: {mistakes}");
+    }
+}
+
+#[test]
+fn a_component_of_more_instances_than_its_limit_is_refused() {
+    let folder = folder(&[("many.wasm", &many_instances(2))]);
+    for (limit, told) in [(3, None), (2, Some("more than 2 core instances"))] {
+        std::fs::write(folder.path().join("many.toml"), format!("[limits]\ninstances = {limit}\n")).unwrap();
+        let checked = plugin(folder.path(), &["check", "many.wasm", "--json"]);
+        let found: Value = serde_json::from_slice(&checked.stdout).unwrap();
+        assert_eq!(found["ok"], told.is_none(), "{found:#}");
+        assert!(told.is_none_or(|told| found["mistakes"][0].as_str().unwrap().contains(told)), "{found:#}");
     }
 }
 
@@ -98,7 +112,8 @@ async fn a_host_that_requires_signatures_runs_what_was_signed_and_says_by_whom()
     assert!(code == Some(0) && text.contains("require_signature = true"), "{text}");
     let (code, text) = told(&plugin(tools.path(), &["keygen", "--unencrypted", "--key", "release.key"]));
     assert!(code == Some(1) && text.contains("release.key is there already"), "{text}");
-    assert_eq!(told(&plugin(tools.path(), &["keygen"])).0, Some(2));
+    let (code, text) = told(&plugin(tools.path(), &["keygen"]));
+    assert!(code == Some(2) && text.contains("<--password-file <FILE>|--unencrypted>"), "{text}");
     let mode = std::os::unix::fs::PermissionsExt::mode(
         &std::fs::metadata(tools.path().join("release.key")).unwrap().permissions(),
     );

@@ -23,9 +23,10 @@
 //! # fn main() {}
 //! ```
 //!
-//! A plugin describes itself ([`Plugin`]), takes a role or several ([`Executor`] or [`Actuator`] with or without
-//! [`Collector`], [`Dispatcher`]) and names them in [`export!`]. What it may ask of the host is granted by the operator, interface by interface: [`config`],
-//! [`state`], [`queue`], [`library`], [`ffmpeg`], [`command`]. The component imports only what the plugin calls.
+//! A plugin describes itself ([`Plugin`]), takes a role or several ([`Executor`], or [`Actuator`] with or without
+//! [`Collector`]; [`Dispatcher`]) and names them in [`export!`]. What it may ask of the host is granted by the operator,
+//! interface by interface: [`config`], [`state`], [`queue`], [`library`], [`ffmpeg`], [`command`], [`http`]. The
+//! component imports only what the plugin calls.
 //! Errors of the host turn into a [`TaskError`] that fits by `?`.
 
 mod actuator;
@@ -33,6 +34,7 @@ mod actuator;
 pub mod bindings;
 mod context;
 mod error;
+pub mod http;
 mod log;
 mod role;
 mod task;

@@ -5,10 +5,9 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::{Apart, failed, list, signer, signer_json};
+use super::{Apart, Listed, failed, list, signer, signer_json};
 use crate::cli::{ConfigFile, Exit, print};
 use crate::plugin::check::{CheckReport, check_file};
-use crate::plugin::manifest::Held;
 
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Arguments {
@@ -43,8 +42,8 @@ pub(in crate::cli) fn check(arguments: Arguments) -> Exit {
             Exit::Failed
         }
         Ok(Err(mistakes)) => {
-            let lines = mistakes.iter().map(|mistake| format!("\n{}: {mistake}", file.display()));
-            failed(&format!("the plugin would not be loaded{}", lines.collect::<String>()))
+            let lines = mistakes.iter().map(|mistake| format!("\n  {mistake}"));
+            failed(&format!("{} would not be loaded{}", file.display(), lines.collect::<String>()))
         }
         Err(exit) => exit,
     }
@@ -98,18 +97,6 @@ impl Display for Shown<'_> {
         if !unused_grants.is_empty() {
             writeln!(f, "unused   granted but not imported: {}", unused_grants.join(", "))?;
         }
-        for (path, held) in info.effective.flat() {
-            writeln!(f, "{path:<29} {:<18} {}", value(held), info.effective.origin(held))?;
-        }
-        Ok(())
-    }
-}
-
-/// A value on one line.
-fn value(held: &Held) -> String {
-    match (&held.text, &held.value) {
-        (None, Value::Null) => "-".to_owned(),
-        (Some(text), _) | (None, Value::String(text)) => text.clone(),
-        (None, value) => value.to_string(),
+        write!(f, "{}", Listed(&info.effective))
     }
 }

@@ -5,10 +5,11 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::{failed, list, signer, signer_json};
+use super::{Listed, failed, list, signer, signer_json};
 use crate::cli::{ConfigFile, Exit, config, print};
 use crate::config::Flags;
 use crate::plugin::inspect::{Inspection, Memory, inspect_file};
+use crate::plugin::manifest::Effective;
 use crate::quantity::show_bytes;
 
 #[derive(Debug, clap::Args)]
@@ -46,9 +47,11 @@ pub(in crate::cli) fn inspect(arguments: Arguments) -> Exit {
 }
 
 fn as_json(found: &Inspection) -> Value {
-    let Inspection { name, digest, size_bytes, imports, exports, roles, contents, wit, signature } = found;
-    let imports: Vec<_> =
-        imports.iter().map(|import| json!({"name": import.name, "capability": import.capability})).collect();
+    let Inspection { name, digest, size_bytes, imports, exports, roles, contents, wit, signature, effective } = found;
+    let imports: Vec<_> = imports
+        .iter()
+        .map(|import| json!({"name": import.name, "capability": import.capability, "granted": import.granted}))
+        .collect();
     let sections = contents.sections.iter();
     let sections: Vec<_> =
         sections.map(|section| json!({"name": section.name, "count": section.count, "bytes": section.bytes})).collect();
@@ -69,6 +72,8 @@ fn as_json(found: &Inspection) -> Value {
         "languages": languages(found),
         "signature": signature.as_ref().map_or(Value::Null, |signed| signer_json(signed.as_ref())),
         "signature_error": signature.as_ref().err(),
+        "effective": effective.as_ref().ok().map(Effective::to_json),
+        "manifest_mistakes": effective.as_ref().err().map(|mistakes| mistakes.lines().collect::<Vec<_>>()),
         "wit": wit.as_ref().ok(), "wit_error": wit.as_ref().err(),
     })
 }
@@ -84,7 +89,8 @@ struct Shown<'a>(&'a Inspection);
 
 impl Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inspection { name, digest, size_bytes, imports, exports, roles, contents, wit, signature } = self.0;
+        let Inspection { name, digest, size_bytes, imports, exports, roles, contents, wit, signature, effective } =
+            self.0;
         writeln!(f, "{name}")?;
         writeln!(f, "sha256    {digest}")?;
         writeln!(f, "size      {size_bytes} bytes")?;
@@ -99,7 +105,8 @@ impl Display for Shown<'_> {
         writeln!(f, "roles     {}", list(roles))?;
         writeln!(f, "languages {}", list(&languages(self.0)))?;
         for import in imports {
-            let needs = import.capability.map(|capability| format!(" (needs the grant {capability})"));
+            let word = if import.granted { "granted" } else { "not granted" };
+            let needs = import.capability.map(|capability| format!(" ({word}: {capability})"));
             writeln!(f, "imports   {}{}", import.name, needs.unwrap_or_default())?;
         }
         for export in exports {
@@ -119,6 +126,10 @@ impl Display for Shown<'_> {
         }
         for section in &contents.sections {
             writeln!(f, "section   {:>10} bytes in {:>3}: {}", section.bytes, section.count, section.name)?;
+        }
+        match effective {
+            Ok(effective) => write!(f, "{}", Listed(effective))?,
+            Err(mistakes) => mistakes.lines().try_for_each(|line| writeln!(f, "manifest  not good: {line}"))?,
         }
         match wit {
             Ok(wit) => write!(f, "\n{wit}"),

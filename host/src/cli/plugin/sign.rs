@@ -14,15 +14,16 @@ use crate::plugin::signature::{self, SignError};
 const MAX_PASSWORD_BYTES: u64 = 1024;
 
 #[derive(Debug, clap::Args)]
+#[command(group(clap::ArgGroup::new("protection").required(true).args(["password_file", "unencrypted"])))]
 pub(in crate::cli) struct KeygenArguments {
     /// The secret key to write; the public key is written beside it, with the extension `pub`
     #[arg(long, value_name = "FILE", default_value = "taskhost.key")]
     key: PathBuf,
     /// The file whose first line is the password of the secret key
-    #[arg(long, value_name = "FILE", required_unless_present = "unencrypted")]
+    #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
     /// Leaves the secret key without a password: whoever can read the file can sign
-    #[arg(long, conflicts_with = "password_file")]
+    #[arg(long)]
     unencrypted: bool,
 }
 
@@ -87,7 +88,13 @@ pub(in crate::cli) fn sign(arguments: SignArguments) -> Exit {
     };
     let described = match apart.block_on(async |settings| describe_file(settings, &file).await) {
         Ok(Ok(described)) => described,
-        Ok(Err(mistakes)) => return failed(&format!("what is not a plugin is not signed\n{}", mistakes.join("\n"))),
+        Ok(Err(mistakes)) => {
+            return failed(&format!(
+                "{} is not signed, because it is not a plugin\n  {}",
+                file.display(),
+                mistakes.join("\n  ")
+            ));
+        }
         Err(exit) => return exit,
     };
     let comment = signature::comment(&described.name, &described.version, described.digest);

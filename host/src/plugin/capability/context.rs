@@ -35,7 +35,7 @@ impl Guest {
 impl Host for Guest {
     fn report(&mut self, progress: Option<wire::Progress>) -> context::Directive {
         if let Some(progress) = progress {
-            self.call.control.report(contract::progress(progress));
+            self.call.control.report(contract::progress(progress, &self.code.censor));
         }
         self.tell()
     }

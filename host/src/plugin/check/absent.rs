@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::plugin::compile::InProcess;
+use crate::plugin::outside::Outside;
 use crate::plugin::ports::{
     CallbackPort, CheckpointPort, CutRequest, FfmpegError, FfmpegPort, LibraryPort, LogLine, LogPort, Media, OnPercent,
     Parent, ParentsPort, PortError, Ports, ProbeInfo, StateEntry, StatePort, StateWrite, Swapped,
@@ -23,7 +24,8 @@ pub(in crate::plugin) fn ports() -> Ports {
         checkpoints: absent.clone(),
         parents: absent.clone(),
         callbacks: absent.clone(),
-        logs: absent,
+        logs: absent.clone(),
+        outside: Outside::absent(),
         compiler: Arc::new(InProcess),
     }
 }

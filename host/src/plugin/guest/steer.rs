@@ -33,7 +33,7 @@ impl Linked {
                 Err(Outcome::Crashed(Failure::new(stop::CONTRACT_VIOLATION, message)))
             }
             Ok(handle) => Ok(handle),
-            Err(error) => Err(refused(error, Directive::Proceed)),
+            Err(error) => Err(refused(error, Directive::Proceed, &self.code.censor)),
         }
     }
 
@@ -44,7 +44,7 @@ impl Linked {
         let end = supervise(&self.code, call, Status(work.handle.clone())).await;
         turn.add(control.log());
         let done = end.map_err(|stop| Missed { is_crash: stop.is_guest_down(), failure: stop.into_failure() })?;
-        let failed = |failure| Missed { is_crash: false, failure: contract::failure(failure) };
+        let failed = |failure| Missed { is_crash: false, failure: contract::failure(failure, &self.code.censor) };
         let report = done.answer.map_err(failed)?;
         let standing = match report.phase {
             actuator::Phase::Running | actuator::Phase::Other(_) => Standing::Running,
@@ -53,9 +53,9 @@ impl Linked {
                 None => Standing::Succeeded { output, outbox: done.outbox, added: done.added },
             },
             actuator::Phase::Failed(wire::TaskError::Cancelled | wire::TaskError::Yielded) => Standing::Stopped,
-            actuator::Phase::Failed(error) => Standing::Failed(refused(error, Directive::Proceed)),
+            actuator::Phase::Failed(error) => Standing::Failed(refused(error, Directive::Proceed, &self.code.censor)),
         };
-        let progress = report.progress.map(progress).or_else(|| control.progress());
+        let progress = report.progress.map(|it| progress(it, &self.code.censor)).or_else(|| control.progress());
         Ok(Look { standing, progress, poll_after_ms: report.poll_after })
     }
 
@@ -69,7 +69,7 @@ impl Linked {
         };
         let end = supervise(&self.code, call, StopWork(work.handle.clone(), mode)).await;
         turn.add(control.log());
-        end.map_err(Stop::into_failure)?.answer.map_err(contract::failure)
+        end.map_err(Stop::into_failure)?.answer.map_err(|failure| contract::failure(failure, &self.code.censor))
     }
 
     /// Brings the results of outside work home: like an executor's attempt, with all the wall time of the manifest.
@@ -94,7 +94,7 @@ impl Linked {
                 Some(failure) => Outcome::Crashed(failure).into(),
                 None => Ended { outcome: Outcome::Succeeded { output, outbox: done.outbox }, added: done.added },
             },
-            Err(error) => refused(error, asked(done.told, &control)).into(),
+            Err(error) => refused(error, asked(done.told, &control), &self.code.censor).into(),
         }
     }
 

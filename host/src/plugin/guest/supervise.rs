@@ -150,6 +150,8 @@ async fn run<I: Invoke>(code: Arc<Code>, call: Call, invoke: I, seat: Seat) -> R
         Metered { call, time, computing: code.shared.computing.clone() }.await
     };
     let guest = store.data_mut();
+    // Requests end with their attempt, also when the instance stays.
+    guest.web = None;
     code.peak_memory.fetch_max(guest.meter.peak(), Ordering::Relaxed);
     let (answer, instance) = result.map_err(|error| Stop::of(&error, &guest.call.limits, &guest.meter))?;
     let (outbox, added) = (std::mem::take(&mut guest.outbox), std::mem::take(&mut guest.added));

@@ -23,7 +23,7 @@ fn what_is_in_a_component_is_told_without_running_it() {
     let component = stateful();
     let found = inspect(&[("a.wasm", &component)], &Rules::default()).unwrap();
     assert_eq!((found.name.as_str(), found.size_bytes), ("a", component.len() as u64));
-    let state = Import { name: "taskhost:host/state@0.1.0".to_owned(), capability: Some("state") };
+    let state = Import { name: "taskhost:host/state@0.1.0".to_owned(), capability: Some("state"), granted: false };
     assert!(found.imports.contains(&state), "{:?}", found.imports);
     assert!(found.exports.iter().any(|export| export == "taskhost:plugin/metadata@0.1.0"), "{:?}", found.exports);
     assert_eq!(found.roles, ["executor"]);
@@ -35,6 +35,18 @@ fn what_is_in_a_component_is_told_without_running_it() {
     let wit = found.wit.unwrap();
     assert!(wit.contains("world root") && wit.contains("import taskhost:host/state@0.1.0;"), "{wit}");
     assert_eq!(found.signature, Ok(None));
+    assert_eq!(found.effective.unwrap().to_json()["limits"]["cpu"]["origin"], "default");
+}
+
+#[test]
+fn what_the_manifest_grants_is_told_or_what_is_wrong_with_it() {
+    let component = stateful();
+    let look = |manifest: &[u8]| inspect(&[("a.wasm", &component), ("a.toml", manifest)], &Rules::default()).unwrap();
+    let found = look(b"[grant]\nstate = true\n");
+    assert!(found.imports.iter().all(|import| import.granted), "{:?}", found.imports);
+    assert_eq!(found.effective.unwrap().to_json()["grant"]["state"]["granted"]["line"], 2);
+    let wrong = look(b"[grant]\nstat = true\n").effective.unwrap_err();
+    assert_eq!(wrong, "a.toml:2:1: unknown key `stat`; did you mean `state`?");
 }
 
 #[test]
@@ -70,7 +82,8 @@ fn a_signature_is_told_or_what_is_wrong_with_it() {
 fn what_is_not_a_component_is_told() {
     let component = stateful();
     for (bytes, told) in [
-        (b"".as_slice(), "truncated"),
+        (b"".as_slice(), "is empty"),
+        (b"\0asm", "truncated"),
         (b"\x7fELF and so on", "not WebAssembly"),
         (b"\0asm\x01\0\0\0", "core module"),
         (b"(component", "not a valid component"),

@@ -69,7 +69,7 @@ impl Effective {
             json.insert("file".to_owned(), json!(self.file));
             json.insert("line".to_owned(), json!(line));
         }
-        if let Origin::Host { by, .. } = held.origin {
+        if let Origin::Config { by, .. } = held.origin {
             json.insert("by".to_owned(), json!(by));
         }
         Value::Object(json)
@@ -84,12 +84,12 @@ impl Effective {
         found
     }
 
-    /// An origin in words: `default`, `cut.toml:3`, `host: plugins.memory_total`.
+    /// An origin in words: `default`, `cut.toml:3`, `config: plugins.memory_total`.
     pub fn origin(&self, held: &Held) -> String {
         match held.origin {
             Origin::Default => "default".to_owned(),
             Origin::Manifest { line } => format!("{}:{line}", self.file),
-            Origin::Host { by, .. } => format!("host: {by}"),
+            Origin::Config { by, .. } => format!("config: {by}"),
         }
     }
 }
@@ -118,7 +118,8 @@ fn node(path: &str, key: &mut Key<'_>, origins: &Origins) -> Node {
             Node::Value(Held { value: json!(number), text, origin: origins.of(path) })
         }
         Slot::Text(at, _) => value(json!(at.get())),
-        Slot::Texts { at, .. } => value(json!(at)),
+        Slot::Texts { at, .. } => value(json!(at.get())),
+        Slot::Counts { at, .. } => value(json!(at)),
         Slot::Table(inner) => Node::Table(walk(path, *inner, origins)),
         Slot::Grant(grant) => {
             let inner = grant.table().map(|inner| walk(path, inner, origins));

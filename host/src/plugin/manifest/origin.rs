@@ -35,7 +35,7 @@ pub enum Origin {
         line: usize,
     },
     /// The host's configuration allows no more, whatever the manifest says.
-    Host {
+    Config {
         /// The key of the configuration.
         by: &'static str,
         /// The line of the manifest that asks for more, if one does.
@@ -49,7 +49,7 @@ impl Origin {
         match self {
             Self::Default => "default",
             Self::Manifest { .. } => "manifest",
-            Self::Host { .. } => "host",
+            Self::Config { .. } => "config",
         }
     }
 
@@ -58,7 +58,7 @@ impl Origin {
         match self {
             Self::Default => None,
             Self::Manifest { line } => Some(*line),
-            Self::Host { line, .. } => *line,
+            Self::Config { line, .. } => *line,
         }
     }
 }
@@ -73,7 +73,7 @@ impl Origins {
     pub fn of(&self, path: &str) -> Origin {
         let line = self.lines.get(path).copied();
         match (self.capped.get(path), line) {
-            (Some(by), line) => Origin::Host { by, line },
+            (Some(by), line) => Origin::Config { by, line },
             (None, Some(line)) => Origin::Manifest { line },
             (None, None) => Origin::Default,
         }

@@ -5,6 +5,7 @@ use std::ops::Range;
 use crate::spelling::distance;
 
 use super::Mistake;
+use super::read::MAX_MISTAKES;
 
 /// Characters of a key or a value that a message repeats.
 const MAX_SHOWN: usize = 60;
@@ -34,12 +35,24 @@ impl Source<'_> {
         self.text.get(..offset).unwrap_or(self.text).matches('\n').count() + 1
     }
 
-    /// The parser's error.
-    pub(super) fn explain(self, error: &toml::de::Error) -> Mistake {
-        let Range { start, .. } = error.span().unwrap_or(0..0);
+    /// The parser's errors, the first of each line: those behind it are its consequences.
+    pub(super) fn explain(self, errors: &[toml::de::Error]) -> Vec<Mistake> {
+        let mut mistakes: Vec<_> = errors.iter().map(|error| self.explain_one(error)).collect();
+        mistakes.sort_by_key(|mistake| (mistake.line, mistake.column));
+        mistakes.dedup_by_key(|mistake| mistake.line);
+        mistakes.truncate(MAX_MISTAKES);
+        mistakes
+    }
+
+    fn explain_one(self, error: &toml::de::Error) -> Mistake {
+        let Range { start, end } = error.span().unwrap_or(0..0);
+        let mut message = error.message().lines().collect::<Vec<_>>().join(", ");
+        if message == "duplicate key" {
+            let key = abridged(self.text.get(start..end).unwrap_or_default());
+            message = format!("duplicate key: `{key}` is there above; merge the two");
+        }
         // It may begin behind the last line.
-        let start = start.min(self.text.trim_end_matches(['\r', '\n']).len());
-        self.at(start, error.message().lines().collect::<Vec<_>>().join(", "))
+        self.at(start.min(self.text.trim_end_matches(['\r', '\n']).len()), message)
     }
 }
 

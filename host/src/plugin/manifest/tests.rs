@@ -154,6 +154,14 @@ fn all_mistakes_are_told_in_the_order_of_the_file() {
 }
 
 #[test]
+fn mistakes_of_syntax_are_told_together_too() {
+    let told = refused("[limits]\ncpu = 1\ncpu = 2\nwall = \n[grant\nstate = true\n");
+    let places: Vec<_> = told.lines().map(|line| &line[..11]).collect();
+    assert_eq!(places, ["cut.toml:3:", "cut.toml:4:", "cut.toml:5:"], "{told}");
+    assert!(told.starts_with("cut.toml:3:1: duplicate key: `cpu` is there above; merge the two"), "{told}");
+}
+
+#[test]
 fn each_value_says_where_it_comes_from() {
     let mut manifest = parse(
         "[limits]\nmemory = \"1GiB\"\ncpu = 7\n[grant]\nstate = true\nqueue.kinds = [\"a\"]\n[config]\nkey = 1\n",
@@ -169,20 +177,20 @@ fn each_value_says_where_it_comes_from() {
     let effective = manifest.effective("cut.toml");
     let limits = effective.to_json()["limits"].clone();
     let expected = serde_json::json!({
-        "value": 536_870_912, "text": "512MiB", "origin": "host", "by": "plugins.memory_total", "file": "cut.toml", "line": 2,
+        "value": 536_870_912, "text": "512MiB", "origin": "config", "by": "plugins.memory_total", "file": "cut.toml", "line": 2,
     });
     assert_eq!(limits["memory"], expected);
     assert_eq!(
         limits["cpu"],
         serde_json::json!({"value": 7, "text": "7ms", "origin": "manifest", "file": "cut.toml", "line": 3})
     );
-    assert_eq!(limits["concurrency"], serde_json::json!({"value": 8, "origin": "host", "by": "runner.concurrency"}));
+    assert_eq!(limits["concurrency"], serde_json::json!({"value": 8, "origin": "config", "by": "runner.concurrency"}));
     assert_eq!(limits["wall"], serde_json::json!({"value": 600_000, "text": "10m", "origin": "default"}));
     let grants = effective.to_json()["grant"].clone();
     assert_eq!(grants["state"]["granted"]["line"], 5);
     assert_eq!(
         grants["state"]["quota"],
-        serde_json::json!({"value": 1024, "text": "1KiB", "origin": "host", "by": "a.b"})
+        serde_json::json!({"value": 1024, "text": "1KiB", "origin": "config", "by": "a.b"})
     );
     assert_eq!(grants["queue"]["kinds"]["value"], serde_json::json!(["a"]));
     assert_eq!(grants["queue"]["kinds"]["origin"], "manifest");
@@ -192,7 +200,7 @@ fn each_value_says_where_it_comes_from() {
     let flat = effective.flat();
     let origin =
         |path: &str| flat.iter().find(|(name, _)| name == path).map(|(_, held)| effective.origin(held)).unwrap();
-    assert_eq!(origin("limits.memory"), "host: plugins.memory_total");
+    assert_eq!(origin("limits.memory"), "config: plugins.memory_total");
     assert_eq!(
         (origin("grant.queue.kinds"), origin("limits.handles")),
         ("cut.toml:6".to_owned(), "default".to_owned())

@@ -86,6 +86,16 @@ pub(in crate::plugin) enum ReadError {
     Unreadable { path: PathBuf, error: io::Error },
 }
 
+impl ReadError {
+    /// Says what the file should have been.
+    fn of(self, what: &str) -> Self {
+        match self {
+            Self::Unfit(reason) => Self::Unfit(format!("{reason}; it should be {what}")),
+            Self::Changed | Self::Unreadable { .. } => self,
+        }
+    }
+}
+
 /// What a look found.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
@@ -157,7 +167,8 @@ pub(super) fn read(dir: &Path, name: &str, expected: Stamp, max_bytes: u64) -> R
     let component = read_file(&path, expected.component, max_bytes)?.ok_or(ReadError::Changed)?;
     let manifest = read_file(&path.with_extension("toml"), expected.manifest, MAX_MANIFEST_BYTES)?;
     let signature_file = manifest.as_deref().and_then(named_signature).unwrap_or_else(|| usual_signature(name));
-    let signature = read_file(&dir.join(&signature_file), expected.signature, MAX_SIGNATURE_BYTES)?;
+    let signature = read_file(&dir.join(&signature_file), expected.signature, MAX_SIGNATURE_BYTES);
+    let signature = signature.map_err(|error| error.of(&format!("the signature of {name}.wasm")))?;
     let digest = Digest(Sha256::digest(&component).into());
     let source = Source { digest, manifest, signature_file, signature };
     Ok(Candidate { name: name.to_owned(), component, source })

@@ -24,10 +24,7 @@ async fn attach(store: &dyn Store, limit: u32, boot: u64, now: u64) -> Vec<(Task
 }
 
 async fn told(store: &dyn Store, after: u64) -> Vec<TaskChange> {
-    let change = |change| match change {
-        Change::Task { change, .. } => Some(change),
-        Change::Media { .. } | Change::Schedule { .. } | Change::Batch { .. } => None,
-    };
+    let change = |change| if let Change::Task { change, .. } = change { Some(change) } else { None };
     store.events(after, 100).await.unwrap().events.into_iter().filter_map(|event| change(event.change)).collect()
 }
 
@@ -138,12 +135,12 @@ pub(crate) async fn work_is_let_go_of_and_taken_up_by_another_generation(harness
 pub(crate) async fn i6_what_is_brought_home_occupies_no_limit_and_survives_a_restart(harness: &impl Harness) {
     let store = harness.open(1, MANY, at(0));
     let one = Declaration { concurrency: Some(1), ..Declaration::default() }.check("one").unwrap();
-    store.declare_limits(vec![one.clone()], None).await.unwrap();
+    store.declare_limits(vec![one.clone()], None, at(0)).await.unwrap();
     let (id, number) = working(&*store, 0).await;
     let next = add(&*store, new_task(), 1).await;
     assert_eq!(claim(&*store, 9, 2).await.claimed.len(), 0, "the outside work counts");
     let store = reopen(harness, store, 2, 3).await;
-    store.declare_limits(vec![one.clone()], None).await.unwrap();
+    store.declare_limits(vec![one.clone()], None, at(0)).await.unwrap();
     assert_eq!(claim(&*store, 9, 4).await.claimed.len(), 0, "also while nobody looks after it");
     assert_eq!(attach(&*store, 9, 2, 4).await, [(id, number)]);
 
@@ -153,7 +150,7 @@ pub(crate) async fn i6_what_is_brought_home_occupies_no_limit_and_survives_a_res
     assert_eq!(second, next, "its place is free");
 
     let store = reopen(harness, store, 3, 7).await;
-    store.declare_limits(vec![one], None).await.unwrap();
+    store.declare_limits(vec![one], None, at(0)).await.unwrap();
     let record = store.work(id).await.unwrap().unwrap();
     assert_eq!((record.handle.as_slice(), record.output.as_deref()), (&[7][..], Some("[1]")));
     let again = claim_one(&*store, 8).await;

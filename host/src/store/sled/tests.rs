@@ -61,7 +61,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn i6_permits_in_use_are_running_leases_and_nobody_who_may_begin_waits(plan in limited::plan(), fair in any::<bool>()) {
@@ -77,7 +77,7 @@ async fn i6_thousands_over_their_limit_write_nothing_and_are_not_moved() {
     let store = open(dir.path()).unwrap();
     let key = Some("attributes.tenant".to_owned());
     let rule = Declaration { concurrency: Some(1), key, ..Declaration::default() }.check("tenant").unwrap();
-    store.declare_limits(vec![rule], None).await.unwrap();
+    store.declare_limits(vec![rule], None, at(0)).await.unwrap();
     let of = |at: usize| vec![("tenant".to_owned(), (at % 100).to_string())];
     let tasks = (0..5_000).map(|at| NewTask { attributes: of(at), ..new_task() }).collect();
     store.enqueue(tasks, at(0)).await.unwrap();

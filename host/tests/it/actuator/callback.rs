@@ -5,9 +5,9 @@ use serde_json::{Value, json};
 use taskhost::store::{Expected, StateWrite};
 use taskhost::time::now;
 
-use super::{endless, told, work};
+use super::{endless, home, told, work};
 use crate::support::events::PATIENCE;
-use crate::support::{Home, TestHost, answer, attempts};
+use crate::support::{TestHost, answer, attempts};
 
 const HOUR_MS: u64 = 3_600_000;
 
@@ -44,7 +44,7 @@ async fn end(host: &TestHost, key: &str) {
 
 #[tokio::test]
 async fn a_callback_is_looked_at_at_once_and_only_with_the_token_of_the_attempt() {
-    let host = Home::new().built("outside").start().await;
+    let host = home().start().await;
     // More than the longest pause that anybody can ask for.
     let id = endless(&host, json!({ "poll_after_ms": 10 * 365 * 24 * HOUR_MS })).await;
     let token = token(&host, &id, 1).await;
@@ -72,7 +72,7 @@ async fn a_callback_is_looked_at_at_once_and_only_with_the_token_of_the_attempt(
 
 #[tokio::test]
 async fn a_callback_may_come_before_the_start_has_answered() {
-    let host = Home::new().built("outside").start().await;
+    let host = home().start().await;
     let id = host.enqueue("outside", &json!({ "start_ms": 1_000, "poll_after_ms": HOUR_MS })).await;
     let token = token(&host, &id, 1).await;
     end(&host, &id).await;
@@ -84,7 +84,7 @@ async fn a_callback_may_come_before_the_start_has_answered() {
 
 #[tokio::test]
 async fn l1_the_token_of_an_earlier_attempt_is_refused() {
-    let host = Home::new().built("outside").start().await;
+    let host = home().start().await;
     let input = json!({ "poll_after_ms": 0 });
     let backoff = json!({ "base_ms": 0, "cap_ms": 0 });
     let body = json!({ "kind": "outside", "input": input, "timeout_ms": 500, "max_attempts": 50, "backoff": backoff });
@@ -101,7 +101,7 @@ async fn l1_the_token_of_an_earlier_attempt_is_refused() {
 
 #[tokio::test]
 async fn a_token_outlives_the_host_and_a_status_that_always_traps_ends_the_attempt() {
-    let host = Home::new().built("outside").start().await;
+    let host = home().start().await;
     let id = endless(&host, json!({ "trap": "status" })).await;
     let token = token(&host, &id, 1).await;
     let host = host.restart().await;

@@ -2,10 +2,18 @@
 
 use serde_json::{Value, json};
 
-use super::{endless, told, work};
+use super::{endless, home, told, work};
 use crate::support::binary::{Place, Served};
 use crate::support::events::{Events, PATIENCE};
-use crate::support::{Home, TestHost, attempts, expect_json, folder, wait_task};
+use crate::support::{TestHost, attempts, expect_json, folder, wait_task};
+
+/// A directory for real processes, with the plugin.
+fn place() -> Place {
+    let place = Place::with(&[]);
+    let (component, manifest) = folder::outside();
+    place.plugins().put("outside", &component, Some(manifest));
+    place
+}
 
 async fn create(host: &Served, input: Value) -> (Events, String) {
     let stream = Events::of(host.client.get(format!("{}/v1/events", host.base)).send().await.unwrap());
@@ -31,7 +39,7 @@ async fn begun(host: &Served, id: &str) {
 
 #[tokio::test]
 async fn l10_a_kill_before_the_handle_is_kept_asks_again_with_the_same_key() {
-    let place = Place::with(&[]).built("outside");
+    let place = place();
     let host = place.start().await;
     let (_stream, id) = create(&host, json!({ "looks": 1, "start_ms": 50_000 })).await;
     begun(&host, &id).await;
@@ -47,7 +55,7 @@ async fn l10_a_kill_before_the_handle_is_kept_asks_again_with_the_same_key() {
 
 #[tokio::test]
 async fn i4_l10_a_kill_while_the_work_goes_on_or_is_brought_home_starts_nothing_again() {
-    let place = Place::with(&[]).built("outside");
+    let place = place();
     let mut host = place.start().await;
     let (mut stream, id) = create(&host, json!({ "looks": 3, "poll_after_ms": 0, "collect_ms": 50_000 })).await;
     for name in ["task.work-started", "task.exporting"] {
@@ -71,7 +79,7 @@ async fn parked(host: &TestHost, id: &str) -> Value {
 
 #[tokio::test]
 async fn i14_work_goes_on_over_restarts_and_removed_and_replaced_plugins() {
-    let host = Home::new().built("outside").start().await;
+    let host = home().start().await;
     let id = endless(&host, json!({ "looks": 40, "poll_after_ms": 0 })).await;
     let host = host.restart().await;
     let old = host.plugin("outside").await.unwrap()["live"]["digest"].clone();
@@ -84,9 +92,9 @@ async fn i14_work_goes_on_over_restarts_and_removed_and_replaced_plugins() {
     assert!(parked(&host, &id).await.is_string());
 
     // Another version comes.
-    let (mut component, manifest) = folder::built("outside");
+    let (mut component, manifest) = folder::outside();
     component.extend_from_slice(&[0, 5, 4, b'n', b'o', b't', b'e']);
-    host.plugins().put("outside", &component, manifest.as_deref());
+    host.plugins().put("outside", &component, Some(manifest));
     let task = host.wait_task(&id).await;
     assert_eq!((&task["state"], attempts(&task).len()), (&json!("succeeded"), 1), "{task:#}");
     assert_eq!((&task["output"]["found"]["starts"], &task["crashes"]), (&json!(1), &json!(0)), "{task:#}");
@@ -96,7 +104,7 @@ async fn i14_work_goes_on_over_restarts_and_removed_and_replaced_plugins() {
 
 #[tokio::test]
 async fn a_cancel_while_the_plugin_is_gone_reaches_the_work_when_it_is_back() {
-    let host = Home::new().built("outside").start().await;
+    let host = home().start().await;
     let mut events = host.events().await;
     let id = host.enqueue("outside", &json!({ "poll_after_ms": 0 })).await;
     events.task(&id, "task.work-started").await;
@@ -104,8 +112,8 @@ async fn a_cancel_while_the_plugin_is_gone_reaches_the_work_when_it_is_back() {
     events.task(&id, "task.detached").await;
     let (_, task) = host.cancel(&id).await;
     assert_eq!(task["state"], "cancelling", "{task:#}");
-    let (component, manifest) = folder::built("outside");
-    host.plugins().put("outside", &component, manifest.as_deref());
+    let (component, manifest) = folder::outside();
+    host.plugins().put("outside", &component, Some(manifest));
     let task = host.wait_task(&id).await;
     assert_eq!((&task["state"], &task["cancel"]["stopped_by"]), (&json!("cancelled"), &json!("guest")), "{task:#}");
     assert_eq!(work(&host, &id).await["stopped"], true);
@@ -114,7 +122,7 @@ async fn a_cancel_while_the_plugin_is_gone_reaches_the_work_when_it_is_back() {
 
 #[tokio::test]
 async fn i6_after_a_restart_work_is_taken_up_as_far_as_permits_go_and_before_anything_new() {
-    let host = Home::new().built("outside").built("echo").start().await;
+    let host = home().built("echo").start().await;
     let first = endless(&host, json!({ "poll_after_ms": 0 })).await;
     let second = endless(&host, json!({ "poll_after_ms": 0 })).await;
     let host = host.stop().await.configure(|config| config.runner.concurrency = 1).start().await;

@@ -5,13 +5,13 @@ use serde_json::json;
 use super::{endless, told, work};
 use crate::support::{Home, attempts};
 
-fn home() -> Home {
-    Home::new().built("outside").configure(|config| config.runner.stop_grace_ms = 400)
+fn impatient() -> Home {
+    super::home().configure(|config| config.runner.stop_grace_ms = 400)
 }
 
 #[tokio::test]
 async fn a_cancel_stops_outside_work_gracefully_then_at_once_then_gives_it_up() {
-    let host = home().start().await;
+    let host = impatient().start().await;
     // How many ways of stopping it is deaf to; who stopped it, calls of `stop`, whether it may go on.
     for (deaf, stopped_by, stops, abandoned) in [(0, "guest", 1, None), (1, "host", 2, None), (2, "host", 2, Some(1))] {
         let id = endless(&host, json!({ "deaf": deaf })).await;
@@ -27,7 +27,7 @@ async fn a_cancel_stops_outside_work_gracefully_then_at_once_then_gives_it_up() 
 
 #[tokio::test]
 async fn work_that_a_failing_or_trapping_stop_cannot_reach_is_given_up() {
-    let host = home().start().await;
+    let host = impatient().start().await;
     for how in ["trap", "fail"] {
         let id = endless(&host, json!({ how: "stop", "deaf": 2 })).await;
         host.cancel(&id).await;
@@ -40,7 +40,7 @@ async fn work_that_a_failing_or_trapping_stop_cannot_reach_is_given_up() {
 
 #[tokio::test]
 async fn l12_outside_work_that_takes_too_long_is_stopped_and_tried_again_as_other_work() {
-    let host = home().start().await;
+    let host = impatient().start().await;
     let backoff = json!({ "base_ms": 0, "cap_ms": 0 });
     let input = json!({ "poll_after_ms": 0 });
     let body = json!({ "kind": "outside", "input": input, "timeout_ms": 600, "max_attempts": 2, "backoff": backoff });
@@ -57,7 +57,7 @@ async fn l12_outside_work_that_takes_too_long_is_stopped_and_tried_again_as_othe
 
 #[tokio::test]
 async fn a_timeout_or_a_cancel_during_the_start_waits_for_the_handle_and_stops_the_work() {
-    let host = home().start().await;
+    let host = impatient().start().await;
     let input = json!({ "start_ms": 1_500 });
     let body = json!({ "kind": "outside", "input": input, "timeout_ms": 200, "max_attempts": 1 });
     let late = host.create(&body).await;
@@ -79,7 +79,7 @@ async fn a_timeout_or_a_cancel_during_the_start_waits_for_the_handle_and_stops_t
 
 #[tokio::test]
 async fn what_has_ended_otherwise_is_a_failure_of_its_attempt() {
-    let host = home().start().await;
+    let host = impatient().start().await;
     let backoff = json!({ "base_ms": 0, "cap_ms": 0 });
     for (end, ended) in [("retry", 2), ("fatal", 1)] {
         let body =
@@ -100,7 +100,7 @@ async fn what_has_ended_otherwise_is_a_failure_of_its_attempt() {
 
 #[tokio::test]
 async fn a_look_that_fails_says_nothing_about_the_work() {
-    let host = home().start().await;
+    let host = impatient().start().await;
     let trapping = host.enqueue("outside", &json!({ "looks": 3, "trap": "status", "trap_looks": 2 })).await;
     let failing = host.enqueue("outside", &json!({ "looks": 3, "fail": "status", "trap_looks": 2 })).await;
     for id in [trapping, failing] {

@@ -3,13 +3,12 @@
 use serde_json::json;
 use tokio::time::Duration;
 
-use super::{told, work};
-use crate::support::{Home, attempts};
+use super::{home, told, work};
+use crate::support::attempts;
 
 #[tokio::test]
 async fn i6_an_export_holds_no_permit_and_a_cancel_of_it_leaves_no_file() {
-    let host =
-        Home::new().built("outside").built("echo").configure(|config| config.runner.concurrency = 1).start().await;
+    let host = home().built("echo").configure(|config| config.runner.concurrency = 1).start().await;
     let mut events = host.events().await;
     let slow = host.enqueue("outside", &json!({ "looks": 1, "collect_ms": 600_000 })).await;
     events.task(&slow, "task.exporting").await;
@@ -28,7 +27,7 @@ async fn i6_an_export_holds_no_permit_and_a_cancel_of_it_leaves_no_file() {
 
 #[tokio::test]
 async fn an_export_is_tried_again_without_starting_the_work_again() {
-    let host = Home::new().built("outside").start().await;
+    let host = home().start().await;
     let backoff = json!({ "base_ms": 0, "cap_ms": 0 });
     let run = async |input| {
         let body = json!({ "kind": "outside", "input": input, "max_attempts": 3, "backoff": backoff });
@@ -50,7 +49,7 @@ async fn an_export_is_tried_again_without_starting_the_work_again() {
 
 #[tokio::test]
 async fn i14_an_export_goes_on_after_a_restart() {
-    let home = Home::new().built("outside").configure(|config| config.runner.shutdown_grace_ms = 500);
+    let home = home().configure(|config| config.runner.shutdown_grace_ms = 500);
     let host = home.start().await;
     let mut events = host.events().await;
     let id = host.enqueue("outside", &json!({ "looks": 1, "collect_ms": 50_000 })).await;

@@ -70,19 +70,29 @@ pub(crate) fn variant(name: &str, from: &str, to: &str) -> Vec<u8> {
 
 /// A plugin that `cargo xtask plugins` has built: its component and its manifest.
 pub(crate) fn built(name: &str) -> (Vec<u8>, Option<String>) {
-    let folder = built_folder(name);
-    let component = std::fs::read(folder.join(format!("{name}.wasm"))).unwrap_or_else(|error| {
-        panic!("{}/{name}.wasm: {error}: run `cargo xtask plugins` first", folder.display());
-    });
+    let folder = built_folder();
+    let component = read(&folder.join(format!("{name}.wasm")));
     (component, std::fs::read_to_string(folder.join(format!("{name}.toml"))).ok())
 }
 
+/// The plugin `outside` and its manifest.
+pub(crate) fn outside() -> (Vec<u8>, &'static str) {
+    (tester("outside"), include_str!("../../guests/outside/outside.toml"))
+}
+
+/// A plugin for tests that `cargo xtask plugins` has built.
+pub(crate) fn tester(name: &str) -> Vec<u8> {
+    read(&built_folder().with_file_name("test-plugins").join(format!("{name}.wasm")))
+}
+
+fn read(file: &Path) -> Vec<u8> {
+    let read = std::fs::read(file);
+    read.unwrap_or_else(|error| panic!("{}: {error}: run `cargo xtask plugins` first", file.display()))
+}
+
 /// Where `cargo xtask plugins` puts what it builds: beside the profile's folder that holds the binary under test.
-fn built_folder(name: &str) -> PathBuf {
+fn built_folder() -> PathBuf {
     let binary = Path::new(env!("CARGO_BIN_EXE_taskhost"));
     let target = binary.ancestors().find(|folder| folder.join("plugins").is_dir());
-    let target = target.map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"), Path::to_path_buf);
-    // Those that only tests use have a folder of their own.
-    let fixtures = target.join("fixtures");
-    if fixtures.join(format!("{name}.wasm")).exists() { fixtures } else { target.join("plugins") }
+    target.map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"), Path::to_path_buf).join("plugins")
 }

@@ -16,6 +16,7 @@ use crate::plugin::control::{Control, Directive};
 use crate::plugin::engine::Sandbox;
 use crate::plugin::limits::Limits;
 use crate::plugin::link::{Grants, LinkRequest, Linked, LoadError, TaskCheck};
+use crate::plugin::outside::Outside;
 use crate::plugin::ports::{
     CallbackPort, CheckpointPort, CutRequest, FfmpegError, FfmpegPort, LibraryPort, LogLine, LogPort, LogSource, Media,
     OnPercent, Parent, ParentState, ParentsPort, PortError, Ports, ProbeInfo, StateEntry, StatePort, StateWrite,
@@ -232,6 +233,7 @@ impl Bench {
             parents: recorder.clone(),
             callbacks: recorder.clone(),
             logs: recorder.clone(),
+            outside: Outside::absent(),
             compiler: Arc::new(InProcess),
         };
         Self { sandbox: Sandbox::start(&settings, ports).unwrap(), recorder, _dir: dir }
