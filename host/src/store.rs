@@ -14,6 +14,7 @@ pub mod memory;
 pub mod request;
 pub mod schedules;
 pub mod sled;
+mod work;
 
 use std::sync::Arc;
 

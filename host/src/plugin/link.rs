@@ -4,10 +4,12 @@
 pub(super) mod binary;
 mod http;
 mod imports;
+mod role;
 
 pub use self::http::{HostName, HostPattern, HttpGrant, HttpLimits, HttpRule, PathPattern, Place, Scheme};
 pub(super) use self::http::{Target, decide};
 pub(super) use self::imports::{capability, refused, roles_of};
+pub use self::role::Role;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -89,31 +91,6 @@ pub struct LinkRequest {
 pub trait TaskCheck: Send + Sync {
     /// Whether some live plugin executes `kind` and takes `input`.
     fn check(&self, kind: &str, input: &str) -> Result<(), InputError>;
-}
-
-/// What a component exports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Role {
-    /// Turns a tick into tasks.
-    Dispatcher,
-    /// Does the work of a task.
-    Executor,
-    /// Steers work that lives elsewhere.
-    Actuator,
-    /// Brings the results of such work home.
-    Collector,
-}
-
-impl Role {
-    /// Its stable name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Dispatcher => "dispatcher",
-            Self::Executor => "executor",
-            Self::Actuator => "actuator",
-            Self::Collector => "collector",
-        }
-    }
 }
 
 /// A kind, as its executor describes it.

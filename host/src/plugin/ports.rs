@@ -1,7 +1,6 @@
 //! What the host lends to guests: traits that the plugin runtime owns and the composition root implements.
 //!
-//! Coarse permission is decided when a component is linked, fine permission and quotas before a
-//! port is called; a port only does the work.
+//! Whether something is allowed is decided before: coarsely when a component is linked. A port only does the work.
 
 use std::fmt;
 use std::sync::Arc;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+pub use super::work::{AttachRequest, Attached, WorkRecord};
 use crate::event::Event;
 use crate::task::{AttemptReport, BatchId, BootId, Digest, NewTask, Outcome, Progress, Spec, Status, TaskId};
 use crate::time::Timestamp;
@@ -100,38 +101,6 @@ pub struct Finish {
     pub jitter: f64,
     /// What the attempt leaves besides.
     pub report: AttemptReport,
-}
-
-/// Asks for outside work that nobody looks after.
-#[derive(Clone, Debug)]
-pub struct AttachRequest {
-    /// Generations that can look after something; their room counts for nothing here.
-    pub rooms: Vec<GenerationRoom>,
-    /// Works that go on, at most. (What is only to be brought home comes besides.)
-    pub limit: u32,
-    /// The host start that takes the leases.
-    pub boot: BootId,
-    /// When the leases end without a heartbeat.
-    pub lease_until: Timestamp,
-}
-
-/// The answer to an [`AttachRequest`].
-#[derive(Clone, Debug, Default)]
-pub struct Attached {
-    /// Attempts that go on, oldest task first.
-    pub claimed: Vec<Claimed>,
-    /// There is more of these kinds than was asked for.
-    pub more: bool,
-}
-
-/// What is kept of outside work.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct WorkRecord {
-    /// What its actuator calls it.
-    #[serde(with = "crate::task::text::bytes")]
-    pub handle: Vec<u8>,
-    /// What it came to, once it has succeeded: JSON text.
-    pub output: Option<String>,
 }
 
 /// A dispatcher's answer.

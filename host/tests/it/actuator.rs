@@ -32,10 +32,15 @@ async fn told(host: &TestHost, id: &str) -> Vec<String> {
 
 /// A task whose work goes on until somebody stops it.
 async fn endless(host: &TestHost, behaviour: Value) -> String {
+    begun(host, behaviour).await.0
+}
+
+/// The same, and the event that says that it has begun.
+async fn begun(host: &TestHost, behaviour: Value) -> (String, String) {
     let mut events = host.events().await;
     let id = host.enqueue("outside", &behaviour).await;
-    events.task(&id, "task.work-started").await;
-    id
+    let begun = events.task(&id, "task.work-started").await.id;
+    (id, begun)
 }
 
 #[tokio::test]

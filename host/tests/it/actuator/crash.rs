@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{endless, home, told, work};
+use super::{begun, endless, home, told, work};
 use crate::support::binary::{Place, Served};
 use crate::support::events::{Events, PATIENCE};
 use crate::support::{TestHost, attempts, expect_json, folder, wait_task};
@@ -23,7 +23,7 @@ async fn create(host: &Served, input: Value) -> (Events, String) {
 }
 
 /// Waits until an attempt has logged, which it does when the outside work has begun.
-async fn begun(host: &Served, id: &str) {
+async fn has_logged(host: &Served, id: &str) {
     let mut pace = tokio::time::interval(std::time::Duration::from_millis(10));
     let logged = async {
         loop {
@@ -42,7 +42,7 @@ async fn l10_a_kill_before_the_handle_is_kept_asks_again_with_the_same_key() {
     let place = place();
     let host = place.start().await;
     let (_stream, id) = create(&host, json!({ "looks": 1, "start_ms": 50_000 })).await;
-    begun(&host, &id).await;
+    has_logged(&host, &id).await;
     host.kill().await;
     let host = place.start().await;
     let task = wait_task(&host.client, &host.base, &id).await;
@@ -59,10 +59,10 @@ async fn i4_l10_a_kill_while_the_work_goes_on_or_is_brought_home_starts_nothing_
     let mut host = place.start().await;
     let (mut stream, id) = create(&host, json!({ "looks": 3, "poll_after_ms": 0, "collect_ms": 50_000 })).await;
     for name in ["task.work-started", "task.exporting"] {
-        stream.task(&id, name).await;
+        let seen = stream.task(&id, name).await.id;
         host.kill().await;
         host = place.start().await;
-        let request = host.client.get(format!("{}/v1/events?task={id}", host.base)).header("last-event-id", "0");
+        let request = host.client.get(format!("{}/v1/events?task={id}", host.base)).header("last-event-id", seen);
         stream = Events::of(request.send().await.unwrap());
     }
     let task = wait_task(&host.client, &host.base, &id).await;
@@ -80,12 +80,12 @@ async fn parked(host: &TestHost, id: &str) -> Value {
 #[tokio::test]
 async fn i14_work_goes_on_over_restarts_and_removed_and_replaced_plugins() {
     let host = home().start().await;
-    let id = endless(&host, json!({ "looks": 40, "poll_after_ms": 0 })).await;
+    let (id, seen) = begun(&host, json!({ "looks": 40, "poll_after_ms": 0 })).await;
     let host = host.restart().await;
     let old = host.plugin("outside").await.unwrap()["live"]["digest"].clone();
 
     // The plugin goes: nobody can look, and the task says so.
-    let mut events = host.events_of(&format!("?task={id}"), Some("0")).await;
+    let mut events = host.events_of(&format!("?task={id}"), Some(&seen)).await;
     events.task(&id, "task.attached").await;
     host.plugins().delete("outside");
     events.task(&id, "task.detached").await;
@@ -124,9 +124,9 @@ async fn a_cancel_while_the_plugin_is_gone_reaches_the_work_when_it_is_back() {
 async fn i6_after_a_restart_work_is_taken_up_as_far_as_permits_go_and_before_anything_new() {
     let host = home().built("echo").start().await;
     let first = endless(&host, json!({ "poll_after_ms": 0 })).await;
-    let second = endless(&host, json!({ "poll_after_ms": 0 })).await;
+    let (second, seen) = begun(&host, json!({ "poll_after_ms": 0 })).await;
     let host = host.stop().await.configure(|config| config.runner.concurrency = 1).start().await;
-    let mut events = host.events_of("", Some("0")).await;
+    let mut events = host.events_of("", Some(&seen)).await;
     events.task(&first, "task.attached").await;
     let echo = host.enqueue("echo", &json!({})).await;
     parked(&host, &second).await;
