@@ -10,6 +10,7 @@ mod files;
 mod id;
 mod name;
 pub mod range;
+mod step;
 mod upload;
 
 use std::collections::HashSet;
@@ -24,6 +25,7 @@ use futures_util::future::try_join_all;
 use self::files::MediaFiles;
 pub use self::files::TempFile;
 pub use self::id::MediaId;
+pub use self::step::Step;
 use self::upload::Writer;
 use crate::store::{MediaQuery, MediaRecord, MediaStatus, NewMedia, Page, Store, StoreError};
 use crate::task::TaskId;
@@ -124,11 +126,11 @@ pub struct Library {
     settings: Arc<Settings>,
     files: Arc<MediaFiles>,
     store: Arc<dyn Store>,
-    /// Files that are being purged or restored: one of both at a time.
+    /// Files that are being purged, restored or made by a step: one of these at a time.
     changing: Arc<Mutex<HashSet<MediaId>>>,
 }
 
-/// A file of the library is the holder's to purge or to restore.
+/// A file of the library is the holder's to purge, to restore or to make.
 #[derive(Debug)]
 struct Change {
     id: MediaId,
@@ -180,7 +182,17 @@ impl Library {
         task: Option<TaskId>,
         now: Timestamp,
     ) -> Result<MediaRecord, MediaError> {
-        let id = MediaId::generate();
+        self.take_in(MediaId::generate(), temp, (name, content_type, task), now).await
+    }
+
+    /// The id must be free.
+    async fn take_in(
+        &self,
+        id: MediaId,
+        temp: TempFile,
+        (name, content_type, task): (&str, Option<&str>, Option<TaskId>),
+        now: Timestamp,
+    ) -> Result<MediaRecord, MediaError> {
         let name = name::display_name(name, id);
         let content_type = name::content_type(content_type, &name);
         let files = Arc::clone(&self.files);
@@ -268,10 +280,10 @@ impl Library {
         }
     }
 
-    /// Nobody else purges or restores a file as long as this lives.
+    /// Nobody else purges, restores or makes a file as long as this lives.
     fn change(&self, id: MediaId) -> Result<Change, MediaError> {
         if !self.changing.lock().unwrap_or_else(PoisonError::into_inner).insert(id) {
-            return Err(MediaError::Conflict("it is being purged or restored just now".to_owned()));
+            return Err(MediaError::Conflict("it is being purged, restored or made just now".to_owned()));
         }
         Ok(Change { id, all: Arc::clone(&self.changing) })
     }

@@ -10,7 +10,7 @@ use crate::api::{LogPage, LogReader, LogSlice, PluginDirectory};
 use crate::ffmpeg::{self, Ffmpeg};
 use crate::limiter::{BreakerInfo, Breakers};
 use crate::logs::{self, Slice, TaskLogs};
-use crate::media::{Library, MediaError};
+use crate::media::{Library, MediaError, Step};
 use crate::plugin::compile::CompilePort;
 use crate::plugin::outside::Outside;
 use crate::plugin::ports::{
@@ -294,7 +294,12 @@ impl FfmpegPort for Cutter {
     }
 
     async fn cut(&self, request: CutRequest, on_percent: OnPercent) -> Result<String, FfmpegError> {
-        let content = self.media.content(&request.input).await.map_err(|error| uncut(&error))?;
+        let CutRequest { input, start_ms, end_ms, accuracy, name, .. } = &request;
+        let step = Step::new(request.task, &format!("cut {input} {start_ms} {end_ms} {accuracy:?} {name:?}"));
+        if let Some(made) = self.media.made(step).await.map_err(|error| uncut(&error))? {
+            return Ok(made.id);
+        }
+        let content = self.media.content(input).await.map_err(|error| uncut(&error))?;
         // Removed when dropped: whatever happens before the adoption leaves nothing behind.
         let output = self.media.new_temp("cut").await.map_err(|error| uncut(&error))?;
         let accuracy = match request.accuracy {
@@ -311,12 +316,16 @@ impl FfmpegPort for Cutter {
         let made = self.ffmpeg.cut(cut, move |percent| on_percent(percent)).await.map_err(failed)?;
         let derived = || cut_name(&content.record.name, &request, made.container.extension());
         let name = request.name.clone().unwrap_or_else(derived);
-        let adopted = self.media.adopt(output, &name, Some(made.content_type), request.task, now()).await;
+        let adopted = self.media.adopt_step(output, &name, Some(made.content_type), step, now()).await;
         Ok(adopted.map_err(|error| uncut(&error))?.id)
     }
 
     async fn still(&self, request: StillRequest) -> Result<String, FfmpegError> {
         let StillRequest { input, at_ms, format, max_width, task } = request;
+        let step = Step::new(task, &format!("still {input} {at_ms} {format:?} {max_width:?}"));
+        if let Some(made) = self.media.made(step).await.map_err(|error| uncut(&error))? {
+            return Ok(made.id);
+        }
         let content = self.media.content(&input).await.map_err(|error| uncut(&error))?;
         let output = self.media.new_temp("still").await.map_err(|error| uncut(&error))?;
         let format = match format {
@@ -327,7 +336,7 @@ impl FfmpegPort for Cutter {
         let still = ffmpeg::Still { input: content.file, output: output.path().to_owned(), at_ms, format, max_width };
         self.ffmpeg.still(still).await.map_err(failed)?;
         let name = format!("{}_{}.{}", stem(&content.record.name), seconds(at_ms), format.extension());
-        let adopted = self.media.adopt(output, &name, Some(format.content_type()), task, now()).await;
+        let adopted = self.media.adopt_step(output, &name, Some(format.content_type()), step, now()).await;
         Ok(adopted.map_err(|error| uncut(&error))?.id)
     }
 }

@@ -219,3 +219,49 @@ async fn a_full_disk_takes_no_files_of_tools_either() {
     assert!(matches!(library.new_temp("cut").await, Err(MediaError::NoSpace)));
     assert_eq!(bench.files(), 0);
 }
+
+async fn make(bench: &Bench, step: Step, text: &str) -> Result<MediaRecord, MediaError> {
+    let temp = bench.home.new_temp("cut").await?;
+    std::fs::write(temp.path(), text).unwrap();
+    bench.home.adopt_step(temp, "a.mp4", None, step, at(0)).await
+}
+
+#[tokio::test]
+async fn l9_a_step_of_a_task_leaves_one_file_however_often_it_is_attempted() {
+    let bench = Bench::new().await;
+    let task = TaskId::generate();
+    let step = Step::new(Some(task), "cut a 0 1");
+    assert_eq!(bench.home.made(step).await.unwrap(), None);
+    let first = make(&bench, step, "one").await.unwrap();
+    assert_eq!(first.task, Some(task));
+    // The host goes down before the guest keeps what it was given.
+    let bench = bench.restart().await;
+    assert_eq!(bench.home.made(step).await.unwrap().as_ref(), Some(&first));
+    // An attempt that was at it already: the first file stays.
+    assert_eq!(make(&bench, step, "two").await.unwrap(), first);
+    assert_eq!((bench.files(), bench.text(&first.id).await.unwrap()), (1, "one".to_owned()));
+    let others = [Step::new(Some(task), "cut a 0 2"), Step::new(Some(TaskId::generate()), "cut a 0 1")];
+    for other in others {
+        assert_eq!(bench.home.made(other).await.unwrap(), None);
+        assert_ne!(make(&bench, other, "other").await.unwrap().id, first.id);
+    }
+    // What somebody has trashed meanwhile is not brought back: it is made anew, beside it.
+    bench.home.trash(&first.id, None, at(1)).await.unwrap();
+    assert_eq!(bench.home.made(step).await.unwrap(), None);
+    let anew = make(&bench, step, "three").await.unwrap();
+    assert_ne!(anew.id, first.id);
+    assert_eq!(bench.text(&anew.id).await.unwrap(), "three");
+    assert_eq!(bench.home.restore(&first.id, at(2)).await.unwrap().id, first.id);
+    assert_eq!(bench.text(&first.id).await.unwrap(), "one");
+
+    let step = Step::new(Some(task), "raced for");
+    let (one, other) = tokio::join!(make(&bench, step, "x"), make(&bench, step, "x"));
+    let made = bench.home.made(step).await.unwrap().unwrap();
+    for raced in [one, other] {
+        match raced {
+            Ok(record) => assert_eq!(record, made),
+            Err(error) => assert!(matches!(error, MediaError::Conflict(_)), "{error}"),
+        }
+    }
+    assert_eq!(bench.text(&made.id).await.unwrap(), "x");
+}

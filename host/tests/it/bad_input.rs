@@ -1,6 +1,8 @@
 //! What clients get wrong, sent to the whole host: each mistake has a problem document of its own that says what
 //! and where, and nothing of the request is written.
 
+mod walk;
+
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

@@ -15,7 +15,7 @@ use crate::time::Timestamp;
 
 /// Tasks that change their lanes between two groups, at most.
 const MAX_RELANED: usize = 2_048;
-/// Changes of the rules that waiting tasks are behind, at most: the next one waits for the first.
+/// Changes of the rules that waiting tasks are behind, at most: further ones are refused until they have caught up.
 const MAX_BEHIND: usize = 8;
 /// Queues and kinds that are paused at the same time.
 const MAX_PAUSES: usize = 10_000;
@@ -84,6 +84,7 @@ impl Core {
         if shares == fairness && before == limits {
             return Ok(());
         }
+        self.check_caught_up()?;
         if shares != fairness {
             match &fairness {
                 Some(fairness) => self.trees.fairness.put(keys::FAIRNESS, fairness)?,
@@ -124,11 +125,19 @@ impl Core {
         let rules = limits.into_values().map(|limit| limit.rule).collect();
         self.index.limit(rules, fairness);
         self.relane()?;
-        while self.index.generations_behind() > MAX_BEHIND {
-            self.relane()?;
-        }
         self.wake();
         Ok(())
+    }
+
+    /// Refuses one more change of the rules while waiting tasks are far behind: to catch up at once would hold up
+    /// every other verb.
+    fn check_caught_up(&self) -> Verdict<()> {
+        if self.index.generations_behind() < MAX_BEHIND {
+            return Ok(());
+        }
+        let text =
+            format!("waiting tasks are still being put in order after {MAX_BEHIND} changes of limits: try again soon");
+        Err(StoreError::Conflict(text).into())
     }
 
     /// Puts one slice of the tasks that wait by rules of before into their place by those of today. The others do not
@@ -205,6 +214,7 @@ impl Core {
                 next
             }
         };
+        self.check_caught_up()?;
         let limit = Limit { rule, origin: Origin::Client, revision };
         let mut limits = before.clone();
         limits.insert(limit.rule.name.clone(), limit.clone());
@@ -217,6 +227,7 @@ impl Core {
     pub(super) fn delete_limit(&mut self, name: &str, revision: u64, now: Timestamp) -> Verdict<()> {
         let before = self.known_limits()?;
         changeable(before.get(name).ok_or(StoreError::NotFound)?, Some(revision))?;
+        self.check_caught_up()?;
         let mut limits = before.clone();
         limits.remove(name);
         let fairness = self.trees.fairness.get(keys::FAIRNESS)?;

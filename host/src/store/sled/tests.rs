@@ -98,6 +98,42 @@ async fn i6_thousands_over_their_limit_write_nothing_and_are_not_moved() {
 }
 
 #[tokio::test]
+async fn i8_limits_that_change_faster_than_tasks_can_be_put_in_order_are_refused() {
+    use crate::limit::Declaration;
+    const TASKS: usize = 40_000;
+    let dir = Directory::new();
+    let store = open(dir.path()).unwrap();
+    let task = NewTask { attributes: vec![("tenant".to_owned(), "t".to_owned())], ..new_task() };
+    for _ in 0..4 {
+        store.enqueue(vec![task.clone(); TASKS / 4], at(0)).await.unwrap();
+    }
+    let rule = |number: usize| {
+        let key = Some("attributes.tenant".to_owned());
+        Declaration { concurrency: Some(3), key, ..Declaration::default() }.check(&format!("l{number}")).unwrap()
+    };
+    let put = futures_util::future::join_all((0..12).map(|number| store.put_limit(rule(number), None, at(1)))).await;
+    let refused: Vec<_> = put.iter().filter_map(|put| put.as_ref().err()).collect();
+    assert!((1..=4).contains(&refused.len()), "{refused:?}");
+    let is_told = |error: &&StoreError| matches!(error, StoreError::Conflict(why) if why.ends_with("try again soon"));
+    assert!(refused.iter().all(is_told), "{refused:?}");
+    assert_eq!(store.limits(at(1)).await.unwrap().limits.len(), put.len() - refused.len(), "nothing half-written");
+    // Each verb finds them a slice further; then another change is taken, and every task has its place.
+    let mut tries = 0..1_000;
+    while store.put_limit(rule(99), None, at(1)).await.is_err() {
+        tries.next().expect("it catches up");
+    }
+    let mut claimed = 0;
+    while claimed < 3 {
+        tries.next().expect("it catches up");
+        claimed += conformance::claim(&*store, 1_000, 1).await.claimed.len();
+    }
+    assert_eq!(conformance::claim(&*store, 1_000, 1).await.claimed.len(), 0);
+    let queue = store.queues(at(1)).await.unwrap().remove(0);
+    assert_eq!((claimed, queue.running, queue.queued), (3, 3, TASKS as u64 - 3));
+    store.close().await;
+}
+
+#[tokio::test]
 async fn i1_a_store_that_outgrows_its_memory_goes_on() {
     // Every few tasks, the database is reopened below.
     let dir = Directory { max_growth_bytes: 2_000, ..Directory::new() };
