@@ -64,3 +64,18 @@ fn authorities(file: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
     anyhow::ensure!(!found.is_empty(), "the file has no certificate in PEM form");
     Ok(found)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{NetworkPort as _, System};
+
+    #[tokio::test]
+    async fn names_are_looked_up_as_the_system_does_and_places_come_back() {
+        let system = System::new();
+        for _ in 0..2 * super::MAX_LOOKUPS {
+            let found = system.resolve("localhost").await.unwrap();
+            assert!(!found.is_empty() && found.iter().all(std::net::IpAddr::is_loopback), "{found:?}");
+            assert!(system.resolve("not a name").await.is_err());
+        }
+    }
+}

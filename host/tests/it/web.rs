@@ -6,6 +6,7 @@ mod hostile;
 mod secrets;
 mod tls;
 mod wasi;
+mod webhook;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::support::folder::tester;
-use crate::support::web::{PUBLIC, TestNetwork, WebServer};
+use crate::support::web::{PUBLIC, SILENT, TestNetwork, WebServer};
 use crate::support::{Home, TestHost, attempts, list};
 
 /// A host whose plugin `web-probe` has this manifest.
@@ -185,6 +186,16 @@ async fn a_name_leads_only_where_its_addresses_may_be_reached() {
     let input = json!({ "scheme": "http", "authority": format!("mixed.test:{}", server.port) });
     assert_eq!(raw(&host, &input).await["status"], 200);
     assert_eq!(network.connected(), [PUBLIC]);
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn an_address_where_nobody_answers_is_followed_by_the_next() {
+    let server = WebServer::plain().await;
+    let network = TestNetwork::with(&[("api.test", &[&[SILENT, PUBLIC]])]);
+    let host = host_with(&rule(server.port, ""), &network).await;
+    let outcome = raw(&host, &json!({ "scheme": "http", "authority": format!("api.test:{}", server.port) })).await;
+    assert_eq!((&outcome["status"], network.connected()), (&json!(200), vec![SILENT, PUBLIC]));
     host.stop().await;
 }
 

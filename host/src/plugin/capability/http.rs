@@ -7,6 +7,7 @@ mod address;
 mod body;
 mod codes;
 mod fill;
+mod queue;
 mod send;
 mod usage;
 
@@ -24,6 +25,7 @@ use wasmtime_wasi_http::{
 };
 
 use self::fill::{Fill, Placeholder};
+use self::queue::Queued;
 use self::send::Plan;
 use self::usage::Usage;
 use super::log::Book;
@@ -42,6 +44,9 @@ const MAX_URI_BYTES: usize = 8 * 1024;
 /// Bytes that a guest writes into a request's body at once; the host holds two of them for each body, of which a guest
 /// may have hundreds.
 const BODY_CHUNK_BYTES: usize = 16 * 1024;
+/// Answers that wait to be read, for each request that may be under way. Who asks many at once and reads all heads first
+/// must not wait for itself.
+const ANSWERS_PER_SEAT: usize = 16;
 /// Lines that the host writes into a task's log about requests of one attempt.
 const MAX_LINES: u32 = 32;
 /// What the host writes itself, besides what `wasi:http` always keeps for it.
@@ -70,8 +75,10 @@ struct Attempt {
     /// Not while the plugin describes itself.
     works: bool,
     usage: Arc<Usage>,
-    /// As many requests are under way at the same time; the others wait.
-    seats: Arc<Semaphore>,
+    /// As many requests wait for their answers at the same time; the others wait for them.
+    seats: Semaphore,
+    /// As many answers are there and not read to their ends.
+    places: Arc<Semaphore>,
     placeholders: Vec<Placeholder>,
     lines: AtomicU32,
     end: CancellationToken,
@@ -111,13 +118,15 @@ impl WasiHttpView for Guest {
 impl Web {
     fn new(code: &Arc<Code>, book: &Arc<Book>, deadline: Instant, works: bool) -> Self {
         let end = CancellationToken::new();
+        let concurrency = code.grants.http.limits.concurrency as usize;
         let attempt = Attempt {
             code: Arc::clone(code),
             book: Arc::clone(book),
             deadline,
             works,
             usage: Arc::default(),
-            seats: Arc::new(Semaphore::new(code.grants.http.limits.concurrency as usize)),
+            seats: Semaphore::new(concurrency),
+            places: Arc::new(Semaphore::new(concurrency * ANSWERS_PER_SEAT)),
             placeholders: code.secrets.iter().map(|(name, secret)| Placeholder::new(name, secret)).collect(),
             lines: AtomicU32::new(0),
             end: end.clone(),
@@ -164,7 +173,7 @@ impl WasiHttpHooks for Gate {
 
 impl Attempt {
     /// Decides whether a request is sent at all, and counts it.
-    fn admit(self: &Arc<Self>, request: &Request<WasiBody>) -> Result<Plan, Error> {
+    fn admit(self: &Arc<Self>, request: &Request<WasiBody>) -> Result<(Plan, Queued), Error> {
         if !self.works {
             return Err(Error::HttpRequestDenied);
         }
@@ -187,7 +196,8 @@ impl Attempt {
                 "{target}: the secret {name} is not filled in: its rule does not list it for this place"
             ));
         }
-        Ok(Plan { attempt: Arc::clone(self), target, private: rule.private, limits: limits.clone(), fill })
+        let (attempt, private, limits) = (Arc::clone(self), rule.private, limits.clone());
+        Ok((Plan { attempt, target, private, limits, fill }, Queued::among(&self.places)))
     }
 
     /// A number of `[grant.http_limits]` is used up.

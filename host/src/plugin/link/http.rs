@@ -105,7 +105,7 @@ impl FromStr for Place {
 pub struct HttpLimits {
     /// Requests, refused ones included.
     pub requests: u32,
-    /// Requests at the same time; more wait.
+    /// Requests that wait for their answers at the same time; more wait for their turn.
     pub concurrency: u32,
     /// Bytes of one request's body.
     pub request_bytes: u64,

@@ -76,14 +76,28 @@ async fn requests_are_counted_and_wait_for_each_other() {
     input["times"] = json!(3);
     let task = host.run("web.raw", &input).await;
     let errors: Vec<_> = task["output"].as_array().unwrap().iter().map(|outcome| &outcome["error"]).collect();
-    assert_eq!(errors[..2], ["HttpResponseTimeout", "HttpResponseTimeout"]);
-    if errors[2] == "ConnectionLimitReached" {
+    // It may get the place of another one in its last moment.
+    let of = |name: &str| errors.iter().filter(|error| **error == name).count();
+    assert!(
+        of("HttpResponseTimeout") >= 2 && of("HttpResponseTimeout") + of("ConnectionLimitReached") == 3,
+        "{errors:?}"
+    );
+    if of("ConnectionLimitReached") > 0 {
         let lines = log(&host, task["id"].as_str().unwrap()).await;
         assert!(lines.contains("raise `concurrency` under [grant.http_limits]"), "{lines}");
-    } else {
-        // It got the place of another one in its last moment.
-        assert_eq!(errors[2], "HttpResponseTimeout");
     }
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn answers_that_are_not_read_yet_keep_nobody_waiting() {
+    let (server, network) = (WebServer::plain().await, network());
+    let host = host_with(&rule(server.port, "[grant.http_limits]\nconcurrency = 1\n"), &network).await;
+    let mut input = to(server.port, "/big?100000");
+    (input["times"], input["heads_first"]) = (json!(10), json!(true));
+    let task = host.run("web.raw", &input).await;
+    let outcomes = task["output"].as_array().unwrap();
+    assert!(outcomes.len() == 10 && outcomes.iter().all(|outcome| outcome["bytes"] == 100_000), "{task:#}");
     host.stop().await;
 }
 

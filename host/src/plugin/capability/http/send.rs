@@ -26,11 +26,14 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
 use super::address::{Reach, reach};
 use super::body::{Broken, RequestBody, ResponseBody};
 use super::fill::Fill;
+use super::queue::Queued;
 use super::{Attempt, Sent, size};
 use crate::plugin::link::{HostName, HttpLimits, Place, Scheme, Target};
 
 /// No time is shorter: a timer of nothing would be over before anything could happen.
 const MIN_TIME: Duration = Duration::from_millis(1);
+/// How long an address is tried when there is another one: a machine may have a way to the one family only.
+const ADDRESS_TIME: Duration = Duration::from_secs(2);
 /// Addresses of one name that are tried.
 const MAX_ADDRESSES: usize = 4;
 /// Headers of a response.
@@ -52,15 +55,22 @@ pub(super) struct Plan {
 }
 
 /// Sends it, for as long as it may take and its attempt lasts.
-pub(super) async fn send(plan: Plan, request: Request<WasiBody>, options: RequestOptions) -> Sent {
+pub(super) async fn send((plan, place): (Plan, Queued), request: Request<WasiBody>, options: RequestOptions) -> Sent {
     let end = plan.attempt.end.clone();
     let longest = Instant::now() + Duration::from_millis(plan.limits.timeout_ms);
     let until = plan.attempt.deadline.min(longest).max(Instant::now() + MIN_TIME);
+    let (attempt, concurrency) = (Arc::clone(&plan.attempt), plan.limits.concurrency);
     let exchange = async {
-        let seat = plan.seat(until).await?;
-        timeout_at(until, plan.exchange(request, options, (seat, until)))
-            .await
-            .unwrap_or(Err(Error::HttpResponseTimeout))
+        let full = |_| {
+            let others = format!("others were under way ({concurrency}) or not read to their ends");
+            attempt.limit(&format!("a request found no place: {others}"), "concurrency")
+        };
+        let closed = |_| Error::ConnectionTerminated;
+        let place = timeout_at(until, place.permit()).await.map_err(full)?.map_err(closed)?;
+        let _until_the_head_is_there =
+            timeout_at(until, attempt.seats.acquire()).await.map_err(full)?.map_err(closed)?;
+        let exchange = timeout_at(until, plan.exchange(request, options, (place, until)));
+        exchange.await.unwrap_or(Err(Error::HttpResponseTimeout))
     };
     let (response, connection) = tokio::select! {
         biased;
@@ -85,7 +95,7 @@ impl Plan {
         self,
         request: Request<WasiBody>,
         options: RequestOptions,
-        (seat, until): (OwnedSemaphorePermit, Instant),
+        (place, until): (OwnedSemaphorePermit, Instant),
     ) -> Result<(Response<WasiBody>, Option<Connection>), Error> {
         // What nobody asked for ends with the whole request, which has its own answer.
         let time = |asked: Option<Duration>| asked.map_or(Duration::MAX, |asked| asked.max(MIN_TIME));
@@ -109,21 +119,9 @@ impl Plan {
             return Err(Error::HttpResponseBodySize(Some(most)));
         }
         let pause = options.between_bytes_timeout.map(|pause| pause.max(MIN_TIME));
-        let shared = (Arc::clone(&self.attempt.usage), seat);
+        let shared = (Arc::clone(&self.attempt.usage), place);
         let response = response.map(|body| ResponseBody::new(body, shared, most, until, pause).boxed_unsync());
         Ok((response, connection))
-    }
-
-    /// Waits for one of the places of the attempt.
-    async fn seat(&self, until: Instant) -> Result<OwnedSemaphorePermit, Error> {
-        let seat = timeout_at(until, Arc::clone(&self.attempt.seats).acquire_owned()).await;
-        seat.map_or_else(
-            |_| {
-                let what = format!("{} other requests were under way all the time", self.limits.concurrency);
-                Err(self.attempt.limit(&what, "concurrency"))
-            },
-            |seat| seat.map_err(|_| Error::ConnectionTerminated),
-        )
     }
 
     /// The request as it goes over the wire.
@@ -152,11 +150,15 @@ impl Plan {
     /// Connects to the first of the checked addresses that answers.
     async fn connect(&self) -> Result<Stream, Error> {
         let mut failed = Error::DestinationNotFound;
-        for address in self.addresses().await? {
+        let addresses = self.addresses().await?;
+        for (index, address) in addresses.iter().enumerate() {
             let network = &self.attempt.code.shared.ports.outside.network;
-            match network.connect(SocketAddr::new(address, self.target.port)).await {
-                Ok(stream) => return self.secure(stream).await,
-                Err(error) => failed = of_connect(&error),
+            let connecting = network.connect(SocketAddr::new(*address, self.target.port));
+            let time = if index + 1 < addresses.len() { ADDRESS_TIME } else { Duration::MAX };
+            match timeout(time, connecting).await {
+                Ok(Ok(stream)) => return self.secure(stream).await,
+                Ok(Err(error)) => failed = of_connect(&error),
+                Err(_) => failed = Error::ConnectionTimeout,
             }
         }
         Err(failed)

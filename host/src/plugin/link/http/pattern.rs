@@ -161,11 +161,13 @@ impl PartialEq for PathPattern {
 
 impl Eq for PathPattern {}
 
-/// Without segments `.` and `..`, also when they, or what parts them, are written in percent.
+/// Without segments `.` and `..`, also when they, or what parts them, are written in percent, and when a parameter
+/// follows (`..;x`), which some servers leave away.
 fn is_plain(path: &str) -> bool {
     let lower = path.to_ascii_lowercase();
-    let decoded = lower.replace("%2e", ".").replace("%2f", "/").replace("%5c", "/").replace('\\', "/");
-    decoded.split('/').all(|segment| segment != "." && segment != "..")
+    let decoded = lower.replace("%2e", ".").replace("%2f", "/").replace("%5c", "/").replace("%3b", ";");
+    let names = decoded.split(['/', '\\']).map(|segment| segment.split(';').next().unwrap_or(segment));
+    names.into_iter().all(|name| name != "." && name != "..")
 }
 
 /// The last line of an expression's error says what is wrong; those before it draw it.

@@ -40,7 +40,17 @@ fn each_part_of_a_request_has_to_be_granted() {
     assert_eq!(get("https://api.example.com.evil.test/v1"), Err(Refusal::Host));
     assert_eq!(get("https://api.example.com:444/v1"), Err(Refusal::Port));
     assert_eq!(decide(&grant, &Method::DELETE, "https://api.example.com/v1"), Err(Refusal::Method));
-    for path in ["/", "/v10", "/v1/../admin", "/v1/%2e%2E/admin", "/v1/..%2fadmin", "/v1/.%5C..", "/V1"] {
+    for path in [
+        "/",
+        "/v10",
+        "/v1/../admin",
+        "/v1/%2e%2E/admin",
+        "/v1/..%2fadmin",
+        "/v1/.%5C..",
+        "/v1/..;x/admin",
+        "/v1/%2e.%3b",
+        "/V1",
+    ] {
         assert_eq!(get(&format!("https://api.example.com{path}")), Err(Refusal::Path), "{path}");
     }
     assert_eq!(decide(&[], &Method::GET, "https://api.example.com/"), Err(Refusal::Host));

@@ -74,7 +74,12 @@ impl Table for HttpLimits {
         let about_timeout = "One request until its response has ended. The attempt's deadline may come first.";
         vec![
             Key::count("requests", requests, REQUESTS, "Requests of one attempt, refused ones too."),
-            Key::count("concurrency", concurrency, CONCURRENCY, "Requests of one attempt at the same time; more wait."),
+            Key::count(
+                "concurrency",
+                concurrency,
+                CONCURRENCY,
+                "Requests that wait for their answers at the same time; more wait for their turn.",
+            ),
             Key::bytes("request_bytes", request_bytes, REQUEST_BYTES, "The body of one request."),
             Key::bytes("response_bytes", response_bytes, RESPONSE_BYTES, "The body of one response."),
             Key::millis("timeout", timeout_ms, TIMEOUT_MS, about_timeout),

@@ -31,6 +31,9 @@ pub(crate) struct Raw {
     /// End the attempt without waiting for an answer.
     #[serde(default)]
     abandon: bool,
+    /// Wait for all heads before the first body is read.
+    #[serde(default)]
+    heads_first: bool,
     /// How often the request is made, side by side.
     #[serde(default = "one")]
     times: u32,
@@ -62,6 +65,11 @@ pub(crate) fn run(raw: &Raw) -> Value {
         // What is under way stays with the instance.
         std::mem::forget(under_way);
         return json!([]);
+    }
+    if raw.heads_first {
+        for answer in under_way.iter().flatten() {
+            answer.subscribe().block();
+        }
     }
     let ends: Vec<_> =
         under_way.into_iter().map(|begun| begun.map_or_else(|error| error, |answer| end(&answer))).collect();
