@@ -210,7 +210,7 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     async fn limits(&self, now: Timestamp) -> Result<Limits, StoreError>;
     /// Declares a client's limit, which the next claim obeys. Without a `revision` it is a new one;
     /// [`StoreError::Stale`] when it has another one, [`StoreError::Conflict`] when the configuration
-    /// declares it.
+    /// declares it, or while many waiting tasks are still behind earlier changes.
     async fn put_limit(&self, rule: LimitRule, revision: Option<u64>, now: Timestamp) -> Result<Limit, StoreError>;
     /// Forgets a client's limit. Refuses like [`Self::put_limit`].
     async fn delete_limit(&self, name: &str, revision: u64, now: Timestamp) -> Result<(), StoreError>;
