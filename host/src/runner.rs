@@ -6,21 +6,33 @@
 mod attempt;
 mod claims;
 mod drains;
+mod ending;
+mod pace;
+mod running;
+mod steer;
+mod unattended;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use tokio::sync::Semaphore;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use self::attempt::Attempt;
 use self::claims::{Admissions, Answered, Claims, Terms};
 use self::drains::{Drains, Due};
+use self::ending::Ending;
+use self::running::{Ran, Running};
+use self::steer::{Age, Reins, Steering};
+use self::unattended::Unattended;
 use crate::event::{Change, Event, TaskChange};
-use crate::limiter::{AttemptLimiter, AttemptPermits, Breakers};
+use crate::limiter::{AttemptLimiter, AttemptPermit, AttemptPermits, Breakers};
 use crate::plugin::control::{Control, Directive};
 use crate::plugin::{Executor, Generation, Plugins};
 use crate::store::{Claim, Claimed, Finish, Heartbeat, Store, StoreError};
@@ -34,12 +46,16 @@ pub struct Settings {
     pub concurrency: u32,
     /// How long a lease lives without a heartbeat, in milliseconds; renewed at a third of it.
     pub lease_ms: u64,
+    /// How long outside work may take to stop, gracefully and then immediately, in milliseconds each.
+    pub stop_grace_ms: u64,
     /// This start of the host.
     pub boot: BootId,
 }
 
 /// How long a loop waits after the store refused a verb, before it tries again.
 const STORE_RETRY: Duration = Duration::from_millis(200);
+/// Results of outside work that are brought home at the same time, at most: each is a guest that holds no permit.
+const MAX_EXPORTS: usize = 16;
 
 /// When to end, in two phases.
 #[derive(Clone, Debug, Default)]
@@ -60,30 +76,17 @@ pub struct Runner {
     settings: Settings,
     shutdown: Shutdown,
     running: HashMap<TaskId, Running>,
-    attempts: JoinSet<Ended>,
+    attempts: JoinSet<Ran>,
     drains: Drains,
     claims: Claims,
     /// When the next task is due that nobody can claim yet, as far as the store has said.
     next_due: Option<Timestamp>,
     /// The store refused: no claim before then.
     retry_at: Option<Instant>,
-}
-
-/// An attempt that runs now.
-#[derive(Debug)]
-struct Running {
-    attempt: u32,
-    control: Arc<Control>,
-    generation: Arc<Generation>,
-}
-
-/// What an attempt leaves when it has ended.
-#[derive(Debug)]
-struct Ended {
-    id: TaskId,
-    attempt: u32,
-    /// Absent when it never ran.
-    generation: Option<Arc<Generation>>,
+    /// Whether there may be outside work that nobody looks after.
+    unattended: Unattended,
+    /// Places for bringing its results home.
+    exports: Arc<Semaphore>,
 }
 
 impl Runner {
@@ -109,6 +112,8 @@ impl Runner {
             claims: Claims::default(),
             next_due: None,
             retry_at: None,
+            unattended: Unattended::Perhaps,
+            exports: Arc::new(Semaphore::new(MAX_EXPORTS)),
         }
     }
 
@@ -122,6 +127,7 @@ impl Runner {
             // Interest first, question second: a change between the two is not lost.
             freed.mark_unchanged();
             reloads.mark_unchanged();
+            self.take_up().await;
             let ask_at = self.ask();
             let drain_at = self.drains.next();
             tokio::select! {
@@ -131,7 +137,8 @@ impl Runner {
                 Some(ended) = self.attempts.join_next() => self.reap_all(ended),
                 received = events.recv() => self.hear(received).await,
                 _ = freed.changed() => {}
-                _ = reloads.changed() => {}
+                // Whoever looks after outside work may have come.
+                _ = reloads.changed() => self.unattended = Unattended::Perhaps,
                 () = tokio::time::sleep_until(drain_at.unwrap_or(ask_at)), if drain_at.is_some() => self.drain_replaced(),
                 () = tokio::time::sleep_until(ask_at) => self.claims.withdraw(),
                 () = tokio::time::sleep_until(beat_at) => {
@@ -182,7 +189,7 @@ impl Runner {
         }
     }
 
-    fn reap_all(&mut self, ended: Result<Ended, tokio::task::JoinError>) {
+    fn reap_all(&mut self, ended: Result<Ran, tokio::task::JoinError>) {
         let mut next = Some(ended);
         while let Some(ended) = next {
             self.reap(ended);
@@ -200,47 +207,67 @@ impl Runner {
             tracing::error!(%kind, "the store answered a claim with what was not asked for");
             return;
         };
+        self.run_on(Arc::clone(&executor.generation), claimed, Some(permit));
+    }
+
+    /// Runs an attempt on a generation. Only one that brings results home has no permit.
+    fn run_on(&mut self, generation: Arc<Generation>, claimed: Claimed, permit: Option<AttemptPermit>) {
         let control = Arc::new(Control::default());
         if claimed.status.cancel.is_some() {
             control.direct(Directive::Cancel);
         }
-        let id = claimed.id;
-        let watched = self.breakers.begin(kind, executor.generation.digest().0);
-        let generation = Arc::clone(&executor.generation);
-        let (abort, is_late) = self.drains.begin(&generation, &self.shutdown.abort);
+        let (id, attempt) = (claimed.id, claimed.status.attempt);
+        let watched = self.breakers.begin(&claimed.spec.new.kind, generation.digest().0);
+        let reins = generation.is_actuator().then(Reins::default);
+        let drains = reins.is_none().then(|| Arc::clone(&generation));
+        let (abort, is_late) = match &drains {
+            Some(generation) => self.drains.begin(generation, &self.shutdown.abort),
+            None => (self.shutdown.abort.clone(), false),
+        };
         if is_late {
             control.direct(Directive::Yield);
         }
-        let attempt = claimed.status.attempt;
-        let ended = Ended { id, attempt, generation: Some(Arc::clone(&generation)) };
-        self.running.insert(id, Running { attempt, control: Arc::clone(&control), generation });
-        let attempt = attempt::Attempt {
+        let running =
+            Running { attempt, control: Arc::clone(&control), generation: drains.clone(), reins: reins.clone() };
+        self.running.insert(id, running);
+        let ending = Ending {
             store: Arc::clone(&self.store),
-            generation: Arc::clone(&executor.generation),
-            claimed,
-            control,
+            id,
+            attempt,
+            control: Arc::clone(&control),
             lease_ms: self.settings.lease_ms,
-            abort,
+        };
+        let ran: BoxFuture<'static, _> = match (reins, permit) {
+            (Some(reins), permit) => {
+                let plugins = Arc::clone(&self.plugins);
+                let exports = Arc::clone(&self.exports);
+                let stop_grace = Duration::from_millis(self.settings.stop_grace_ms);
+                let age = Age::of(&claimed.status);
+                let steering =
+                    Steering { ending, plugins, generation, claimed, reins, exports, stop_grace, age, abort };
+                Box::pin(steering.run(permit))
+            }
+            (None, Some(permit)) => Box::pin(Attempt { ending, generation, claimed, abort }.run(permit)),
+            (None, None) => return tracing::error!(task = %id, "an attempt without a permit"),
         };
         let attempt = async move {
-            let (trial, permit) = attempt.run(permit).await;
+            let (trial, permit) = ran.await;
             watched.end(trial, now().as_millis());
             // Before this, an attempt that went down could be followed by another one of its kind.
             drop(permit);
-            ended
+            (id, control, drains)
         };
         // On the guests' threads from the start: what it does besides is to wait for the store.
         self.attempts.spawn_on(attempt, &self.plugins.runtime());
     }
 
-    fn reap(&mut self, ended: Result<Ended, tokio::task::JoinError>) {
+    fn reap(&mut self, ended: Result<Ran, tokio::task::JoinError>) {
         match ended {
-            Ok(Ended { id, attempt, generation }) => {
-                // A task that was returned may be running again before its earlier attempt is reaped.
-                if self.running.get(&id).is_some_and(|running| running.attempt == attempt) {
+            Ok((id, control, drains)) => {
+                if self.running.get(&id).is_some_and(|running| Arc::ptr_eq(&running.control, &control)) {
                     self.running.remove(&id);
                 }
-                generation.iter().for_each(|generation| self.drains.end(generation));
+                drains.iter().for_each(|generation| self.drains.end(generation));
             }
             // The lease of the attempt expires and its task is requeued as crashed.
             Err(error) => tracing::error!(%error, "an attempt's supervisor panicked"),
@@ -252,7 +279,7 @@ impl Runner {
         for due in self.drains.due(Instant::now()) {
             match due {
                 Due::Yield(generation) => {
-                    let of_it = self.running.values().filter(|it| Arc::ptr_eq(&it.generation, &generation));
+                    let of_it = self.running.values().filter(|it| it.drains_with(&generation));
                     of_it.for_each(|running| running.control.direct(Directive::Yield));
                 }
                 Due::Interrupted(generation, running) => {
@@ -263,19 +290,27 @@ impl Runner {
         }
     }
 
-    /// Cancel requests arrive as events; after a lag every lease is asked instead.
+    /// Cancel requests and callbacks arrive as events; after a lag every lease is asked, and every work looked at, instead.
     async fn hear(&mut self, received: Result<Arc<[Event]>, RecvError>) {
         match received {
             Ok(batch) => {
                 for event in batch.iter() {
-                    if let Change::Task { id, change: TaskChange::CancelRequested, .. } = &event.change
-                        && let Some(running) = self.running.get(id)
-                    {
+                    let Change::Task { id, change, .. } = &event.change else { continue };
+                    let running = self.running.get(id);
+                    if let (TaskChange::CancelRequested, Some(running)) = (change, running) {
                         running.control.direct(Directive::Cancel);
+                    } else if let (TaskChange::CalledBack, Some(running)) = (change, running) {
+                        running.ring();
+                    } else if matches!(change, TaskChange::Detached) {
+                        self.unattended = Unattended::Perhaps;
                     }
                 }
             }
-            Err(RecvError::Lagged(_)) => self.beat().await,
+            Err(RecvError::Lagged(_)) => {
+                self.running.values().for_each(Running::ring);
+                self.unattended = Unattended::Perhaps;
+                self.beat().await;
+            }
             Err(RecvError::Closed) => self.shutdown.stop.cancel(),
         }
     }
@@ -301,7 +336,7 @@ impl Runner {
                     }
                 }
                 // Just finished, or reclaimed: its result will be refused, so it need not go on.
-                Err(StoreError::Stale | StoreError::NotFound) => running.control.direct(Directive::Cancel),
+                Err(StoreError::Stale | StoreError::NotFound) => running.lose(),
                 Err(error) => tracing::warn!(%error, "cannot renew a lease"),
             }
         }
@@ -340,12 +375,12 @@ impl Runner {
                 jitter: 0.0,
                 report: AttemptReport::default(),
             };
-            let (store, ended) = (Arc::clone(&self.store), Ended { id, attempt: status.attempt, generation: None });
+            let store = Arc::clone(&self.store);
             self.attempts.spawn(async move {
                 if let Err(error) = store.finish(finish, now()).await {
                     tracing::warn!(task = %id, %error, "a task that was just claimed was not given back");
                 }
-                ended
+                (id, Arc::default(), None)
             });
         }
     }

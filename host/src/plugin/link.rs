@@ -4,22 +4,25 @@
 pub(super) mod binary;
 mod http;
 mod imports;
+mod linker;
+mod role;
 
 pub use self::http::{HostName, HostPattern, HttpGrant, HttpLimits, HttpRule, PathPattern, Place, Scheme};
 pub(super) use self::http::{Target, decide};
 pub(super) use self::imports::{capability, refused, roles_of};
+pub use self::role::Role;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use wasmtime::component::{HasSelf, InstancePre, Linker};
+use wasmtime::component::InstancePre;
 
 use crate::secret::{Censor, Secret};
 use crate::task::{Digest, NewTask};
 
 use super::InputError;
-use super::contract::{self, config, context, dispatcher, executor, ffmpeg, library, log, metadata, queue, state};
+use super::contract::{self, actuator, collector, dispatcher, executor, metadata};
 use super::engine::{Compiled, Sandbox, Shared};
 use super::guest::Guest;
 use super::guest::warm::Nest;
@@ -43,7 +46,9 @@ pub struct QueueGrant {
 /// The media library is granted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LibraryGrant {
-    /// Trashing and purging too, not only reading.
+    /// Adding too, not only reading.
+    pub add: bool,
+    /// Adding, trashing and purging too.
     pub write: bool,
 }
 
@@ -86,28 +91,6 @@ pub struct LinkRequest {
 pub trait TaskCheck: Send + Sync {
     /// Whether some live plugin executes `kind` and takes `input`.
     fn check(&self, kind: &str, input: &str) -> Result<(), InputError>;
-}
-
-/// What a component exports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Role {
-    /// Turns a tick into tasks.
-    Dispatcher,
-    /// Does the work of a task.
-    Executor,
-    /// Steers work that lives elsewhere.
-    Actuator,
-}
-
-impl Role {
-    /// Its stable name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Dispatcher => "dispatcher",
-            Self::Executor => "executor",
-            Self::Actuator => "actuator",
-        }
-    }
 }
 
 /// A kind, as its executor describes it.
@@ -224,7 +207,7 @@ pub enum LoadError {
     #[error("not a plugin: it does not export taskhost:plugin/metadata@{VERSION}", VERSION = contract::VERSION)]
     NoMetadata,
     /// Nothing that this host could call.
-    #[error("a plugin without work: it exports neither taskhost:plugin/executor@{VERSION} nor taskhost:plugin/dispatcher@{VERSION}", VERSION = contract::VERSION)]
+    #[error("a plugin without work: it exports none of taskhost:plugin/executor@{VERSION}, taskhost:plugin/actuator@{VERSION} and taskhost:plugin/dispatcher@{VERSION}", VERSION = contract::VERSION)]
     NoRole,
     /// More memories or tables than the pool of instances can hold.
     #[error(
@@ -263,6 +246,8 @@ pub(super) struct Code {
     pub(super) metadata: metadata::GuestIndices,
     pub(super) executor: Option<executor::GuestIndices>,
     pub(super) dispatcher: Option<dispatcher::GuestIndices>,
+    pub(super) actuator: Option<actuator::GuestIndices>,
+    pub(super) collector: Option<collector::GuestIndices>,
     /// Places of the pool that an instance takes.
     pub(super) places: u32,
     /// Instances between two attempts.
@@ -342,16 +327,20 @@ impl Sandbox {
             return Err(LoadError::TooBig { need: places, have });
         }
         let secrets = secrets(shared, &request.grants)?;
-        let linker = linker(shared, &request.grants).map_err(|error| mismatch(&format!("{error:#}")))?;
+        let linker = linker::linker(shared, &request.grants).map_err(|error| mismatch(&format!("{error:#}")))?;
         let pre = linker.instantiate_pre(component).map_err(|error| mismatch(&format!("{error:#}")))?;
         let wrong = |error: wasmtime::Error| mismatch(&format!("{error:#}"));
         let executor = roles.contains(&Role::Executor).then(|| executor::GuestIndices::new(&pre));
         let dispatcher = roles.contains(&Role::Dispatcher).then(|| dispatcher::GuestIndices::new(&pre));
+        let actuator = roles.contains(&Role::Actuator).then(|| actuator::GuestIndices::new(&pre));
+        let collector = roles.contains(&Role::Collector).then(|| collector::GuestIndices::new(&pre));
         let code = Code {
             shared: shared.clone(),
             metadata: metadata::GuestIndices::new(&pre).map_err(wrong)?,
             executor: executor.transpose().map_err(wrong)?,
             dispatcher: dispatcher.transpose().map_err(wrong)?,
+            actuator: actuator.transpose().map_err(wrong)?,
+            collector: collector.transpose().map_err(wrong)?,
             pre,
             places,
             name: request.name,
@@ -384,30 +373,4 @@ fn secrets(shared: &Shared, grants: &Grants) -> Result<Box<[(String, Secret)]>, 
         None => Err(LoadError::NoSecret { name: name.clone() }),
     };
     names.into_iter().map(find).collect()
-}
-
-/// All of WASI, which is given nothing to reach, and of the host's interfaces those that are granted.
-fn linker(shared: &Shared, grants: &Grants) -> wasmtime::Result<Linker<Guest>> {
-    type Own = HasSelf<Guest>;
-    let mut linker = Linker::new(&shared.engine);
-    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
-    log::add_to_linker::<_, Own>(&mut linker, |guest| guest)?;
-    config::add_to_linker::<_, Own>(&mut linker, |guest| guest)?;
-    context::add_to_linker::<_, Own>(&mut linker, |guest| guest)?;
-    if grants.state.is_some() {
-        state::add_to_linker::<_, Own>(&mut linker, |guest| guest)?;
-    }
-    if grants.queue.is_some() {
-        queue::add_to_linker::<_, Own>(&mut linker, |guest| guest)?;
-    }
-    if grants.library.is_some() {
-        library::add_to_linker::<_, Own>(&mut linker, |guest| guest)?;
-    }
-    if grants.ffmpeg.is_some() {
-        ffmpeg::add_to_linker::<_, Own>(&mut linker, |guest| guest)?;
-    }
-    if grants.http.is_given() {
-        super::capability::http::add_to_linker(&mut linker)?;
-    }
-    Ok(linker)
 }

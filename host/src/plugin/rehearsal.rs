@@ -26,6 +26,7 @@ pub(super) fn ports(real: &Ports) -> Ports {
         checkpoints: rehearsal.clone(),
         parents: rehearsal.clone(),
         logs: rehearsal,
+        callbacks: real.callbacks.clone(),
         // What was asked of others cannot be taken back.
         outside: Outside::absent(),
         compiler: real.compiler.clone(),

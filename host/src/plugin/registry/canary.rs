@@ -29,6 +29,11 @@ pub(super) async fn rehearse(
         let known: Vec<_> = generation.kinds().map(|kind| kind.name.as_str()).collect();
         return Err(failed(&format!("it does not execute {kind:?}, but {}", known.join(", "))));
     }
+    if generation.is_actuator() {
+        return Err(failed(
+            "the work of an actuator lives elsewhere, where nothing can be taken back: remove the canary",
+        ));
+    }
     if let Some(Err(error)) = generation.check_input(kind, input) {
         return Err(failed(&error.to_string()));
     }
@@ -39,7 +44,7 @@ pub(super) async fn rehearse(
     let link = move || on.link_rehearsal(&compiled, LinkRequest { limits, ..request }, tasks);
     let linked = tokio::task::spawn_blocking(link).await.map_err(|error| failed(&error.to_string()))??;
     let spec = Arc::new(Spec { new: NewTask::new(kind, input), created_at: now, first_event: 0 });
-    let job = Job { id: TaskId::generate(), attempt: 1, spec, started_at: crate::time::now() };
+    let job = Job { id: TaskId::generate(), attempt: 1, spec, started_at: crate::time::now(), works: 0 };
     match linked.execute(job, Arc::default(), wall_ms).await {
         Outcome::Succeeded { .. } => Ok(()),
         Outcome::Interrupted => Err(NotLoaded::Busy("the host stopped during its canary".to_owned())),
