@@ -88,7 +88,7 @@ impl Archive {
                     lines.insert(name, line);
                 }
                 Err(error) => {
-                    tracing::warn!(plugin = name, %error, "the history of a plugin cannot be read; it begins anew")
+                    tracing::warn!(plugin = name, %error, "the history of a plugin cannot be read; it begins anew");
                 }
             }
         }

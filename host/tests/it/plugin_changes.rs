@@ -126,7 +126,7 @@ async fn only_the_administrator_changes_plugins() {
     ] {
         for token in [None, Some("wrong"), Some("")] {
             let request = host.request(method.clone(), path).body(version("v01"));
-            let request = token.iter().fold(request, |request, token| request.bearer_auth(token));
+            let request = token.iter().fold(request, RequestBuilder::bearer_auth);
             let answer = send(request).await;
             assert_eq!(answer.status(), StatusCode::UNAUTHORIZED, "{method} {path}");
             let challenge = answer.headers()["www-authenticate"].to_str().unwrap();
@@ -320,5 +320,38 @@ async fn uploads_at_the_same_time_go_live_one_after_the_other() {
     assert!(outputs.iter().any(|name| told[0]["digest"] == sha256(&version(name))));
     let done = host.run("version", &json!({})).await;
     assert_eq!(attempts(&done)[0]["digest"], told[0]["digest"]);
+    host.stop().await;
+}
+
+/// Whatever goes wrong, what is live goes on.
+#[tokio::test]
+async fn i11_there_is_no_way_back_to_files_that_are_gone_or_changed() {
+    let host = Home::new().start().await;
+    let admin = Admin::of(&host);
+    for output in ["v01", "v02"] {
+        assert!(admin.put("version", version(output)).await.0.is_success());
+    }
+    let kept = host.data().join("generations/version").join(format!("{}.wasm", sha256(&version("v01"))));
+    std::fs::write(&kept, version("v03")).unwrap();
+    for _ in ["changed", "gone"] {
+        let (status, problem) = admin.roll_back("version").await;
+        assert_eq!((status, &problem["code"]), (StatusCode::CONFLICT, &json!("nothing-kept")), "{problem:#}");
+        assert_eq!(output(&host).await, "v02");
+        let _gone = std::fs::remove_file(&kept);
+    }
+    // A manifest that becomes invalid in the folder, and a component without a byte: the same.
+    let component = host.plugins().component("version");
+    std::fs::write(component.with_extension("toml"), "[limits]\nmemry = 1\n").unwrap();
+    host.plugin_until("version", |plugin| plugin["error"].is_object() && plugin["live"].is_object()).await;
+    assert_eq!(output(&host).await, "v02");
+    std::fs::write(&component, b"").unwrap();
+    host.plugin_until("version", |plugin| plugin["error"]["digest"] == sha256(b"") && plugin["live"].is_object()).await;
+    assert_eq!(output(&host).await, "v02");
+    // An upload of both puts it right.
+    let part = |bytes: &[u8]| reqwest::multipart::Part::bytes(bytes.to_vec());
+    let form = reqwest::multipart::Form::new().part("component", part(&version("v04"))).part("manifest", part(b""));
+    let answer = send(admin.request(Method::PUT, "/v1/plugins/version").multipart(form)).await;
+    assert_eq!(answer.status(), StatusCode::OK);
+    assert_eq!(output(&host).await, "v04");
     host.stop().await;
 }

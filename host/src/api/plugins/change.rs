@@ -102,7 +102,7 @@ async fn take(
         What::Manifest => upload::manifest(request).await?,
     };
     let obeyed = state.control.put(&name, Upload { canary, ..upload }, condition).await;
-    let obeyed = obeyed.map_err(|error| of(error, &name))?;
+    let obeyed = obeyed.map_err(|error| of(&error, &name))?;
     let status = if obeyed.before.is_none() { StatusCode::CREATED } else { StatusCode::OK };
     Ok(done(status, &name, obeyed))
 }
@@ -135,7 +135,7 @@ pub(super) async fn remove(
 ) -> Result<StatusCode, Problem> {
     state.admin.check(&headers)?;
     let removed = state.control.remove(&name, condition(&headers)?).await;
-    removed.map(|_| StatusCode::NO_CONTENT).map_err(|error| of(error, &name))
+    removed.map(|_| StatusCode::NO_CONTENT).map_err(|error| of(&error, &name))
 }
 
 /// `POST /v1/plugins/{name}/rollback`: back to the generation before.
@@ -145,7 +145,7 @@ pub(super) async fn roll_back(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     state.admin.check(&headers)?;
-    let obeyed = state.control.roll_back(&name, condition(&headers)?).await.map_err(|error| of(error, &name))?;
+    let obeyed = state.control.roll_back(&name, condition(&headers)?).await.map_err(|error| of(&error, &name))?;
     Ok(done(StatusCode::OK, &name, obeyed))
 }
 
@@ -216,7 +216,7 @@ async fn latest(state: &Arc<AppState>, name: &str) -> Result<Task, Problem> {
     })
 }
 
-fn of(error: Disobeyed, name: &str) -> Problem {
+fn of(error: &Disobeyed, name: &str) -> Problem {
     let detail = error.to_string();
     match error {
         Disobeyed::BadName(_) => bad_name(name),

@@ -96,6 +96,7 @@ impl Record {
 }
 
 /// A generation that goes live.
+#[derive(Clone, Copy)]
 pub(super) struct Fresh<'a> {
     pub(super) digest: Digest,
     pub(super) manifest: Option<Digest>,

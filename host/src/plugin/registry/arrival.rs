@@ -25,7 +25,7 @@ impl<'a> Arrival<'a> {
         match stage {
             Stage::Compiling => tracing::info!(plugin = name, %digest, "compiling a plugin"),
             Stage::Queued | Stage::Checking | Stage::Canary => {
-                tracing::debug!(plugin = name, stage = stage.name(), "loading a plugin")
+                tracing::debug!(plugin = name, stage = stage.name(), "loading a plugin");
             }
         }
         registry.book().arrive(name, Loading { digest, stage, since: now() });

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::plugin::compile::Effort;
 use crate::plugin::control::Control;
 use crate::plugin::limits::Limits;
-use crate::plugin::link::{Descriptor, Grants, Linked, Role, TaskCheck};
+use crate::plugin::link::{self, Descriptor, Grants, Linked, Role, TaskCheck};
 use crate::plugin::manifest::{self, Drain, Effective, ReloadPolicy};
 use crate::plugin::schema::Schema;
 use crate::plugin::signature::Signed;
@@ -135,6 +135,20 @@ impl Drop for Running<'_> {
 }
 
 impl Generation {
+    fn kinds_of(described: Vec<link::Kind>, plugin: &str, limits: &Limits) -> Result<Vec<Kind>, String> {
+        if described.len() > MAX_KINDS {
+            return Err(format!("`describe` names {} kinds, the limit is {MAX_KINDS}", described.len()));
+        }
+        let mut kinds: Vec<Kind> = Vec::with_capacity(described.len());
+        for kind in described {
+            if kinds.iter().any(|known| known.info.name == kind.name) {
+                return Err(format!("`describe` names the kind {:?} twice", kind.name));
+            }
+            kinds.push(Kind::new(kind, plugin, limits.concurrency)?);
+        }
+        Ok(kinds)
+    }
+
     /// Checks what the plugin says of itself; the error is for the plugin's author.
     pub(in crate::plugin) fn new(parts: Parts) -> Result<Self, String> {
         let Parts {
@@ -168,16 +182,7 @@ impl Generation {
         if roles.contains(&Role::Collector) && !roles.contains(&Role::Actuator) {
             return Err("it exports a collector but no actuator whose results it could bring home".to_owned());
         }
-        if descriptor.kinds.len() > MAX_KINDS {
-            return Err(format!("`describe` names {} kinds, the limit is {MAX_KINDS}", descriptor.kinds.len()));
-        }
-        let mut kinds: Vec<Kind> = Vec::with_capacity(descriptor.kinds.len());
-        for kind in descriptor.kinds {
-            if kinds.iter().any(|known| known.info.name == kind.name) {
-                return Err(format!("`describe` names the kind {:?} twice", kind.name));
-            }
-            kinds.push(Kind::new(kind, &plugin, limits.concurrency)?);
-        }
+        let kinds = Self::kinds_of(descriptor.kinds, &plugin, &limits)?;
         let (version, summary) = (descriptor.version, descriptor.summary);
         let (tasks, running) = (TaskRules(tasks), AtomicU32::new(0));
         Ok(Self {

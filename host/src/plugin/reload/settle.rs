@@ -241,7 +241,7 @@ mod tests {
         for tick in 0..20_u64 {
             scene.write("a.wasm", &tick.to_string());
             let steps = scene.look(tick * 40, &["a"]);
-            assert!(steps == [] || steps == scene.load("a"), "{steps:?}");
+            assert!(steps.is_empty() || steps == scene.load("a"), "{steps:?}");
             if !steps.is_empty() {
                 loaded += 1;
                 let stamp = scene.stamp("a");
