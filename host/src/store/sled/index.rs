@@ -126,6 +126,11 @@ impl Index {
         self.queues.count(&spec.new.queue, &change);
     }
 
+    /// Hears of the time, so that what is due already is known to be so when it enters.
+    pub(super) fn hear(&mut self, now: Timestamp) {
+        self.lanes.hear(now);
+    }
+
     /// A task becomes live: queued, waiting for others or (when the store opens) running. It takes its unique key, or
     /// follows the one that has it.
     pub(super) fn enter(&mut self, id: TaskId, spec: &Arc<Spec>, status: &Status) {
