@@ -1,27 +1,29 @@
 //! One digest of one plugin, ready to run. Whoever holds it may use it, also after it was replaced.
 
+mod kind;
+mod retirement;
+
+pub use self::retirement::Retirement;
+
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use serde_json::json;
-use tokio::time::{Duration, Instant, sleep_until};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use self::kind::Kind;
 use crate::plugin::compile::Effort;
 use crate::plugin::control::Control;
 use crate::plugin::limits::Limits;
-use crate::plugin::link::{self, Descriptor, Grants, Linked, Role, TaskCheck};
+use crate::plugin::link::{Descriptor, Grants, Linked, Role, TaskCheck};
 use crate::plugin::manifest::{self, Drain, Effective, ReloadPolicy};
-use crate::plugin::schema::Schema;
 use crate::plugin::signature::Signed;
 use crate::plugin::steer::{Ended, Look, Missed, StopMode, Subject, Turn};
 use crate::plugin::{Batch, GenerationInfo, InputError, Job, KindInfo, names};
-use crate::task::{Digest, Failure, NewTask, Outcome, is_valid_kind};
+use crate::task::{Digest, Failure, NewTask, Outcome};
 use crate::time::Timestamp;
-
-/// Kinds of one plugin at most.
-const MAX_KINDS: usize = 64;
 
 /// A plugin as it was loaded from one component and one manifest.
 #[derive(Debug)]
@@ -44,33 +46,6 @@ pub struct Generation {
     running: AtomicU32,
     retirement: OnceLock<Retirement>,
     retired: CancellationToken,
-}
-
-/// A generation was replaced or removed: how what still runs on it comes to an end.
-#[derive(Clone, Copy, Debug)]
-pub struct Retirement {
-    /// When that was.
-    pub at: Timestamp,
-    since: Instant,
-    drain: Drain,
-}
-
-impl Retirement {
-    /// From now on attempts are asked to yield.
-    pub fn yield_at(&self) -> Instant {
-        self.since + Duration::from_millis(self.drain.drain_ms)
-    }
-
-    /// From now on attempts are interrupted.
-    pub fn interrupt_at(&self) -> Instant {
-        self.yield_at() + Duration::from_millis(self.drain.yield_grace_ms)
-    }
-
-    /// As somebody outside is told it: when attempts are asked to yield, and when they are interrupted.
-    pub fn timetable(&self) -> (Timestamp, Timestamp) {
-        let yield_at = self.at.plus_millis(self.drain.drain_ms);
-        (yield_at, yield_at.plus_millis(self.drain.yield_grace_ms))
-    }
 }
 
 /// What a generation is made from: equal sources make equal generations.
@@ -103,13 +78,6 @@ pub(in crate::plugin) struct Parts {
     pub(in crate::plugin) effort: Effort,
 }
 
-#[derive(Debug)]
-struct Kind {
-    info: KindInfo,
-    default_timeout_ms: Option<u64>,
-    input: Schema,
-}
-
 struct TaskRules(Arc<dyn TaskCheck>);
 
 impl std::fmt::Debug for TaskRules {
@@ -135,20 +103,6 @@ impl Drop for Running<'_> {
 }
 
 impl Generation {
-    fn kinds_of(described: Vec<link::Kind>, plugin: &str, limits: &Limits) -> Result<Vec<Kind>, String> {
-        if described.len() > MAX_KINDS {
-            return Err(format!("`describe` names {} kinds, the limit is {MAX_KINDS}", described.len()));
-        }
-        let mut kinds: Vec<Kind> = Vec::with_capacity(described.len());
-        for kind in described {
-            if kinds.iter().any(|known| known.info.name == kind.name) {
-                return Err(format!("`describe` names the kind {:?} twice", kind.name));
-            }
-            kinds.push(Kind::new(kind, plugin, limits.concurrency)?);
-        }
-        Ok(kinds)
-    }
-
     /// Checks what the plugin says of itself; the error is for the plugin's author.
     pub(in crate::plugin) fn new(parts: Parts) -> Result<Self, String> {
         let Parts {
@@ -182,7 +136,7 @@ impl Generation {
         if roles.contains(&Role::Collector) && !roles.contains(&Role::Actuator) {
             return Err("it exports a collector but no actuator whose results it could bring home".to_owned());
         }
-        let kinds = Self::kinds_of(descriptor.kinds, &plugin, &limits)?;
+        let kinds = kind::kinds_of(descriptor.kinds, &plugin, &limits)?;
         let (version, summary) = (descriptor.version, descriptor.summary);
         let (tasks, running) = (TaskRules(tasks), AtomicU32::new(0));
         Ok(Self {
@@ -403,31 +357,6 @@ impl Generation {
             compiled: self.effort,
             running: self.running(),
         }
-    }
-}
-
-impl Kind {
-    fn new(kind: crate::plugin::link::Kind, plugin: &str, concurrency: u32) -> Result<Self, String> {
-        let name = kind.name;
-        if !is_valid_kind(&name) {
-            return Err(format!(
-                "{name:?} is not a kind: words of a-z, 0-9, - and _, joined by dots, at most 128 bytes"
-            ));
-        }
-        let compile = |what: &str, text: Option<&str>| {
-            Schema::compile(text).map_err(|error| format!("the {what} schema of kind {name:?} is not usable: {error}"))
-        };
-        let input = compile("input", kind.input_schema.as_deref())?;
-        compile("output", kind.output_schema.as_deref())?;
-        let info = KindInfo {
-            name,
-            summary: kind.summary,
-            input_schema: kind.input_schema,
-            output_schema: kind.output_schema,
-            plugin: plugin.to_owned(),
-            concurrency,
-        };
-        Ok(Self { info, default_timeout_ms: kind.default_timeout_ms, input })
     }
 }
 
