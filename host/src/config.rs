@@ -155,6 +155,9 @@ pub struct Plugins {
     /// The program `taskhost`, which compiles in a child process; this process compiles when absent. Not
     /// for operators: the command line sets it.
     pub compiler: Option<PathBuf>,
+    /// Somebody writes plugins: files settle sooner, changes are told at length, and backtraces name files and lines. Not
+    /// for operators: the command line sets it.
+    pub dev: bool,
 }
 
 /// `[media]`
@@ -298,6 +301,7 @@ impl Default for Plugins {
             compile_time_ms: 120 * SECOND_MS,
             compile_memory_bytes: 4 * GIB,
             compiler: None,
+            dev: false,
         }
     }
 }

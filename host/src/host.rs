@@ -1,7 +1,9 @@
 //! The composition root: opens the parts, wires them, starts them, and stops them in two phases.
 
 mod compile;
+mod dev;
 mod lend;
+pub mod rehearsal;
 mod space;
 
 use std::net::SocketAddr;
@@ -69,6 +71,7 @@ pub struct Host {
     runner: JoinHandle<()>,
     ticker: JoinHandle<()>,
     space: JoinHandle<()>,
+    dev: Option<JoinHandle<()>>,
     http: JoinHandle<api::serve::Drained>,
 }
 
@@ -116,13 +119,15 @@ impl Host {
         let runner = runtime.spawn(runner.run());
         let ticker = runtime.spawn(ticker.run());
         let space = runtime.spawn(space.run(shutdown.stop.clone()));
+        let dev = config.plugins.dev.then(|| dev::tell(Arc::clone(&parts.plugins), shutdown.stop.clone()));
+        let dev = dev.map(|dev| runtime.spawn(dev));
         let http = runtime.spawn(api::serve::serve(listener, api::router(state), serve, http_stop.clone()));
 
         let address_file = config.data.join(ADDRESS_FILE);
         write_atomically(&address_file, &addr.to_string())
             .with_context(|| DataDirectory::cannot("write", &address_file))?;
         let grace = Duration::from_millis(config.runner.shutdown_grace_ms);
-        Ok(Self { addr, parts, shutdown, http_stop, grace, readiness, address_file, runner, ticker, space, http })
+        Ok(Self { addr, parts, shutdown, http_stop, grace, readiness, address_file, runner, ticker, space, dev, http })
     }
 
     /// Where HTTP is served.
@@ -156,6 +161,9 @@ impl Host {
         };
         let ticked = self.ticker.await;
         let watched = self.space.await;
+        if let Some(dev) = self.dev {
+            dev.await.context("the teller of changes panicked")?;
+        }
         self.http_stop.cancel();
         let served = self.http.await;
         self.parts.close().await;
@@ -198,12 +206,7 @@ impl Parts {
         let logs = TaskLogs::open(&data.join("logs"), config.log.task_log_bytes)
             .with_context(|| DataDirectory::cannot("use", &data.join("logs")))?;
         let logs = Arc::new(logs);
-        let bounds = compile::Bounds {
-            wall: Duration::from_millis(config.plugins.compile_time_ms),
-            memory_bytes: config.plugins.compile_memory_bytes,
-            max_component_bytes: config.plugins.max_component_bytes,
-        };
-        let compiler = compile::compiler(config.plugins.compiler.as_deref(), bounds, &supervisor);
+        let compiler = compile::compiler(config.plugins.compiler.as_deref(), compile::Bounds::of(config), &supervisor);
         let ports = lend::ports(&store, &library, &Arc::new(ffmpeg), &logs, compiler);
         let plugins = Self::start_plugins(config, ports).await?;
         store.declare_schedules(config.schedules.clone(), now()).await.context("cannot declare the schedules")?;
@@ -214,16 +217,7 @@ impl Parts {
     }
 
     async fn start_plugins(config: &Config, ports: Ports) -> anyhow::Result<Arc<Plugins>> {
-        let settings = crate::plugin::Settings {
-            dir: config.plugins.dir.clone(),
-            cache_dir: config.data.join("cache"),
-            threads: usize::try_from(config.plugins.threads).unwrap_or(0),
-            max_instances: config.plugins.max_instances,
-            memory_total_bytes: config.plugins.memory_total_bytes,
-            max_component_bytes: config.plugins.max_component_bytes,
-            cancel_grace_ms: config.plugins.cancel_grace_ms,
-        };
-        Plugins::start(settings, ports).await.context("cannot start the plugin sandbox")
+        Plugins::start(plugin_settings(config), ports).await.context("cannot start the plugin sandbox")
     }
 
     fn state(&self, config: &Config, info: HostInfo, readiness: Arc<Readiness>, stop: CancellationToken) -> AppState {
@@ -288,6 +282,19 @@ impl Parts {
         self.plugins.stop().await;
         self.supervisor.stop().await;
         self.store.close().await;
+    }
+}
+
+fn plugin_settings(config: &Config) -> crate::plugin::Settings {
+    crate::plugin::Settings {
+        dir: config.plugins.dir.clone(),
+        cache_dir: config.data.join("cache"),
+        threads: usize::try_from(config.plugins.threads).unwrap_or(0),
+        max_instances: config.plugins.max_instances,
+        memory_total_bytes: config.plugins.memory_total_bytes,
+        max_component_bytes: config.plugins.max_component_bytes,
+        cancel_grace_ms: config.plugins.cancel_grace_ms,
+        dev: config.plugins.dev,
     }
 }
 

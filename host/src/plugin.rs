@@ -3,6 +3,7 @@
 //! Four lifetimes: the *engine* (process), a *generation* (one digest of one plugin, compiled and
 //! linked), an *attempt* (one Store), a *guest's state* (inside the Store).
 
+pub mod alone;
 mod capability;
 pub mod check;
 pub mod compile;
@@ -50,6 +51,8 @@ pub struct Settings {
     pub max_component_bytes: u64,
     /// How long a cancelled guest may take to stop by itself before it is dropped, in milliseconds.
     pub cancel_grace_ms: u64,
+    /// Somebody writes plugins: files settle sooner, and backtraces name files and lines where a component knows them.
+    pub dev: bool,
 }
 
 /// One attempt to be run.

@@ -2,6 +2,8 @@
 
 #[path = "../../tests/it/support/component.rs"]
 mod component;
+#[path = "../../tests/it/support/frame.rs"]
+mod frame;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -188,6 +190,7 @@ pub(crate) fn plugin_settings(dir: PathBuf, cache_dir: PathBuf, threads: usize) 
         memory_total_bytes: 2 << 30,
         max_component_bytes: 64 << 20,
         cancel_grace_ms: 25,
+        dev: false,
     }
 }
 
@@ -274,6 +277,11 @@ pub(crate) fn runtime() -> tokio::runtime::Runtime {
 /// A component text fixture of the tests, as a binary.
 pub(crate) fn fixture(name: &str) -> Vec<u8> {
     component::encode(&component::text(name))
+}
+
+/// A fixture of `hostile/`, as a binary.
+pub(crate) fn hostile(name: &str) -> Vec<u8> {
+    frame::encode(name)
 }
 
 /// A plugin that `cargo xtask plugins` has built, and its manifest.

@@ -1,6 +1,7 @@
-//! `taskhost plugin check`, `new` and `wit`
+//! `taskhost plugin check`, `new`, `test` and `wit`
 
 mod new;
+mod rehearse;
 mod template;
 
 use std::fmt::{self, Display};
@@ -13,6 +14,7 @@ use crate::plugin::Settings;
 use crate::plugin::check::{CheckReport, check_file};
 
 pub(super) use self::new::{NewArguments, WitArguments, new, wit};
+pub(super) use self::rehearse::{TestArguments, test};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -65,6 +67,7 @@ fn settings(plugins: &Plugins, scratch: &Scratch) -> Settings {
         memory_total_bytes: plugins.memory_total_bytes,
         max_component_bytes: plugins.max_component_bytes,
         cancel_grace_ms: plugins.cancel_grace_ms,
+        dev: false,
     }
 }
 

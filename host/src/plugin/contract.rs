@@ -9,6 +9,7 @@ use super::link::{Descriptor, Kind};
 
 mod wish;
 
+pub(super) use self::bindings::COMPONENT_TYPE;
 pub(super) use self::bindings::exports::taskhost::plugin::{dispatcher, executor, metadata};
 pub(super) use self::bindings::taskhost::host::{config, context, log, queue, state};
 pub(super) use self::bindings::taskhost::media::{ffmpeg, library};
@@ -60,6 +61,7 @@ mod bindings {
             "taskhost:media/ffmpeg": async,
         },
         exports: { default: async },
+        include_component_type: true,
     });
 }
 

@@ -11,7 +11,10 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::Semaphore;
 use wasmtime::component::Component;
-use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, WasmFeatures};
+use wasmtime::{
+    Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, WasmBacktraceDetails,
+    WasmFeatures,
+};
 
 pub(super) use self::epoch::Computing;
 use self::epoch::EpochThread;
@@ -109,7 +112,7 @@ impl Sandbox {
     /// Reserves the pool and starts the threads. Blocks on the disk for a moment.
     pub fn start(settings: &Settings, ports: Ports) -> Result<Arc<Self>, StartError> {
         let places = settings.max_instances.max(1);
-        let engine = engine(places)?;
+        let engine = engine(places, settings.dev)?;
         let enabled = engine.get_wasm_features().intersection(FORBIDDEN);
         if !enabled.is_empty() {
             let names: Vec<_> = enabled.iter_names().map(|(name, _)| name).collect();
@@ -199,8 +202,8 @@ fn runtime(threads: usize) -> std::io::Result<Runtime> {
         .build()
 }
 
-fn engine(places: u32) -> Result<Engine, StartError> {
-    let mut config = base_config();
+fn engine(places: u32, details: bool) -> Result<Engine, StartError> {
+    let mut config = base_config(details);
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(places)));
     match Engine::new(&config) {
         Ok(engine) => Ok(engine),
@@ -212,12 +215,14 @@ fn engine(places: u32) -> Result<Engine, StartError> {
     }
 }
 
-/// What decides which code is made, apart from where its instances live.
-pub(super) fn base_config() -> Config {
+/// What decides which code is made, apart from where its instances live. With `details` backtraces name files and lines:
+/// reading what a component says of them costs time and memory, and only its author needs it.
+pub(super) fn base_config(details: bool) -> Config {
     let mut config = Config::new();
     config
         .cranelift_opt_level(OptLevel::Speed)
         .epoch_interruption(true)
+        .wasm_backtrace_details(if details { WasmBacktraceDetails::Enable } else { WasmBacktraceDetails::Disable })
         .wasm_backtrace_max_frames(Some(BACKTRACE_FRAMES))
         .max_wasm_stack(GUEST_STACK_BYTES)
         .memory_init_cow(true)

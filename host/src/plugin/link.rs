@@ -3,6 +3,7 @@
 
 pub(super) mod binary;
 mod imports;
+mod mismatch;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -17,6 +18,8 @@ use super::engine::{Compiled, Sandbox, Shared};
 use super::guest::Guest;
 use super::guest::warm::Nest;
 use super::limits::Limits;
+
+pub use self::mismatch::{Direction, Mismatch};
 
 /// Durable state is granted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -190,13 +193,18 @@ pub enum LoadError {
         provided: String,
     },
     /// It was built for another version of the contract.
-    #[error("{item} is of another version of the contract; this host speaks {VERSION}: rebuild the plugin for it", VERSION = contract::VERSION)]
+    #[error("{item} is of another version of the contract; this host speaks {VERSION}. {remedy}", VERSION = contract::VERSION)]
     OtherVersion {
         /// The import or export, in words.
         item: String,
+        /// What to do, by which of the two is newer.
+        remedy: &'static str,
     },
     /// An interface of the right name and version has another shape.
     #[error("does not match the contract: {0}")]
+    Differs(Mismatch),
+    /// The linker refuses it for another reason.
+    #[error("cannot be linked: {0}")]
     Mismatch(String),
     /// Every plugin describes itself.
     #[error("not a plugin: it does not export taskhost:plugin/metadata@{VERSION}", VERSION = contract::VERSION)]
@@ -288,6 +296,7 @@ impl Sandbox {
         let component = &compiled.component;
         imports::check(component, &request.name, &request.grants)?;
         let roles = imports::roles(component)?;
+        mismatch::check(component).map_err(LoadError::Differs)?;
         let places = compiled.places().ok_or_else(|| mismatch("it imports core modules"))?;
         let have = self.shared.total_places;
         if places > have {

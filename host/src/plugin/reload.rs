@@ -24,7 +24,7 @@ use super::registry::{Refusal, Registry, Verdict};
 use super::{LoadFailure, Settings};
 use folder::{MAX_PLUGINS, ReadError, Stamp};
 use loads::{Loaded, Loads};
-use settle::{Settling, Step};
+use settle::{Pace, Settling, Step};
 
 /// Looks without a hint: network file systems and full event queues send none.
 const RESCAN: Duration = Duration::from_secs(10);
@@ -100,13 +100,14 @@ impl Reloader {
         let watcher = notify::recommended_watcher(move |event| sink.take(event))
             .inspect_err(|error| tracing::warn!(%error, "no file events: the plugins folder is polled"))
             .ok();
+        let pace = if settings.dev { Pace::QUICK } else { Pace::CAREFUL };
         let mut reloader = Self {
             settings,
             registry,
             hints,
             watcher,
             watched: None,
-            settling: Settling::default(),
+            settling: Settling::new(pace),
             loads: Loads::default(),
             blocked: BTreeSet::new(),
             freed: false,
@@ -176,7 +177,7 @@ impl Reloader {
                 self.freed = true;
             }
             Step::Restless => {
-                let message = "the file keeps changing; it is loaded once it has been left alone for 300 ms";
+                let message = "the file keeps changing; it is loaded once it has been left alone for a moment";
                 self.refuse(name, message.to_owned());
             }
         }

@@ -39,6 +39,7 @@ pub(super) fn settings(root: &tempfile::TempDir) -> Settings {
         memory_total_bytes: 256 << 20,
         max_component_bytes: 1 << 20,
         cancel_grace_ms: 1_000,
+        dev: false,
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod support;
 
+mod author;
 mod bad_input;
 mod cancel;
 mod compile;
@@ -22,6 +23,7 @@ mod media;
 mod media_bad;
 mod poison;
 mod recovery;
+mod released;
 mod reload;
 mod reload_load;
 mod schedules;

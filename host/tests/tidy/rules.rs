@@ -41,7 +41,7 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
             "schedule", "store", "task", "ticker", "time",
         ],
     ),
-    ("cli", &["config", "host", "plugin", "store"]),
+    ("cli", &["config", "host", "plugin", "store", "task"]),
     ("main", &["cli"]),
 ];
 

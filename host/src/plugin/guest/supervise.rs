@@ -126,8 +126,21 @@ async fn overdue(control: &Control, grace: Duration) {
     sleep(grace).await;
 }
 
+/// Tells what a call computed, however it ends.
+struct Computed {
+    time: Arc<CpuTime>,
+    control: Arc<Control>,
+}
+
+impl Drop for Computed {
+    fn drop(&mut self) {
+        self.control.computed(self.time.micros());
+    }
+}
+
 async fn run<I: Invoke>(code: Arc<Code>, call: Call, invoke: I, seat: Seat) -> Result<Done<I::Answer>, Stop> {
     let time = Arc::new(CpuTime::new());
+    let _computed = Computed { time: time.clone(), control: call.control.clone() };
     // The place is dropped after the store, so that it is only given away when it is free.
     let (place, mut store, stayed, served) = match seat {
         Seat::Place(place) => (place, code.store(call), None, 0),
@@ -149,7 +162,7 @@ async fn run<I: Invoke>(code: Arc<Code>, call: Call, invoke: I, seat: Seat) -> R
         Metered { call, time, computing: code.shared.computing.clone() }.await
     };
     let guest = store.data_mut();
-    code.peak_memory.fetch_max(guest.meter.peak(), Ordering::Relaxed);
+    guest.note_memory();
     let (answer, instance) = result.map_err(|error| Stop::of(&error, &guest.call.limits, &guest.meter))?;
     let (outbox, told, served) = (std::mem::take(&mut guest.outbox), guest.told, served + 1);
     let stays = I::MAY_STAY && served < code.limits.attempts_per_instance;

@@ -1,8 +1,10 @@
 //! What a component imports and exports, against the contract and against what it was granted.
 
+use taskhost_shape::Newer;
 use wasmtime::component::Component;
 use wasmtime::component::types::ComponentItem;
 
+use super::mismatch::remedy;
 use super::{Grants, LoadError, Role};
 use crate::plugin::contract::VERSION;
 
@@ -69,7 +71,7 @@ fn check_import(import: &str, plugin: &str, grants: &Grants) -> Result<(), LoadE
         return Err(LoadError::UnknownImport { import: import.to_owned(), provided });
     }
     if !speaks(version) {
-        return Err(LoadError::OtherVersion { item: format!("its import {import}") });
+        return Err(other_version(format!("its import {import}"), version));
     }
     match needed {
         Some((_, capability, false)) => {
@@ -85,6 +87,14 @@ fn speaks(version: &str) -> bool {
     minor(version) == minor(VERSION)
 }
 
+fn other_version(item: String, version: &str) -> LoadError {
+    // Something without a version is from before there were any.
+    let numbers =
+        |version: &str| -> Vec<u64> { version.split(['.', '-']).map_while(|part| part.parse().ok()).collect() };
+    let newer = if numbers(version) > numbers(VERSION) { Newer::Right } else { Newer::Left };
+    LoadError::OtherVersion { item, remedy: remedy(newer) }
+}
+
 /// The roles of a plugin; at least one that this host can run.
 pub(super) fn roles(component: &Component) -> Result<Vec<Role>, LoadError> {
     let ty = component.component_type();
@@ -93,10 +103,8 @@ pub(super) fn roles(component: &Component) -> Result<Vec<Role>, LoadError> {
         let Some(export) = exports.iter().find(|export| export.split('@').next() == Some(interface)) else {
             return Ok(false);
         };
-        if speaks(export.split_once('@').map_or("", |(_, version)| version)) {
-            return Ok(true);
-        }
-        Err(LoadError::OtherVersion { item: format!("its export {export}") })
+        let version = export.split_once('@').map_or("", |(_, version)| version);
+        if speaks(version) { Ok(true) } else { Err(other_version(format!("its export {export}"), version)) }
     };
     if !has(METADATA)? {
         return Err(LoadError::NoMetadata);

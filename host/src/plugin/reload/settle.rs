@@ -45,12 +45,37 @@ struct Pending {
 }
 
 /// All names, and what they wait for.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Settling {
     names: BTreeMap<String, Watched>,
+    pace: Pace,
+}
+
+/// How long a file has to be left alone.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    written: Duration,
+    renamed: Duration,
+    gone: Duration,
+}
+
+impl Pace {
+    /// For a folder that an operator copies to, maybe over a slow network.
+    pub(super) const CAREFUL: Self = Self { written: SETTLE, renamed: SETTLE_RENAMED, gone: GRACE_GONE };
+    /// For a folder that a compiler on this machine writes to.
+    pub(super) const QUICK: Self = Self {
+        written: Duration::from_millis(100),
+        renamed: Duration::from_millis(20),
+        gone: Duration::from_millis(500),
+    };
 }
 
 impl Settling {
+    /// Knows no file yet.
+    pub(super) fn new(pace: Pace) -> Self {
+        Self { names: BTreeMap::new(), pace }
+    }
+
     /// Takes note of what a look saw, and of names that were renamed into place since the last one.
     pub(super) fn observe(&mut self, seen: &BTreeMap<String, Stamp>, renamed: &BTreeSet<String>, now: Instant) {
         for name in seen.keys() {
@@ -60,7 +85,7 @@ impl Settling {
         }
         for (name, watched) in &mut self.names {
             let stamp = seen.get(name).copied().unwrap_or_default();
-            watched.observe(stamp, renamed.contains(name), now);
+            watched.observe(stamp, renamed.contains(name), now, self.pace);
         }
     }
 
@@ -100,7 +125,7 @@ impl Settling {
 }
 
 impl Watched {
-    fn observe(&mut self, stamp: Stamp, renamed: bool, now: Instant) {
+    fn observe(&mut self, stamp: Stamp, renamed: bool, now: Instant, pace: Pace) {
         if Some(stamp) == self.settled {
             self.pending = None;
             return;
@@ -108,9 +133,9 @@ impl Watched {
         let vanished = stamp.component.is_none()
             || (stamp.manifest.is_none() && self.settled.is_some_and(|settled| settled.manifest.is_some()));
         let wait = match (vanished, renamed) {
-            (true, _) => GRACE_GONE,
-            (false, true) => SETTLE_RENAMED,
-            (false, false) => SETTLE,
+            (true, _) => pace.gone,
+            (false, true) => pace.renamed,
+            (false, false) => pace.written,
         };
         let due = now + wait;
         self.pending = Some(match self.pending {
@@ -150,7 +175,7 @@ mod tests {
 
     impl Scene {
         fn new() -> Self {
-            Self { dir: tempfile::tempdir().unwrap(), settling: Settling::default(), start: Instant::now() }
+            Self { dir: tempfile::tempdir().unwrap(), settling: Settling::new(Pace::CAREFUL), start: Instant::now() }
         }
 
         fn write(&self, file: &str, text: &str) {
