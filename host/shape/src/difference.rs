@@ -188,15 +188,15 @@ fn same(left: &Shape, right: &Shape) -> bool {
             left.len() == right.len() && left.iter().zip(right).all(|(left, right)| same(left, right))
         }
         (Shape::Record(_, left), Shape::Record(_, right)) => {
-            let alike =
-                |(left, right): (&(String, Shape), &(String, Shape))| left.0 == right.0 && same(&left.1, &right.1);
-            left.len() == right.len() && left.iter().zip(right).all(alike)
+            left.len() == right.len()
+                && left.iter().zip(right).all(|((name, left), (other, right))| name == other && same(left, right))
         }
         (Shape::Variant(_, left), Shape::Variant(_, right)) => {
-            let alike = |(left, right): (&(String, Option<Shape>), &(String, Option<Shape>))| {
-                left.0 == right.0 && same_if_any(left.1.as_ref(), right.1.as_ref())
-            };
-            left.len() == right.len() && left.iter().zip(right).all(alike)
+            left.len() == right.len()
+                && left
+                    .iter()
+                    .zip(right)
+                    .all(|((name, left), (other, right))| name == other && same_if_any(left.as_ref(), right.as_ref()))
         }
         (Shape::Enum(_, left), Shape::Enum(_, right)) | (Shape::Flags(_, left), Shape::Flags(_, right)) => {
             left == right
@@ -258,9 +258,7 @@ impl Found {
                 self.parts("record", name, Item::Field, &with_types(left), &with_types(right))
             }
             (Shape::Variant(Some(name), left), Shape::Variant(_, right)) => {
-                let cases = |of: &'_ [(String, Option<Shape>)]| -> Vec<(String, Option<Shape>)> { of.to_vec() };
-                let (left, right) = (cases(left), cases(right));
-                self.parts("variant", name, Item::Case, &with_payloads(&left), &with_payloads(&right))
+                self.parts("variant", name, Item::Case, &with_payloads(left), &with_payloads(right))
             }
             (Shape::Enum(Some(name), left), Shape::Enum(_, right)) => {
                 self.parts("enum", name, Item::Case, &plain(left), &plain(right))

@@ -82,10 +82,10 @@ pub(super) fn check(component: &Component) -> Result<(), Mismatch> {
         let differences = differences(host, &interface(&instance, engine), direction);
         found.extend(differences.into_iter().map(|difference| (direction, id.to_owned(), difference)));
     }
-    if found.is_empty() { Ok(()) } else { Err(report(found)) }
+    if found.is_empty() { Ok(()) } else { Err(report(&found)) }
 }
 
-fn report(found: Vec<(Direction, String, Difference)>) -> Mismatch {
+fn report(found: &[(Direction, String, Difference)]) -> Mismatch {
     let newer = newer(&found.iter().map(|(.., difference)| difference.clone()).collect::<Vec<_>>());
     let lines = found.iter().take(MAX_TOLD).map(|(direction, id, difference)| {
         let what = match direction {
@@ -109,11 +109,11 @@ fn of_this_host(id: &str) -> Option<&'static Interface> {
 /// What keeps the two from being linked: a guest imports no more than it calls, and may export more than the host calls.
 fn differences(host: &Interface, guest: &Interface, direction: Direction) -> Vec<Difference> {
     let host = Interface { types: BTreeMap::new(), functions: host.functions.clone() };
-    let matters = |difference: &Difference| match (&difference.what, direction) {
-        (What::Missing(Item::Function, _), Direction::Import) | (What::Added(Item::Function, _), Direction::Export) => {
-            false
-        }
-        _ => true,
+    let matters = |difference: &Difference| {
+        !matches!(
+            (&difference.what, direction),
+            (What::Missing(Item::Function, _), Direction::Import) | (What::Added(Item::Function, _), Direction::Export)
+        )
     };
     compare(&host, guest, true).into_iter().filter(matters).collect()
 }
@@ -143,6 +143,7 @@ impl Reader {
         Function { params, result: of.results().next().map(|of| self.shape(&of)) }
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "what is not plain is read below")]
     fn shape(&mut self, of: &Type) -> Shape {
         let Some(left) = self.left.checked_sub(1) else { return Shape::Other("a type beyond all bounds".to_owned()) };
         self.left = left;
@@ -208,7 +209,7 @@ mod tests {
         let (host, guest) = (contract(host), contract(guest));
         let found = differences(&host["a:b/i@1.0.0"], &guest["a:b/i@1.0.0"], direction);
         let found: Vec<_> = found.into_iter().map(|found| (direction, "a:b/i@1.0.0".to_owned(), found)).collect();
-        (!found.is_empty()).then(|| report(found))
+        (!found.is_empty()).then(|| report(&found))
     }
 
     #[test]

@@ -99,7 +99,7 @@ impl Teller {
                 self.say("ended", &End(&result));
                 let mut heard = self.lock();
                 let (log, progress) = (std::mem::take(&mut heard.log), std::mem::take(&mut heard.progress));
-                heard.attempts.push(attempt_json(&result, log, progress));
+                heard.attempts.push(attempt_json(&result, &log, &progress));
             }
             Told::Skipped(ms) => self.say("wait", &format!("{} before the next attempt (skipped)", Seconds(ms))),
         }
@@ -191,7 +191,7 @@ fn plugin_json(rehearsal: &Rehearsal) -> Value {
     })
 }
 
-fn attempt_json(result: &AttemptResult, log: Vec<Value>, progress: Vec<Value>) -> Value {
+fn attempt_json(result: &AttemptResult, log: &[Value], progress: &[Value]) -> Value {
     let (outcome, error) = outcome(&result.outcome);
     json!({
         "attempt": result.attempt,
