@@ -167,6 +167,7 @@ pub fn router(state: AppState) -> Router {
         .route("/v1/tasks/{id}/logs", get(tasks::logs::read))
         .route("/v1/events", get(events::follow))
         .route("/v1/plugins", get(plugins::list))
+        .route("/v1/plugins/{name}", get(plugins::read))
         .merge(batches::routes())
         .merge(schedules::routes())
         .merge(limits::routes())

@@ -90,7 +90,16 @@ enum StoreCommand {
 enum PluginCommand {
     /// Says whether a server would accept a component, and what it asks for.
     #[command(after_help = EXIT_CODES)]
-    Check(plugin::Arguments),
+    Check(plugin::CheckArguments),
+    /// Says what is in a component, without compiling or running it: imports, exports, sections, its world as WIT.
+    #[command(after_help = EXIT_CODES)]
+    Inspect(plugin::InspectArguments),
+    /// Makes a pair of keys for signing plugins.
+    #[command(after_help = EXIT_CODES)]
+    Keygen(plugin::KeygenArguments),
+    /// Signs a component: writes `FILE.minisig`, which minisign understands, too.
+    #[command(after_help = EXIT_CODES)]
+    Sign(plugin::SignArguments),
     /// Writes a new plugin that works: its code, manifest, README and the contract, and says how to build it.
     #[command(after_help = EXIT_CODES)]
     New(plugin::NewArguments),
@@ -100,6 +109,9 @@ enum PluginCommand {
     /// memory, ffmpeg is the real one. Nothing is kept but what --out and --state name. Ctrl-C asks the task to stop.
     #[command(after_help = TEST_EXIT_CODES)]
     Test(plugin::TestArguments),
+    /// Prints the JSON Schema of a manifest (`NAME.toml`), for editors and for checks of one's own.
+    #[command(after_help = EXIT_CODES)]
+    Schema,
     /// Writes the contract of this host (WIT), for a plugin that was written for an older one.
     #[command(after_help = EXIT_CODES)]
     Wit(plugin::WitArguments),
@@ -126,8 +138,12 @@ impl Cli {
         match self.command {
             Command::Serve(arguments) => serve::run(arguments),
             Command::Plugin(PluginCommand::Check(arguments)) => plugin::check(arguments),
+            Command::Plugin(PluginCommand::Inspect(arguments)) => plugin::inspect(arguments),
+            Command::Plugin(PluginCommand::Keygen(arguments)) => plugin::keygen(&arguments),
+            Command::Plugin(PluginCommand::Sign(arguments)) => plugin::sign(arguments),
             Command::Plugin(PluginCommand::New(arguments)) => plugin::new(arguments),
             Command::Plugin(PluginCommand::Test(arguments)) => plugin::test(arguments),
+            Command::Plugin(PluginCommand::Schema) => plugin::schema(),
             Command::Plugin(PluginCommand::Wit(arguments)) => plugin::wit(&arguments),
             Command::Compile(arguments) => compile::run(&arguments),
             Command::Config(ConfigCommand::Check(arguments)) => config::check(arguments),

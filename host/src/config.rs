@@ -152,6 +152,10 @@ pub struct Plugins {
     pub compile_time_ms: u64,
     /// Address space of the process that compiles, in bytes.
     pub compile_memory_bytes: u64,
+    /// Whose signatures of plugins are believed: public keys, or files that hold one.
+    pub trusted_keys: Vec<String>,
+    /// Whether a plugin without a signature is refused.
+    pub require_signature: bool,
     /// The program `taskhost`, which compiles in a child process; this process compiles when absent. Not
     /// for operators: the command line sets it.
     pub compiler: Option<PathBuf>,
@@ -300,6 +304,8 @@ impl Default for Plugins {
             cancel_grace_ms: 25,
             compile_time_ms: 120 * SECOND_MS,
             compile_memory_bytes: 4 * GIB,
+            trusted_keys: Vec::new(),
+            require_signature: false,
             compiler: None,
             dev: false,
         }

@@ -4,6 +4,7 @@ mod compile;
 mod dev;
 mod lend;
 pub mod rehearsal;
+mod rules;
 mod space;
 
 use std::net::SocketAddr;
@@ -17,6 +18,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 pub use self::compile::{COMPILE_COMMAND, this_program};
+pub use self::rules::plugin_rules;
 use self::space::SpaceWatch;
 use crate::api::{self, AppState, HostInfo, Readiness};
 use crate::config::{Config, Kept};
@@ -217,7 +219,7 @@ impl Parts {
     }
 
     async fn start_plugins(config: &Config, ports: Ports) -> anyhow::Result<Arc<Plugins>> {
-        Plugins::start(plugin_settings(config), ports).await.context("cannot start the plugin sandbox")
+        Plugins::start(plugin_settings(config)?, ports).await.context("cannot start the plugin sandbox")
     }
 
     fn state(&self, config: &Config, info: HostInfo, readiness: Arc<Readiness>, stop: CancellationToken) -> AppState {
@@ -285,8 +287,8 @@ impl Parts {
     }
 }
 
-fn plugin_settings(config: &Config) -> crate::plugin::Settings {
-    crate::plugin::Settings {
+fn plugin_settings(config: &Config) -> anyhow::Result<crate::plugin::Settings> {
+    Ok(crate::plugin::Settings {
         dir: config.plugins.dir.clone(),
         cache_dir: config.data.join("cache"),
         threads: usize::try_from(config.plugins.threads).unwrap_or(0),
@@ -295,7 +297,8 @@ fn plugin_settings(config: &Config) -> crate::plugin::Settings {
         max_component_bytes: config.plugins.max_component_bytes,
         cancel_grace_ms: config.plugins.cancel_grace_ms,
         dev: config.plugins.dev,
-    }
+        rules: plugin_rules(config).map_err(anyhow::Error::msg)?,
+    })
 }
 
 fn media_settings(config: &Config) -> crate::media::Settings {

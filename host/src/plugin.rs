@@ -11,6 +11,7 @@ mod contract;
 pub mod control;
 pub mod engine;
 mod guest;
+pub mod inspect;
 pub mod limits;
 pub mod link;
 pub mod manifest;
@@ -19,6 +20,7 @@ pub mod ports;
 pub mod registry;
 mod reload;
 mod schema;
+pub mod signature;
 #[cfg(test)]
 mod testbed;
 
@@ -53,6 +55,17 @@ pub struct Settings {
     pub cancel_grace_ms: u64,
     /// Somebody writes plugins: files settle sooner, and backtraces name files and lines where a component knows them.
     pub dev: bool,
+    /// What holds for every plugin, whatever its manifest says.
+    pub rules: Rules,
+}
+
+/// What the host's configuration says about every plugin.
+#[derive(Clone, Debug, Default)]
+pub struct Rules {
+    /// Bounds on values of manifests.
+    pub caps: Vec<manifest::Cap>,
+    /// Whose signatures count, and whether one is needed.
+    pub trust: signature::Trust,
 }
 
 /// One attempt to be run.
@@ -172,6 +185,10 @@ pub struct GenerationInfo {
     pub kinds: Vec<KindInfo>,
     /// Capability names that the manifest grants.
     pub grants: Vec<String>,
+    /// Every limit and grant that holds, and where it comes from.
+    pub effective: Arc<manifest::Effective>,
+    /// Who signed the component.
+    pub signed: Option<signature::Signed>,
     /// When it went live.
     pub loaded_at: Timestamp,
     /// What it took to compile it, or to find it compiled.

@@ -191,6 +191,7 @@ pub(crate) fn plugin_settings(dir: PathBuf, cache_dir: PathBuf, threads: usize) 
         max_component_bytes: 64 << 20,
         cancel_grace_ms: 25,
         dev: false,
+        rules: taskhost::plugin::Rules::default(),
     }
 }
 

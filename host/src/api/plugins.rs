@@ -1,10 +1,11 @@
 //! Plugins as JSON.
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::response::{IntoResponse as _, Response};
 use serde::Serialize;
 
+use super::problem::{Problem, echo};
 use super::tasks::wire::{Rfc3339, Text, Verbatim};
 use super::{PluginDirectory, Shared};
 use crate::limiter::BreakerInfo;
@@ -40,10 +41,22 @@ struct GenerationWire<'a> {
     roles: &'a [&'static str],
     kinds: Vec<KindWire<'a>>,
     grants: &'a [String],
+    /// Who signed the component.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signature: Option<SignedWire<'a>>,
     loaded_at: Rfc3339,
     /// What it took to compile it, or to find it compiled.
     compiled: EffortWire,
     running: u32,
+    /// Every limit and grant that holds, and where it comes from; in the plugin's own document only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    effective: Option<serde_json::Value>,
+}
+
+#[derive(Serialize)]
+struct SignedWire<'a> {
+    key_id: String,
+    trusted_comment: &'a str,
 }
 
 #[derive(Serialize)]
@@ -132,9 +145,14 @@ impl<'a> GenerationWire<'a> {
             roles: &generation.roles,
             kinds: generation.kinds.iter().map(|kind| KindWire::new(kind, plugins)).collect(),
             grants: &generation.grants,
+            signature: generation
+                .signed
+                .as_ref()
+                .map(|signed| SignedWire { key_id: signed.key.to_string(), trusted_comment: &signed.comment }),
             loaded_at: Rfc3339(generation.loaded_at),
             compiled: EffortWire { cached: generation.compiled.cached, took_ms: generation.compiled.took_ms },
             running: generation.running,
+            effective: None,
         }
     }
 }
@@ -163,4 +181,17 @@ pub async fn list(State(state): Shared) -> Response {
     let plugins = state.plugins.list();
     Json(PluginList { plugins: plugins.iter().map(|plugin| PluginWire::new(plugin, &*state.plugins)).collect() })
         .into_response()
+}
+
+/// `GET /v1/plugins/{name}`: one of them, with every limit and grant that holds and where it comes from.
+pub async fn read(State(state): Shared, Path(name): Path<String>) -> Result<Response, Problem> {
+    let plugins = state.plugins.list();
+    let plugin = plugins.iter().find(|plugin| plugin.name == name).ok_or_else(|| {
+        Problem::not_found("plugin-not-found", format!("there is no plugin {:?} in the plugins folder", echo(&name)))
+    })?;
+    let mut wire = PluginWire::new(plugin, &*state.plugins);
+    if let (Some(shown), Some(live)) = (&mut wire.live, &plugin.live) {
+        shown.effective = Some(live.effective.to_json());
+    }
+    Ok(Json(wire).into_response())
 }

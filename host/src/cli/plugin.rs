@@ -1,56 +1,34 @@
-//! `taskhost plugin check`, `new`, `test` and `wit`
+//! `taskhost plugin …`: one file a subcommand
 
+mod check;
+mod inspect;
 mod new;
 mod rehearse;
+mod sign;
 mod template;
 
 use std::fmt::{self, Display};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 
-use super::{ConfigFile, Exit, complain, config, print};
-use crate::config::{Flags, Plugins};
-use crate::plugin::Settings;
-use crate::plugin::check::{CheckReport, check_file};
+use serde_json::Value;
 
+use super::{ConfigFile, Exit, complain, config, print};
+use crate::config::Flags;
+use crate::plugin::manifest::{Effective, Held};
+use crate::plugin::signature::Signed;
+use crate::plugin::{Settings, manifest};
+
+pub(super) use self::check::{Arguments as CheckArguments, check};
+pub(super) use self::inspect::{Arguments as InspectArguments, inspect};
 pub(super) use self::new::{NewArguments, WitArguments, new, wit};
 pub(super) use self::rehearse::{TestArguments, test};
+pub(super) use self::sign::{KeygenArguments, SignArguments, keygen, sign};
 
-#[derive(Debug, clap::Args)]
-pub(super) struct Arguments {
-    /// The component; its manifest is the file beside it with the extension `toml`
-    #[arg(value_name = "FILE")]
-    file: PathBuf,
-    #[command(flatten)]
-    config: ConfigFile,
-}
-
-/// Checks a component as a server with this configuration would on load.
-pub(super) fn check(arguments: Arguments) -> Exit {
-    let loaded = match config::load(arguments.config.config, Flags::default()) {
-        Ok(loaded) => loaded,
-        Err(exit) => return exit,
-    };
-    let scratch = match Scratch::new() {
-        Ok(scratch) => scratch,
-        Err(error) => return failed(&format!("cannot create a temporary folder: {error}")),
-    };
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return failed(&format!("cannot start threads: {error}")),
-    };
-    let settings = settings(&loaded.config.plugins, &scratch);
-    match runtime.block_on(check_file(&settings, &arguments.file)) {
-        Ok(report) => {
-            print(&Shown(&report).to_string());
-            Exit::Done
-        }
-        Err(mistakes) => {
-            let path = arguments.file.display();
-            let lines = mistakes.iter().map(|mistake| format!("\n{path}: {mistake}"));
-            failed(&format!("the plugin would not be loaded{}", lines.collect::<String>()))
-        }
-    }
+/// Prints the JSON Schema of manifests.
+pub(super) fn schema() -> Exit {
+    print(&format!("{:#}\n", manifest::schema()));
+    Exit::Done
 }
 
 fn failed(text: &str) -> Exit {
@@ -58,16 +36,38 @@ fn failed(text: &str) -> Exit {
     Exit::Failed
 }
 
-fn settings(plugins: &Plugins, scratch: &Scratch) -> Settings {
-    Settings {
-        dir: plugins.dir.clone(),
-        cache_dir: scratch.0.clone(),
-        threads: 1,
-        max_instances: plugins.max_instances,
-        memory_total_bytes: plugins.memory_total_bytes,
-        max_component_bytes: plugins.max_component_bytes,
-        cancel_grace_ms: plugins.cancel_grace_ms,
-        dev: false,
+/// A configured sandbox of this process alone.
+struct Apart {
+    settings: Settings,
+    _scratch: Scratch,
+}
+
+impl Apart {
+    /// As a server with this configuration has it, but for the folder of compiled code.
+    fn new(file: ConfigFile) -> Result<Self, Exit> {
+        let config = config::load(file.config, Flags::default())?.config;
+        let rules = config::rules(&config)?;
+        let scratch = Scratch::new().map_err(|error| failed(&format!("cannot create a temporary folder: {error}")))?;
+        let plugins = &config.plugins;
+        let settings = Settings {
+            dir: plugins.dir.clone(),
+            cache_dir: scratch.0.clone(),
+            threads: 1,
+            max_instances: plugins.max_instances,
+            memory_total_bytes: plugins.memory_total_bytes,
+            max_component_bytes: plugins.max_component_bytes,
+            cancel_grace_ms: plugins.cancel_grace_ms,
+            dev: false,
+            rules,
+        };
+        Ok(Self { settings, _scratch: scratch })
+    }
+
+    /// Waits for something that needs the sandbox.
+    fn block_on<T>(&self, ask: impl AsyncFnOnce(&Settings) -> T) -> Result<T, Exit> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| failed(&format!("cannot start threads: {error}")))?;
+        Ok(runtime.block_on(ask(&self.settings)))
     }
 }
 
@@ -89,40 +89,46 @@ impl Drop for Scratch {
     }
 }
 
-/// A report for people.
-struct Shown<'a>(&'a CheckReport);
+fn list(names: &[impl AsRef<str>]) -> String {
+    if names.is_empty() {
+        return "none".to_owned();
+    }
+    names.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(", ")
+}
 
-impl Display for Shown<'_> {
+/// What holds, a line each: the key, its value, where that comes from.
+struct Listed<'a>(&'a Effective);
+
+impl Display for Listed<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let CheckReport { name, digest, size_bytes, info, imports, unused_grants, limits } = self.0;
-        writeln!(f, "{name} {} would be loaded", info.version)?;
-        writeln!(f, "  {}", info.summary)?;
-        writeln!(f, "sha256   {digest}")?;
-        writeln!(f, "size     {size_bytes} bytes")?;
-        writeln!(f, "roles    {}", info.roles.join(", "))?;
-        for kind in &info.kinds {
-            writeln!(f, "kind     {}: {}", kind.name, kind.summary)?;
-        }
-        writeln!(f, "grants   {}", list(&info.grants))?;
-        for import in imports {
-            writeln!(f, "imports  {import}")?;
-        }
-        writeln!(
-            f,
-            "limits   memory {} MiB, CPU {} ms, wall {} ms, {} attempts at the same time, {} an instance",
-            limits.memory_bytes >> 20,
-            limits.cpu_ms,
-            limits.wall_ms,
-            limits.concurrency,
-            limits.attempts_per_instance
-        )?;
-        if !unused_grants.is_empty() {
-            writeln!(f, "unused   granted but not imported: {}", unused_grants.join(", "))?;
-        }
-        Ok(())
+        self.0
+            .flat()
+            .into_iter()
+            .try_for_each(|(path, held)| writeln!(f, "{path:<29} {:<18} {}", value(held), self.0.origin(held)))
     }
 }
 
-fn list(names: &[String]) -> String {
-    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+/// A value on one line.
+fn value(held: &Held) -> String {
+    match (&held.text, &held.value) {
+        (None, Value::Null) => "-".to_owned(),
+        (Some(text), _) | (None, Value::String(text)) => text.clone(),
+        (None, value) => value.to_string(),
+    }
+}
+
+/// Who signed, for people.
+fn signer(signed: Option<&Signed>) -> String {
+    signed.map_or_else(
+        || "nobody".to_owned(),
+        |signed| format!("{} ({})", signed.key, signed.comment.split_whitespace().collect::<Vec<_>>().join(" ")),
+    )
+}
+
+/// Who signed, for programs.
+fn signer_json(signed: Option<&Signed>) -> Value {
+    signed.map_or(
+        Value::Null,
+        |signed| serde_json::json!({"key_id": signed.key.to_string(), "trusted_comment": signed.comment}),
+    )
 }

@@ -45,6 +45,9 @@ pub(super) fn run(arguments: Arguments) -> Exit {
     if dev && loaded.config.log.format == Format::Auto {
         loaded.config.log.format = Format::Text;
     }
+    if let Err(exit) = config::rules(&loaded.config) {
+        return exit;
+    }
     logging::start(&loaded.config.log);
     let file = loaded.file.as_ref().map(|file| file.display().to_string());
     info!(version = env!("CARGO_PKG_VERSION"), config = file.as_deref().unwrap_or("defaults"), "starting");

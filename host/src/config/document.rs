@@ -81,7 +81,11 @@ pub(super) fn raw(value: &DeValue<'_>) -> Raw {
         DeValue::Float(_) => Raw::Other("a number with a fraction"),
         DeValue::Boolean(flag) => Raw::Flag(*flag),
         DeValue::Datetime(_) => Raw::Other("a date"),
-        DeValue::Array(_) => Raw::Other("an array"),
+        DeValue::Array(items) => {
+            let text = |item: &toml::Spanned<DeValue<'_>>| item.get_ref().as_str().map(str::to_owned);
+            let texts: Option<Vec<_>> = items.iter().map(text).collect();
+            texts.map_or(Raw::Other("an array of other things than strings"), Raw::Texts)
+        }
         DeValue::Table(_) => Raw::Other("a table"),
     }
 }

@@ -1,13 +1,15 @@
 //! Every key: its name, its place in [`Config`] and what it accepts.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{Config, DAY_MS, Format, GIB, KIB, Kept, Level, MIB, SECOND_MS};
 use crate::quantity::{parse_bytes, parse_millis, show_bytes, show_millis};
 
 const HOUR_MS: u64 = 3_600_000;
 const TIB: u64 = 1 << 40;
+/// Entries of a list of strings.
+const MAX_TEXTS: usize = 64;
 
 /// A key that an operator may set.
 pub(super) struct Key {
@@ -26,6 +28,8 @@ enum Slot<'a> {
     Millis(&'a mut u64, u64, u64),
     Level(&'a mut Level),
     Format(&'a mut Format),
+    /// Texts that fit a rule, which says what would be right.
+    Texts(&'a mut Vec<String>, fn(&str) -> Result<(), String>),
 }
 
 /// A value as it was written.
@@ -36,6 +40,8 @@ pub(super) enum Raw {
     Integer(i64),
     /// True or false.
     Flag(bool),
+    /// An array of strings.
+    Texts(Vec<String>),
     /// A value that no key accepts; what it is.
     Other(&'static str),
     /// Words of the environment, which have no type.
@@ -99,6 +105,8 @@ pub(super) const KEYS: &[Key] = &[
     Key { name: "plugins.cancel_grace", slot: |c| Slot::Millis(&mut c.plugins.cancel_grace_ms, 1, 60 * SECOND_MS) },
     Key { name: "plugins.compile_time", slot: |c| Slot::Millis(&mut c.plugins.compile_time_ms, SECOND_MS, HOUR_MS) },
     Key { name: "plugins.compile_memory", slot: |c| Slot::Bytes(&mut c.plugins.compile_memory_bytes, 256 * MIB, TIB) },
+    Key { name: "plugins.trusted_keys", slot: |c| Slot::Texts(&mut c.plugins.trusted_keys, is_public_key) },
+    Key { name: "plugins.require_signature", slot: |c| Slot::Flag(&mut c.plugins.require_signature) },
     Key { name: "media.max_upload", slot: |c| Slot::Bytes(&mut c.media.max_upload_bytes, KIB, 64 * TIB) },
     Key { name: "media.trash_grace", slot: |c| Slot::Millis(&mut c.media.trash_grace_ms, 0, 3_650 * DAY_MS) },
     Key { name: "media.min_free", slot: |c| Slot::Bytes(&mut c.media.min_free_bytes, 0, 64 * TIB) },
@@ -138,6 +146,7 @@ impl Key {
             Slot::Millis(at, ..) => quote(&show_millis(*at)),
             Slot::Level(at) => quote(word_of(&LEVELS, at)),
             Slot::Format(at) => quote(word_of(&FORMATS, at)),
+            Slot::Texts(at, _) => format!("[{}]", at.iter().map(|text| quote(text)).collect::<Vec<_>>().join(", ")),
         }
     }
 
@@ -152,6 +161,7 @@ impl Key {
             Slot::Millis(at, min, max) => *at = quantity(raw, min, max, parse_millis, show_millis)?,
             Slot::Level(at) => *at = choice(raw, &LEVELS)?,
             Slot::Format(at) => *at = choice(raw, &FORMATS)?,
+            Slot::Texts(at, rule) => *at = texts(raw, rule)?,
         }
         Ok(())
     }
@@ -182,7 +192,7 @@ pub(super) fn flag(raw: &Raw) -> Result<bool, String> {
         Raw::Flag(flag) => Ok(*flag),
         Raw::Untyped(word) if word == "true" => Ok(true),
         Raw::Untyped(word) if word == "false" => Ok(false),
-        Raw::Text(_) | Raw::Integer(_) | Raw::Other(_) | Raw::Untyped(_) => {
+        Raw::Text(_) | Raw::Integer(_) | Raw::Texts(_) | Raw::Other(_) | Raw::Untyped(_) => {
             Err(format!("expected true or false, found {}", raw.name()))
         }
     }
@@ -192,7 +202,9 @@ pub(super) fn flag(raw: &Raw) -> Result<bool, String> {
 pub(super) fn text(raw: Raw) -> Result<String, String> {
     match raw {
         Raw::Text(text) | Raw::Untyped(text) => Ok(text),
-        Raw::Integer(_) | Raw::Flag(_) | Raw::Other(_) => Err(format!("expected a string, found {}", raw.name())),
+        Raw::Integer(_) | Raw::Flag(_) | Raw::Texts(_) | Raw::Other(_) => {
+            Err(format!("expected a string, found {}", raw.name()))
+        }
     }
 }
 
@@ -203,6 +215,7 @@ impl Raw {
             Self::Text(text) | Self::Untyped(text) => format!("`{}`", abridged(text)),
             Self::Integer(number) => number.to_string(),
             Self::Flag(flag) => flag.to_string(),
+            Self::Texts(_) => "an array".to_owned(),
             Self::Other(name) => (*name).to_owned(),
         }
     }
@@ -220,6 +233,35 @@ pub(super) fn abridged(text: &str) -> String {
 
 fn word_of<T: PartialEq>(words: &[(&'static str, T)], value: &T) -> &'static str {
     words.iter().find(|(_, candidate)| candidate == value).map_or("", |(word, _)| word)
+}
+
+/// Strings; in the environment, with commas between them.
+fn texts(raw: Raw, rule: fn(&str) -> Result<(), String>) -> Result<Vec<String>, String> {
+    let texts = match raw {
+        Raw::Texts(texts) => texts,
+        Raw::Untyped(words) => words.split(',').map(|word| word.trim().to_owned()).filter(|w| !w.is_empty()).collect(),
+        Raw::Text(_) | Raw::Integer(_) | Raw::Flag(_) | Raw::Other(_) => {
+            return Err(format!("expected an array of strings, found {}", raw.name()));
+        }
+    };
+    if texts.len() > MAX_TEXTS {
+        return Err(format!("{} entries are too many: at most {MAX_TEXTS}", texts.len()));
+    }
+    texts.iter().try_for_each(|text| rule(text))?;
+    Ok(texts)
+}
+
+/// A public key of minisign, or the path of a file that holds one.
+fn is_public_key(text: &str) -> Result<(), String> {
+    const KEY_CHARS: usize = 56;
+    let base64 = |c: char| c.is_ascii_alphanumeric() || c == '+' || c == '/';
+    let key = text.len() == KEY_CHARS && text.starts_with("RW") && text.chars().all(base64);
+    let path = !text.contains(char::is_control) && (text.contains('/') || Path::new(text).extension().is_some());
+    if key || path {
+        return Ok(());
+    }
+    let right = "a public key, `RW` and 54 more characters, or the path of a file with one, such as `./release.pub`";
+    Err(format!("`{}` is neither: expected {right}", abridged(text)))
 }
 
 fn choice<T: Copy>(raw: Raw, words: &[(&'static str, T)]) -> Result<T, String> {
@@ -258,7 +300,7 @@ fn quantity(
     let (number, written) = match raw {
         Raw::Text(text) => (parse(&text).map(Some), text),
         Raw::Untyped(text) => (text.parse().or_else(|_| parse(&text)).map(Some), text),
-        Raw::Integer(_) | Raw::Flag(_) | Raw::Other(_) => match integer(&raw) {
+        Raw::Integer(_) | Raw::Flag(_) | Raw::Texts(_) | Raw::Other(_) => match integer(&raw) {
             Ok(number) => (Ok(u64::try_from(number).ok()), number.to_string()),
             Err(found) => return parse("").map_err(|rule| format!("found {found}: {rule}")),
         },
@@ -275,6 +317,6 @@ fn integer(raw: &Raw) -> Result<i64, String> {
     match raw {
         Raw::Integer(number) => Ok(*number),
         Raw::Untyped(word) => word.parse().map_err(|_| raw.name()),
-        Raw::Text(_) | Raw::Flag(_) | Raw::Other(_) => Err(raw.name()),
+        Raw::Text(_) | Raw::Flag(_) | Raw::Texts(_) | Raw::Other(_) => Err(raw.name()),
     }
 }

@@ -190,6 +190,10 @@ impl Draft {
             let text = format!("is {attempts}, more than `plugins.max_instances` ({instances})");
             found.push((["runner.concurrency", "plugins.max_instances"], text));
         }
+        if plugins.require_signature && plugins.trusted_keys.is_empty() {
+            let text = "is on, and `plugins.trusted_keys` is empty: no plugin could be loaded".to_owned();
+            found.push((["plugins.require_signature", "plugins.trusted_keys"], text));
+        }
         for ([key, other], text) in found {
             let place = [key, other].iter().find_map(|key| self.origins.get(key)).cloned();
             self.mistakes.push(Mistake { place: place.unwrap_or(Place::Default), message: format!("`{key}` {text}") });

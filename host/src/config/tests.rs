@@ -317,3 +317,24 @@ taskhost.toml:16:11: `enqueue` of a schedule: `K`: a kind is lower-case words jo
 taskhost.toml:17:9: `batch` of a schedule: 0 is out of range: 1 to 10000";
     assert_eq!(mistakes, expected);
 }
+
+#[test]
+fn trusted_keys_are_lists_of_keys_or_files() {
+    let key = format!("RW{}", "Q".repeat(54));
+    let file = format!("[plugins]\nrequire_signature = true\ntrusted_keys = ['{key}', './release.pub']\n");
+    let first = Case::new(&file).load();
+    assert_eq!(first.config.plugins.trusted_keys, [key.as_str(), "./release.pub"]);
+    assert_eq!(Case::new(&first.to_string()).load().config, first.config);
+    let words = format!("{key}, /etc/release.pub");
+    let second = Case::new("").variables(&[("TASKHOST_PLUGINS__TRUSTED_KEYS", &words)]).load();
+    assert_eq!(second.config.plugins.trusted_keys, [key.as_str(), "/etc/release.pub"]);
+    for (text, told) in [
+        ("require_signature = true\n", "taskhost.toml:2:21: `plugins.require_signature` is on, and"),
+        ("trusted_keys = 'RW'\n", "taskhost.toml:2:16: `plugins.trusted_keys`: expected an array of strings"),
+        ("trusted_keys = [1]\n", "found an array of other things than strings"),
+        ("trusted_keys = ['RWshort']\n", "`RWshort` is neither: expected a public key"),
+    ] {
+        let mistakes = Case::new(&format!("[plugins]\n{text}")).mistakes();
+        assert!(mistakes.contains(told), "{told}: {mistakes}");
+    }
+}

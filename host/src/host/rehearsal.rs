@@ -134,7 +134,7 @@ impl Rehearsal {
         let compiler = compile::compiler(config.plugins.compiler.as_deref(), compile::Bounds::of(config), &supervisor);
         let mut ports = lend::ports(&store, &library, &ffmpeg, &Arc::new(logs), compiler);
         ports.logs = Arc::new(Live(Arc::clone(&listener)));
-        let mut settings = plugin_settings(config);
+        let mut settings = plugin_settings(config)?;
         // A host's own cache, where there is one: what it has compiled need not be compiled again.
         if !settings.cache_dir.is_dir() {
             settings.cache_dir = scratch.path().join("cache");

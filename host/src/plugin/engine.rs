@@ -18,18 +18,18 @@ use wasmtime::{
 
 pub(super) use self::epoch::Computing;
 use self::epoch::EpochThread;
-use super::Settings;
 use super::compile::Compiler;
 use super::guest::warm::Nests;
 use super::limits::{HostMemory, MAX_MEMORIES, MAX_TABLES};
 use super::ports::Ports;
+use super::{Rules, Settings};
 
 /// Frames of a backtrace.
 const BACKTRACE_FRAMES: NonZeroUsize = NonZeroUsize::new(16).unwrap();
 /// Native stack that a guest may use, in bytes.
 pub(super) const GUEST_STACK_BYTES: usize = 512 * 1024;
 /// Core instances that a component may be made of.
-const MAX_CORE_INSTANCES: u32 = 64;
+pub(super) const MAX_CORE_INSTANCES: u32 = 64;
 /// What a place in the pool holds: a component that needs more takes several places.
 const MEMORIES_PER_PLACE: u32 = 1;
 const TABLES_PER_PLACE: u32 = 4;
@@ -98,6 +98,7 @@ pub struct Sandbox {
     pub(super) shared: Arc<Shared>,
     runtime: Mutex<Option<Runtime>>,
     pub(super) compiler: Compiler,
+    pub(super) rules: Rules,
     /// Last: it ticks until the guests that `runtime` held have come to an end.
     _epoch: EpochThread,
 }
@@ -137,7 +138,8 @@ impl Sandbox {
             stopping: AtomicBool::new(false),
             cancel_grace: Duration::from_millis(settings.cancel_grace_ms),
         });
-        Ok(Arc::new(Self { shared, runtime: Mutex::new(Some(runtime)), compiler, _epoch: epoch }))
+        let (runtime, rules) = (Mutex::new(Some(runtime)), settings.rules.clone());
+        Ok(Arc::new(Self { shared, runtime, compiler, rules, _epoch: epoch }))
     }
 
     /// Bytes of linear memory and tables that all guests hold now.

@@ -5,6 +5,8 @@ pub(super) mod binary;
 mod imports;
 mod mismatch;
 
+pub(super) use imports::{capability, refused, roles_of};
+
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -36,14 +38,14 @@ pub struct QueueGrant {
 }
 
 /// The media library is granted.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LibraryGrant {
     /// Trashing and purging too, not only reading.
     pub write: bool,
 }
 
 /// ffmpeg is granted.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FfmpegGrant {}
 
 /// What an operator lets a plugin ask of the host. Nothing, unless said; logging, the plugin's own
@@ -150,6 +152,9 @@ pub struct RawBatch {
 /// Why a file does not become a generation.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LoadError {
+    /// Nothing in it.
+    #[error("the file is empty; was it still being copied?")]
+    Empty,
     /// Something else under the wrong name.
     #[error("not WebAssembly: the file does not start with `\\0asm`")]
     NotWasm,
@@ -294,7 +299,9 @@ impl Sandbox {
         tasks: Arc<dyn TaskCheck>,
     ) -> Result<Arc<Linked>, LoadError> {
         let component = &compiled.component;
-        imports::check(component, &request.name, &request.grants)?;
+        if let Some(first) = imports::refused(component, &request.name, &request.grants).into_iter().next() {
+            return Err(first);
+        }
         let roles = imports::roles(component)?;
         mismatch::check(component).map_err(LoadError::Differs)?;
         let places = compiled.places().ok_or_else(|| mismatch("it imports core modules"))?;

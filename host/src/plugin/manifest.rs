@@ -1,157 +1,166 @@
 //! The operator's side of a plugin: `<name>.toml` beside `<name>.wasm`. Without it a plugin has the
-//! default limits and no grant.
+//! default limits and no grant. Keys are declared as [`table`] says.
 
+mod effective;
 mod grant;
+mod limits;
+mod origin;
 mod place;
-mod quantity;
+mod read;
+mod schema;
+pub mod table;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
-use std::ops::RangeInclusive;
 
-use serde::Deserialize;
-use toml::Spanned;
-
-use crate::quantity::{show_bytes, show_millis};
 use crate::task::Digest;
 
 use super::limits::Limits;
 use super::link::Grants;
-use grant::GrantTable;
 use place::Source;
-use quantity::{Millis, Setting, Size};
+use table::{Key, Table, Text, Words};
+
+pub use effective::{Effective, Held};
+pub use grant::{everything, granted};
+pub use origin::{Cap, Origin, Origins};
+pub use schema::schema;
 
 /// Bytes of a manifest at most.
 pub const MAX_MANIFEST_BYTES: u64 = 64 * 1024;
 /// Settings of one plugin at most.
 const MAX_SETTINGS: usize = 256;
 
-const KIB: u64 = 1024;
-const MIB: u64 = 1024 * KIB;
-const SECOND_MS: u64 = 1000;
-const HOUR_MS: u64 = 3600 * SECOND_MS;
-
-const MEMORY_BYTES: RangeInclusive<u64> = MIB..=4096 * MIB;
-const CPU_MS: RangeInclusive<u64> = 1..=24 * HOUR_MS;
-const WALL_MS: RangeInclusive<u64> = 1..=7 * 24 * HOUR_MS;
-const CONCURRENCY: RangeInclusive<u64> = 1..=1024;
-const LOG_BYTES: RangeInclusive<u64> = 0..=64 * MIB;
-const OUTPUT_BYTES: RangeInclusive<u64> = KIB..=16 * MIB;
-const HANDLES: RangeInclusive<u64> = 1..=65_536;
-const HOSTCALL_BYTES: RangeInclusive<u64> = 64 * KIB..=64 * MIB;
-const ATTEMPTS_PER_INSTANCE: RangeInclusive<u64> = 1..=100_000;
-const STATE_QUOTA_BYTES: RangeInclusive<u64> = KIB..=1024 * MIB;
-
 /// What the operator says about one plugin.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Manifest {
+    /// The only component that may be loaded under this name.
+    pub sha256: Option<Digest>,
+    /// The file with the component's signature, in the same folder; `<name>.wasm.minisig` when absent.
+    pub signature: Option<String>,
     /// Its bounds.
     pub limits: Limits,
     /// What it may ask of the host.
     pub grants: Grants,
-    /// Its settings, in key order.
-    pub config: Vec<(String, String)>,
-    /// The only component that may be loaded under this name.
-    pub sha256: Option<Digest>,
+    /// Its settings.
+    pub config: BTreeMap<String, String>,
+    /// Where all of that comes from.
+    pub origins: Origins,
 }
 
-/// A manifest that is refused as a whole: a half-understood grant would be worse than none.
+/// A mistake in a manifest, which is then refused as a whole: a half-understood grant would be worse than none.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{file}:{line}:{column}: {message}")]
-pub struct ManifestError {
+pub struct Mistake {
     /// The file's name.
     pub file: String,
     /// Counted from 1.
     pub line: usize,
     /// Counted from 1, in characters.
     pub column: usize,
-    /// What is wrong and what would be right.
+    /// What is wrong and what would be right, on one line.
     pub message: String,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Document {
-    sha256: Option<Spanned<String>>,
-    #[serde(default)]
-    limits: LimitsTable,
-    #[serde(default)]
-    grant: GrantTable,
-    #[serde(default)]
-    config: BTreeMap<String, Setting>,
+/// Everything that is wrong with a manifest, in the order of the file: at least one mistake, one a line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mistakes(pub Vec<Mistake>);
+
+impl std::fmt::Display for Mistakes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0.iter().map(Mistake::to_string).collect::<Vec<_>>().join("\n"))
+    }
 }
 
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct LimitsTable {
-    memory: Option<Spanned<Size>>,
-    cpu: Option<Spanned<Millis>>,
-    wall: Option<Spanned<Millis>>,
-    concurrency: Option<Spanned<u32>>,
-    log_bytes: Option<Spanned<Size>>,
-    output_bytes: Option<Spanned<Size>>,
-    handles: Option<Spanned<u32>>,
-    hostcall_bytes: Option<Spanned<Size>>,
-    attempts_per_instance: Option<Spanned<u32>>,
+impl std::error::Error for Mistakes {}
+
+const SHA256: Words = Words::Like {
+    what: "64 hexadecimal digits, as `sha256sum` prints them",
+    pattern: "^[0-9A-Fa-f]{64}$",
+    fits: |text| parse_digest(text).is_some(),
+};
+
+const SIGNATURE: Words = Words::Like {
+    what: "the name of a file in the plugins folder, such as \"cut.wasm.minisig\", without a path and not hidden",
+    pattern: r"^[^./\x00-\x1f][^/\x00-\x1f]*$",
+    fits: is_file_name,
+};
+
+fn is_file_name(text: &str) -> bool {
+    const MAX_BYTES: usize = 255;
+    (1..=MAX_BYTES).contains(&text.len())
+        && !text.starts_with('.')
+        && !text.contains(['/', '\\'])
+        && !text.contains(char::is_control)
+}
+
+/// The file that a manifest names as the signature, if it does; the rest of the manifest may be wrong.
+pub fn named_signature(manifest: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(manifest).ok()?;
+    let root = toml::de::DeTable::parse(text).ok()?;
+    let named = root.get_ref().get("signature")?.get_ref().as_str().filter(|name| is_file_name(name))?;
+    Some(named.to_owned())
+}
+
+impl Table for Manifest {
+    fn keys(&mut self) -> Vec<Key<'_>> {
+        let Self { sha256, signature, limits, grants, config, origins: _ } = self;
+        vec![
+            Key::text("sha256", sha256, &SHA256, "SHA-256 of the only component that may be loaded under this name."),
+            Key::text(
+                "signature",
+                signature,
+                &SIGNATURE,
+                "The file with the component's signature, in the same folder. NAME.wasm.minisig when it is not said.",
+            ),
+            Key::table("limits", limits, "What one attempt may use."),
+            Key::table("grant", grants, "What the plugin may ask of the host. Nothing, unless it is said here."),
+            Key::free("config", config, MAX_SETTINGS, "Settings that the plugin reads as text."),
+        ]
+    }
+}
+
+impl Text for Option<Digest> {
+    fn get(&self) -> Option<String> {
+        self.map(|digest| digest.to_string())
+    }
+
+    fn set(&mut self, value: &str) {
+        *self = parse_digest(value);
+    }
 }
 
 impl Manifest {
     /// Reads a manifest; `file` is what messages call it.
-    pub fn parse(file: &str, text: &str) -> Result<Self, ManifestError> {
-        let source = Source { file, text };
-        let document: Document = toml::from_str(text).map_err(|error| source.explain(&error))?;
-        if document.config.len() > MAX_SETTINGS {
-            return Err(source.at_start(format!("[config] has more than {MAX_SETTINGS} settings")));
+    pub fn parse(file: &str, text: &str) -> Result<Self, Mistakes> {
+        let mut manifest = Self::default();
+        let origins = read::read(Source { file, text }, &mut manifest).map_err(Mistakes)?;
+        Ok(Self { origins, ..manifest })
+    }
+
+    /// Reads a manifest's bytes.
+    pub fn parse_bytes(file: &str, bytes: &[u8]) -> Result<Self, Mistakes> {
+        match std::str::from_utf8(bytes) {
+            Ok(text) => Self::parse(file, text),
+            Err(error) => {
+                let text = std::str::from_utf8(&bytes[..error.valid_up_to()]).unwrap_or_default();
+                let message = "this is not UTF-8 text".to_owned();
+                Err(Mistakes(vec![Source { file, text }.at(text.len(), message)]))
+            }
         }
-        Ok(Self {
-            limits: document.limits.check(source)?,
-            grants: document.grant.check(source)?,
-            config: document.config.into_iter().map(|(key, value)| (key, value.0)).collect(),
-            sha256: document.sha256.map(|pin| parse_pin(source, &pin)).transpose()?,
-        })
     }
-}
 
-impl LimitsTable {
-    fn check(self, source: Source<'_>) -> Result<Limits, ManifestError> {
-        let default = Limits::default();
-        let size = |value, key, range, default| {
-            source.in_range(value, |size: &Size| size.0, key, (range, show_bytes)).map(|v| v.unwrap_or(default))
-        };
-        let millis = |value, key, range, default| {
-            source.in_range(value, |time: &Millis| time.0, key, (range, show_millis)).map(|v| v.unwrap_or(default))
-        };
-        let count = |value, key, range, default| {
-            source.in_range(value, |count: &u32| u64::from(*count), key, (range, |n| n.to_string())).map(|v| {
-                // The range ends far below the type's end.
-                v.and_then(|v| u32::try_from(v).ok()).unwrap_or(default)
-            })
-        };
-        Ok(Limits {
-            memory_bytes: size(self.memory, "memory", MEMORY_BYTES, default.memory_bytes)?,
-            cpu_ms: millis(self.cpu, "cpu", CPU_MS, default.cpu_ms)?,
-            wall_ms: millis(self.wall, "wall", WALL_MS, default.wall_ms)?,
-            concurrency: count(self.concurrency, "concurrency", CONCURRENCY, default.concurrency)?,
-            log_bytes: size(self.log_bytes, "log_bytes", LOG_BYTES, default.log_bytes)?,
-            output_bytes: size(self.output_bytes, "output_bytes", OUTPUT_BYTES, default.output_bytes)?,
-            handles: count(self.handles, "handles", HANDLES, default.handles)?,
-            hostcall_bytes: size(self.hostcall_bytes, "hostcall_bytes", HOSTCALL_BYTES, default.hostcall_bytes)?,
-            instances: default.instances,
-            attempts_per_instance: count(
-                self.attempts_per_instance,
-                "attempts_per_instance",
-                ATTEMPTS_PER_INSTANCE,
-                default.attempts_per_instance,
-            )?,
-        })
+    /// Lowers what is above the host's own bounds.
+    pub fn cap(&mut self, caps: &[Cap]) {
+        let mut origins = std::mem::take(&mut self.origins);
+        origins.cap(self, caps);
+        self.origins = origins;
     }
-}
 
-fn parse_pin(source: Source<'_>, pin: &Spanned<String>) -> Result<Digest, ManifestError> {
-    parse_digest(pin.get_ref()).ok_or_else(|| {
-        source.at(pin.span().start, "`sha256` is 64 hexadecimal digits, as `sha256sum` prints them".to_owned())
-    })
+    /// What holds, and where it comes from; `file` is what the manifest is called.
+    pub fn effective(&self, file: &str) -> Effective {
+        Effective::of(self, file)
+    }
 }
 
 fn parse_digest(text: &str) -> Option<Digest> {

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::registry::load::check_name;
 use super::registry::{Refusal, Registry, Verdict};
 use super::{LoadFailure, Settings};
-use folder::{MAX_PLUGINS, ReadError, Stamp};
+use folder::{MAX_PLUGINS, Named, ReadError, Stamp};
 use loads::{Loaded, Loads};
 use settle::{Pace, Settling, Step};
 
@@ -81,6 +81,7 @@ pub(super) struct Reloader {
     watched: Option<(u64, u64)>,
     settling: Settling,
     loads: Loads,
+    named: Named,
     /// Names that wait for a kind which another plugin has.
     blocked: BTreeSet<String>,
     /// A plugin came or went since: a kind may be free.
@@ -109,6 +110,7 @@ impl Reloader {
             watched: None,
             settling: Settling::new(pace),
             loads: Loads::default(),
+            named: Named::default(),
             blocked: BTreeSet::new(),
             freed: false,
             complaint: None,
@@ -251,9 +253,16 @@ impl Reloader {
 
     /// What is in the folder; nothing when it cannot be read, which changes nothing.
     async fn look(&mut self) -> Option<BTreeMap<String, Stamp>> {
-        let dir = self.settings.dir.clone();
-        let seen = tokio::task::spawn_blocking(move || folder::look(&dir)).await.map_err(std::io::Error::other);
-        let (seen, complaint) = match seen.flatten() {
+        let (dir, mut named) = (self.settings.dir.clone(), std::mem::take(&mut self.named));
+        let look = tokio::task::spawn_blocking(move || {
+            let seen = folder::look(&dir, &mut named);
+            seen.map(|seen| (seen, named))
+        });
+        let seen = look.await.map_err(std::io::Error::other).flatten().map(|(seen, named)| {
+            self.named = named;
+            seen
+        });
+        let (seen, complaint) = match seen {
             Ok(seen) => {
                 let complaint = seen
                     .overflow

@@ -15,7 +15,7 @@ use crate::time::Timestamp;
 use super::control::Control;
 use super::registry::Plugins;
 use super::registry::generation::Generation;
-use super::{Job, PluginInfo, Settings};
+use super::{Job, PluginInfo, Rules, Settings};
 
 pub(super) use fixture::{Fixture, Offer};
 
@@ -40,23 +40,33 @@ pub(super) fn settings(root: &tempfile::TempDir) -> Settings {
         max_component_bytes: 1 << 20,
         cancel_grace_ms: 1_000,
         dev: false,
+        rules: Rules::default(),
     }
 }
 
 impl Testbed {
     /// Starts over these files.
     pub(super) async fn start(files: &[(&str, &[u8])]) -> Self {
+        Self::start_under(Rules::default(), files).await
+    }
+
+    /// Starts over these files with rules for all plugins.
+    pub(super) async fn start_under(rules: Rules, files: &[(&str, &[u8])]) -> Self {
         let root = tempfile::tempdir().unwrap();
         fs::create_dir(settings(&root).dir).unwrap();
         for (name, bytes) in files {
             fs::write(settings(&root).dir.join(name), bytes).unwrap();
         }
-        Self::over(root).await
+        Self::with(Settings { rules, ..settings(&root) }, root).await
     }
 
     /// Starts over a folder that is there.
     pub(super) async fn over(root: tempfile::TempDir) -> Self {
-        let plugins = Plugins::start(settings(&root), super::check::absent::ports()).await.unwrap();
+        Self::with(settings(&root), root).await
+    }
+
+    async fn with(settings: Settings, root: tempfile::TempDir) -> Self {
+        let plugins = Plugins::start(settings, super::check::absent::ports()).await.unwrap();
         let changed = plugins.changed();
         Self { root, plugins, changed }
     }

@@ -21,6 +21,7 @@ mod lifecycle;
 mod limits;
 mod media;
 mod media_bad;
+mod plugin_tools;
 mod poison;
 mod recovery;
 mod released;

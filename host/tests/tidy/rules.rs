@@ -19,7 +19,7 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
     ("event", &["time", "retry", "task", "schedule"]),
     ("store", &["time", "retry", "task", "schedule", "limit", "event"]),
     // Guests reach the rest of the host only through the ports that the plugin runtime owns.
-    ("plugin", &["time", "retry", "task", "quantity", "sync"]),
+    ("plugin", &["time", "retry", "task", "quantity", "spelling", "sync"]),
     ("logs", &["time", "task", "plugin"]),
     ("ffmpeg", &["process"]),
     ("media", &["time", "retry", "task", "schedule", "event", "store"]),
@@ -41,7 +41,7 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
             "schedule", "store", "task", "ticker", "time",
         ],
     ),
-    ("cli", &["config", "host", "plugin", "store", "task"]),
+    ("cli", &["config", "host", "plugin", "quantity", "store", "task"]),
     ("main", &["cli"]),
 ];
 

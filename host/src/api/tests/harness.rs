@@ -14,6 +14,7 @@ use tower::ServiceExt as _;
 use crate::api::{AppState, HostInfo, LogPage, LogReader, LogSlice, PluginDirectory, Settings, router};
 use crate::limiter::{BreakerInfo, ConnectionLimiter};
 use crate::logs::TaskLogs;
+use crate::plugin::manifest::Manifest;
 use crate::plugin::ports::{LogLevel, LogLine, LogPort as _, LogSource};
 use crate::plugin::{GenerationInfo, InputError, KindInfo, LoadFailure, PluginInfo};
 use crate::store::{ClaimRequest, Finish, GenerationRoom, Store};
@@ -61,6 +62,7 @@ impl PluginDirectory for Directory {
             plugin: "echo".to_owned(),
             concurrency: 4,
         };
+        let manifest = Manifest::parse("echo.toml", "[limits]\ncpu = \"1s\"\n[grant]\nstate = true\n").unwrap();
         let live = GenerationInfo {
             digest: DIGEST,
             version: "1.0.0".to_owned(),
@@ -68,6 +70,8 @@ impl PluginDirectory for Directory {
             roles: vec!["executor"],
             kinds: vec![kind],
             grants: vec!["log".to_owned()],
+            effective: Arc::new(manifest.effective("echo.toml")),
+            signed: None,
             loaded_at: Timestamp::from_millis(1_000),
             compiled: crate::plugin::compile::Effort { cached: false, took_ms: 40 },
             running: 1,

@@ -56,6 +56,24 @@ async fn plugins_are_shown_live_or_with_what_is_wrong() {
 }
 
 #[tokio::test]
+async fn a_plugin_shows_what_holds_for_it_and_where_that_comes_from() {
+    let api = Api::new().await;
+    let echo = api.get("/v1/plugins/echo").await.json();
+    assert_eq!((&echo["name"], &echo["live"]["version"]), (&json!("echo"), &json!("1.0.0")));
+    let effective = &echo["live"]["effective"];
+    let said = json!({"value": 1_000, "text": "1s", "origin": "manifest", "file": "echo.toml", "line": 2});
+    assert_eq!(effective["limits"]["cpu"], said);
+    assert_eq!(effective["limits"]["handles"], json!({"value": 1_024, "origin": "default"}));
+    assert_eq!(effective["grant"]["state"]["granted"]["line"], 4);
+    assert_eq!(effective["grant"]["queue"]["granted"], json!({"value": false, "origin": "default"}));
+    assert_eq!(api.get("/v1/plugins/bad").await.json()["error"]["message"], "half a file");
+    api.get("/v1/plugins/Echo").await.is_problem(
+        404,
+        r#"{"type":"urn:taskhost:problem:plugin-not-found","title":"Not found","status":404,"detail":"there is no plugin \"Echo\" in the plugins folder","code":"plugin-not-found"}"#,
+    );
+}
+
+#[tokio::test]
 async fn schedules_are_shown() {
     let api = Api::new().await;
     let dispatch = Action::Dispatch { plugin: "video-clear".to_owned(), batch: 8, capacity: 32 };

@@ -20,9 +20,9 @@ async fn a_report_tells_what_the_plugin_would_be() {
     let report = check(&[("a.wasm", &component), ("a.toml", manifest)], "a.wasm").await.unwrap();
     assert_eq!((report.name.as_str(), report.size_bytes), ("a", component.len() as u64));
     assert_eq!((report.info.version.as_str(), report.info.roles.as_slice()), ("1", ["executor"].as_slice()));
-    assert_eq!(report.imports, ["taskhost:host/state@0.1.0"]);
+    assert_eq!(report.imports, [("taskhost:host/state@0.1.0".to_owned(), Some("state"))]);
     assert_eq!((report.info.grants.len(), report.unused_grants), (2, vec!["queue".to_owned()]));
-    assert_eq!(report.limits.wall_ms, 5_000);
+    assert_eq!(report.info.effective.to_json()["limits"]["wall"]["line"], 5);
 }
 
 #[tokio::test]

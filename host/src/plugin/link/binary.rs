@@ -12,7 +12,7 @@ const HEADER_BYTES: usize = 8;
 /// Refuses what is not a whole component.
 pub(in crate::plugin) fn check(bytes: &[u8]) -> Result<(), LoadError> {
     if bytes.is_empty() {
-        return Err(LoadError::Truncated { have: 0, need: HEADER_BYTES });
+        return Err(LoadError::Empty);
     }
     if !bytes.starts_with(&MAGIC[..bytes.len().min(MAGIC.len())]) {
         let is_text = std::str::from_utf8(bytes).is_ok_and(|text| text.trim_start().starts_with(['(', ';']));
@@ -63,7 +63,7 @@ mod tests {
 
     #[test]
     fn each_wrong_file_has_its_own_name() {
-        assert!(matches!(check(b""), Err(LoadError::Truncated { .. })));
+        assert_eq!(check(b""), Err(LoadError::Empty));
         assert!(matches!(check(b"\0as"), Err(LoadError::Truncated { .. })));
         assert!(matches!(check(b"\x7fELF...."), Err(LoadError::NotWasm)));
         assert!(matches!(check(b"\0asm\x01\0\0\0"), Err(LoadError::CoreModule)));

@@ -32,8 +32,21 @@ fn capabilities(grants: &Grants) -> [(&'static str, &'static str, bool); 4] {
     ]
 }
 
-/// Refuses the first import that cannot be linked, and says what would be right.
-pub(super) fn check(component: &Component, plugin: &str, grants: &Grants) -> Result<(), LoadError> {
+/// The capability that an import needs, if any.
+pub(in crate::plugin) fn capability(import: &str) -> Option<&'static str> {
+    let interface = import.split('@').next();
+    let found = capabilities(&Grants::default()).into_iter().find(|(name, ..)| Some(*name) == interface);
+    found.map(|(_, capability, _)| capability)
+}
+
+/// The roles that exports stand for, whatever version of the contract they are of.
+pub(in crate::plugin) fn roles_of(exports: &[String]) -> Vec<&'static str> {
+    let has = |interface: &str| exports.iter().any(|export| export.split('@').next() == Some(interface));
+    ROLES.iter().filter(|(interface, _)| has(interface)).map(|(_, role)| role.name()).collect()
+}
+
+/// Each import that cannot be linked, and what would be right.
+pub(in crate::plugin) fn refused(component: &Component, plugin: &str, grants: &Grants) -> Vec<LoadError> {
     let ty = component.component_type();
     let engine = component.engine();
     // An interface that only lends the names of its types to another one needs no grant: it is not linked.
@@ -50,7 +63,8 @@ pub(super) fn check(component: &Component, plugin: &str, grants: &Grants) -> Res
     };
     ty.imports(engine)
         .filter(|(_, import)| !only_types(&import.ty))
-        .try_for_each(|(import, _)| check_import(import, plugin, grants))
+        .filter_map(|(import, _)| check_import(import, plugin, grants).err())
+        .collect()
 }
 
 fn check_import(import: &str, plugin: &str, grants: &Grants) -> Result<(), LoadError> {

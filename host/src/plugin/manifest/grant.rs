@@ -1,132 +1,99 @@
-//! The `[grant]` section: `name = true`, or a table that says how much.
+//! The tables of `[grant]`: `name = true`, or a table that says how much.
 
-use std::fmt;
-use std::marker::PhantomData;
-
-use serde::Deserialize;
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{DeserializeOwned, Deserializer, Error, MapAccess, Visitor};
-use toml::Spanned;
+use std::ops::RangeInclusive;
 
 use crate::plugin::link::{FfmpegGrant, Grants, LibraryGrant, QueueGrant, StateGrant};
-use crate::quantity::show_bytes;
 use crate::task::is_valid_kind;
 
-use super::place::Source;
-use super::quantity::Size;
-use super::{ManifestError, STATE_QUOTA_BYTES};
+use super::table::{Key, Slot, Table, Words};
 
-/// Bytes of state when the grant does not say.
-const DEFAULT_STATE_QUOTA_BYTES: u64 = 16 * 1024 * 1024;
+/// What a plugin may keep, in bytes.
+const STATE_QUOTA: RangeInclusive<u64> = 1024..=1024 * 1024 * 1024;
 /// Patterns in one queue grant at most.
 const MAX_QUEUE_KINDS: usize = 64;
+/// Kinds, or all below a word.
+const KIND_PATTERN: Words = Words::Like {
+    what: "a kind such as \"video.cut\", all below a word as \"video.*\", or \"*\"",
+    pattern: r"^(\*|[a-z0-9_-]+(\.[a-z0-9_-]+)*(\.\*)?)$",
+    fits: |pattern| pattern == "*" || is_valid_kind(pattern.strip_suffix(".*").unwrap_or(pattern)),
+};
 
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct GrantTable {
-    #[serde(default)]
-    state: Grant<StateTable>,
-    #[serde(default)]
-    queue: Grant<QueueTable>,
-    #[serde(default)]
-    library: Grant<LibraryTable>,
-    #[serde(default)]
-    ffmpeg: Grant<FfmpegTable>,
+impl Table for Grants {
+    fn keys(&mut self) -> Vec<Key<'_>> {
+        let Self { state, queue, library, ffmpeg } = self;
+        vec![
+            Key::grant("state", state, "Durable key-value state of its own."),
+            Key::grant("queue", queue, "Creating tasks. `true` means of any kind."),
+            Key::grant("library", library, "Reading the media library."),
+            Key::grant("ffmpeg", ffmpeg, "Probing and cutting media of the library, and taking pictures of it."),
+        ]
+    }
 }
 
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct StateTable {
-    quota: Option<Spanned<Size>>,
+/// The names of what is granted, in the order of their declaration.
+pub fn granted(grants: &Grants) -> Vec<String> {
+    let mut grants = grants.clone();
+    let mut found = Vec::new();
+    for key in grants.keys() {
+        if let Slot::Grant(grant) = key.slot {
+            found.extend(grant.table().map(|_| key.name.to_owned()));
+        } else if let Slot::List { at, .. } = key.slot {
+            found.extend(at.tables().first().map(|_| key.name.to_owned()));
+        }
+    }
+    found
 }
 
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct QueueTable {
-    kinds: Option<Vec<Spanned<String>>>,
+/// Everything that can be granted, for a component that is only asked what it is.
+pub fn everything() -> Grants {
+    let mut grants = Grants::default();
+    for key in grants.keys() {
+        if let Slot::Grant(grant) = key.slot {
+            grant.set(true);
+        } else if let Slot::List { at, .. } = key.slot {
+            let _added = at.add();
+        }
+    }
+    grants
 }
 
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct LibraryTable {
-    #[serde(default)]
-    write: bool,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FfmpegTable {}
-
-/// `true`, `false` or a table; the table alone means yes.
-struct Grant<T>(Option<T>);
-
-impl<T> Default for Grant<T> {
+impl Default for StateGrant {
     fn default() -> Self {
-        Self(None)
+        Self { quota_bytes: 16 * 1024 * 1024 }
     }
 }
 
-impl<'de, T: Default + DeserializeOwned> Deserialize<'de> for Grant<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(GrantVisitor(PhantomData))
+impl Table for StateGrant {
+    fn keys(&mut self) -> Vec<Key<'_>> {
+        let Self { quota_bytes } = self;
+        vec![Key::bytes("quota", quota_bytes, STATE_QUOTA, "Keys and values that it may keep, together.")]
     }
 }
 
-struct GrantVisitor<T>(PhantomData<T>);
-
-impl<'de, T: Default + DeserializeOwned> Visitor<'de> for GrantVisitor<T> {
-    type Value = Grant<T>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("true, false or a table")
-    }
-
-    fn visit_bool<E: Error>(self, granted: bool) -> Result<Grant<T>, E> {
-        Ok(Grant(granted.then(T::default)))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Grant<T>, A::Error> {
-        T::deserialize(MapAccessDeserializer::new(map)).map(|table| Grant(Some(table)))
+impl Default for QueueGrant {
+    fn default() -> Self {
+        Self { kinds: vec!["*".to_owned()] }
     }
 }
 
-impl GrantTable {
-    pub(super) fn check(self, source: Source<'_>) -> Result<Grants, ManifestError> {
-        Ok(Grants {
-            state: self.state.0.map(|table| table.check(source)).transpose()?,
-            queue: self.queue.0.map(|table| table.check(source)).transpose()?,
-            library: self.library.0.map(|table| LibraryGrant { write: table.write }),
-            ffmpeg: self.ffmpeg.0.map(|FfmpegTable {}| FfmpegGrant {}),
-        })
+impl Table for QueueGrant {
+    fn keys(&mut self) -> Vec<Key<'_>> {
+        let Self { kinds } = self;
+        let about = "Kinds of the tasks that it may create.";
+        vec![Key::texts("kinds", kinds, (&KIND_PATTERN, MAX_QUEUE_KINDS), about)]
     }
 }
 
-impl StateTable {
-    fn check(self, source: Source<'_>) -> Result<StateGrant, ManifestError> {
-        let quota = source.in_range(self.quota, |size: &Size| size.0, "quota", (STATE_QUOTA_BYTES, show_bytes))?;
-        Ok(StateGrant { quota_bytes: quota.unwrap_or(DEFAULT_STATE_QUOTA_BYTES) })
+impl Table for LibraryGrant {
+    fn keys(&mut self) -> Vec<Key<'_>> {
+        let Self { write } = self;
+        vec![Key::flag("write", write, "Trashing and purging too, not only reading.")]
     }
 }
 
-impl QueueTable {
-    fn check(self, source: Source<'_>) -> Result<QueueGrant, ManifestError> {
-        let Some(kinds) = self.kinds else { return Ok(QueueGrant { kinds: vec!["*".to_owned()] }) };
-        if let Some(extra) = kinds.get(MAX_QUEUE_KINDS) {
-            return Err(source.at(extra.span().start, format!("`kinds` has more than {MAX_QUEUE_KINDS} entries")));
-        }
-        for kind in &kinds {
-            if !is_kind_pattern(kind.get_ref()) {
-                let message = format!(
-                    "{:?} is not a kind: write one such as \"video.cut\", all below a word as \"video.*\", or \"*\"",
-                    kind.get_ref()
-                );
-                return Err(source.at(kind.span().start, message));
-            }
-        }
-        Ok(QueueGrant { kinds: kinds.into_iter().map(Spanned::into_inner).collect() })
+impl Table for FfmpegGrant {
+    fn keys(&mut self) -> Vec<Key<'_>> {
+        let Self {} = self;
+        Vec::new()
     }
-}
-
-fn is_kind_pattern(pattern: &str) -> bool {
-    pattern == "*" || is_valid_kind(pattern.strip_suffix(".*").unwrap_or(pattern))
 }

@@ -1,13 +1,14 @@
 //! Says where in a manifest something is wrong, and what was probably meant.
 
-use std::ops::RangeInclusive;
+use std::ops::Range;
 
-use toml::Spanned;
+use crate::spelling::distance;
 
-use super::ManifestError;
+use super::Mistake;
+use super::read::MAX_MISTAKES;
 
-/// A range and how its ends are written in a message.
-pub(super) type Bounds = (RangeInclusive<u64>, fn(u64) -> String);
+/// Characters of a key or a value that a message repeats.
+const MAX_SHOWN: usize = 60;
 
 /// The text that is being read.
 #[derive(Clone, Copy)]
@@ -17,90 +18,75 @@ pub(super) struct Source<'a> {
 }
 
 impl Source<'_> {
-    /// An error at a byte offset.
-    pub(super) fn at(self, offset: usize, message: String) -> ManifestError {
+    /// A mistake at a byte offset.
+    pub(super) fn at(self, offset: usize, message: String) -> Mistake {
         let before = self.text.get(..offset).unwrap_or(self.text);
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        ManifestError {
+        Mistake {
             file: self.file.to_owned(),
-            line: before.matches('\n').count() + 1,
-            column: before[line_start..].chars().count() + 1,
+            line: self.line(offset),
+            column: before[line_start..].trim_start_matches('\u{feff}').chars().count() + 1,
             message,
         }
     }
 
-    /// An error of the file as a whole.
-    pub(super) fn at_start(self, message: String) -> ManifestError {
-        self.at(0, message)
+    /// The line of a byte offset, from 1.
+    pub(super) fn line(self, offset: usize) -> usize {
+        self.text.get(..offset).unwrap_or(self.text).matches('\n').count() + 1
     }
 
-    /// The parser's error, in our words where the parser's do not help.
-    pub(super) fn explain(self, error: &toml::de::Error) -> ManifestError {
-        let offset = error.span().map_or(0, |span| span.start);
-        let message = unknown_key(error.message()).unwrap_or_else(|| first_line(error.message()));
-        self.at(offset, message)
+    /// The parser's errors, the first of each line: those behind it are its consequences.
+    pub(super) fn explain(self, errors: &[toml::de::Error]) -> Vec<Mistake> {
+        let mut mistakes: Vec<_> = errors.iter().map(|error| self.explain_one(error)).collect();
+        mistakes.sort_by_key(|mistake| (mistake.line, mistake.column));
+        mistakes.dedup_by_key(|mistake| mistake.line);
+        mistakes.truncate(MAX_MISTAKES);
+        mistakes
     }
 
-    /// The value, if there is one and it is within its bounds.
-    pub(super) fn in_range<T>(
-        self,
-        value: Option<Spanned<T>>,
-        number: impl FnOnce(&T) -> u64,
-        key: &str,
-        bounds: Bounds,
-    ) -> Result<Option<u64>, ManifestError> {
-        let Some(value) = value else { return Ok(None) };
-        let (range, format) = bounds;
-        let number = number(value.get_ref());
-        if range.contains(&number) {
-            return Ok(Some(number));
+    fn explain_one(self, error: &toml::de::Error) -> Mistake {
+        let Range { start, end } = error.span().unwrap_or(0..0);
+        let mut message = error.message().lines().collect::<Vec<_>>().join(", ");
+        if message == "duplicate key" {
+            let key = abridged(self.text.get(start..end).unwrap_or_default());
+            message = format!("duplicate key: `{key}` is there above; merge the two");
         }
-        let message = format!("`{key}` must be between {} and {}", format(*range.start()), format(*range.end()));
-        Err(self.at(value.span().start, message))
+        // It may begin behind the last line.
+        self.at(start.min(self.text.trim_end_matches(['\r', '\n']).len()), message)
     }
 }
 
-fn first_line(message: &str) -> String {
-    message.lines().next().unwrap_or_default().to_owned()
-}
-
-/// Rewrites "unknown field `x`, expected one of `a`, `b`" so that it names what was probably meant.
-fn unknown_key(message: &str) -> Option<String> {
-    let quoted = message.strip_prefix("unknown field ")?;
-    let mut words = quoted.split('`').skip(1).step_by(2);
-    let unknown = words.next()?;
-    let known: Vec<&str> = words.collect();
-    Some(match nearest(unknown, &known) {
-        Some(near) => format!("unknown key `{unknown}`; did you mean `{near}`?"),
-        None if known.is_empty() => format!("unknown key `{unknown}`; no key is known here"),
-        None => format!("unknown key `{unknown}`; known here: {}", known.join(", ")),
-    })
+/// What to say about a key that does not exist where `known` keys do; `elsewhere` are all keys, with their tables.
+pub(super) fn unknown(name: &str, known: &[&str], elsewhere: &[(String, &str)]) -> String {
+    let shown = abridged(name);
+    if let Some(near) = nearest(name, known) {
+        return format!("unknown key `{shown}`; did you mean `{near}`?");
+    }
+    match elsewhere.iter().find(|(_, key)| *key == name) {
+        Some((table, _)) if table.is_empty() => format!("unknown key `{shown}`; it belongs above all tables"),
+        Some((table, _)) => format!("unknown key `{shown}`; it belongs under `[{table}]`"),
+        None if known.is_empty() => format!("unknown key `{shown}`; no key is known here"),
+        None => format!("unknown key `{shown}`; known here: {}", known.join(", ")),
+    }
 }
 
 /// The candidate that fewest edits turn into `word`, if few enough.
-fn nearest<'a>(word: &str, candidates: &[&'a str]) -> Option<&'a str> {
-    let word = word.to_lowercase();
+pub(super) fn nearest<'a>(word: &str, candidates: &[&'a str]) -> Option<&'a str> {
+    if word.len() > MAX_SHOWN {
+        return None;
+    }
+    let word = word.to_lowercase().replace('-', "_");
     let enough = (word.chars().count() / 3).max(1) + 1;
-    candidates
-        .iter()
-        .map(|candidate| (edits(&word, candidate), *candidate))
-        .filter(|(distance, _)| *distance <= enough)
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, candidate)| candidate)
+    let near = candidates.iter().map(|candidate| (distance(&word, candidate), *candidate));
+    let near = near.filter(|(distance, candidate)| *distance <= enough && *distance < candidate.len());
+    near.min_by_key(|(distance, _)| *distance).map(|(_, candidate)| candidate)
 }
 
-/// Levenshtein distance.
-fn edits(from: &str, to: &str) -> usize {
-    let to: Vec<char> = to.chars().collect();
-    let mut row: Vec<usize> = (0..=to.len()).collect();
-    for (i, a) in from.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, b) in to.iter().enumerate() {
-            let replaced = diagonal + usize::from(a != *b);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
-        }
+/// A message repeats no more of what somebody wrote than a line can show.
+pub(super) fn abridged(text: &str) -> String {
+    let mut shown: String = text.chars().take(MAX_SHOWN).flat_map(char::escape_debug).collect();
+    if text.chars().count() > MAX_SHOWN {
+        shown.push('…');
     }
-    row[to.len()]
+    shown
 }

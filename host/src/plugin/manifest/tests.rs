@@ -1,7 +1,10 @@
+mod agreement;
+mod hostile;
+
 use super::*;
 use crate::plugin::link::{FfmpegGrant, LibraryGrant, QueueGrant, StateGrant};
 
-fn parse(text: &str) -> Result<Manifest, ManifestError> {
+fn parse(text: &str) -> Result<Manifest, Mistakes> {
     Manifest::parse("cut.toml", text)
 }
 
@@ -31,6 +34,7 @@ fn everything_can_be_said() {
         output_bytes = "64 KiB"
         handles = 12
         hostcall_bytes = "1MiB"
+        instances = 8
         attempts_per_instance = 100
         [grant]
         state = { quota = "1GiB" }
@@ -54,20 +58,17 @@ fn everything_can_be_said() {
         output_bytes: 64 << 10,
         handles: 12,
         hostcall_bytes: 1 << 20,
+        instances: 8,
         attempts_per_instance: 100,
-        ..Limits::default()
     };
     assert_eq!(manifest.limits, limits);
     let kinds = ["video.*", "echo", "*"].map(str::to_owned).to_vec();
-    let grants = Grants {
-        state: Some(StateGrant { quota_bytes: 1 << 30 }),
-        queue: Some(QueueGrant { kinds }),
-        library: Some(LibraryGrant { write: true }),
-        ffmpeg: Some(FfmpegGrant {}),
-    };
-    assert_eq!(manifest.grants, grants);
+    assert_eq!(manifest.grants.state, Some(StateGrant { quota_bytes: 1 << 30 }));
+    assert_eq!(manifest.grants.queue, Some(QueueGrant { kinds }));
+    assert_eq!(manifest.grants.library, Some(LibraryGrant { write: true }));
+    assert_eq!(manifest.grants.ffmpeg, Some(FfmpegGrant {}));
     let config = [("dry", "true"), ("preset", "fast"), ("ratio", "1.5"), ("tries", "3")];
-    assert_eq!(manifest.config, config.map(|(key, value)| (key.to_owned(), value.to_owned())));
+    assert_eq!(manifest.config, config.map(|(key, value)| (key.to_owned(), value.to_owned())).into());
     let pin = manifest.sha256.unwrap().to_string();
     assert_eq!(pin, "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08");
 }
@@ -78,50 +79,64 @@ fn true_grants_the_usual() {
     assert_eq!(grants.state, Some(StateGrant { quota_bytes: 16 << 20 }));
     assert_eq!(grants.queue, Some(QueueGrant { kinds: vec!["*".to_owned()] }));
     assert_eq!(grants.library, Some(LibraryGrant { write: false }));
+    assert_eq!(granted(&grants), ["state", "queue", "library", "ffmpeg"]);
+    assert!(granted(&Grants::default()).is_empty());
 }
 
 #[test]
 fn an_unknown_key_is_told_with_its_place_and_what_was_meant() {
-    assert_eq!(refused("[limits]\n  memry = 1\n"), "cut.toml:2:3: unknown key `memry`; did you mean `memory`?");
-    assert_eq!(refused("[limit]\nmemory = 1\n"), "cut.toml:1:2: unknown key `limit`; did you mean `limits`?");
-    assert_eq!(
-        refused("[grant]\nffmpeg = true\nlibary = true\n"),
-        "cut.toml:3:1: unknown key `libary`; did you mean `library`?"
-    );
-    assert_eq!(
-        refused("[grant]\nstate = { quote = \"1MiB\" }\n"),
-        "cut.toml:2:11: unknown key `quote`; did you mean `quota`?"
-    );
-    assert_eq!(
-        refused("[grant]\nhttp = true\n"),
-        "cut.toml:2:1: unknown key `http`; known here: state, queue, library, ffmpeg"
-    );
-    assert_eq!(
-        refused("[grant]\nffmpeg = { fast = true }\n"),
-        "cut.toml:2:12: unknown key `fast`; no key is known here"
-    );
+    for (text, told) in [
+        ("[limits]\n  memry = 1\n", "2:3: unknown key `memry`; did you mean `memory`?"),
+        ("[limits]\nMemory = 1\n", "2:1: unknown key `Memory`; did you mean `memory`?"),
+        ("[limits]\nlog-bytes = 1\n", "2:1: unknown key `log-bytes`; did you mean `log_bytes`?"),
+        ("[limit]\nmemory = 1\n", "1:2: unknown key `limit`; did you mean `limits`?"),
+        ("memory = 1\n", "1:1: unknown key `memory`; it belongs under `[limits]`"),
+        ("[limits]\nsha256 = \"\"\n", "2:1: unknown key `sha256`; it belongs above all tables"),
+        ("[limits]\nstate = true\n", "2:1: unknown key `state`; it belongs under `[grant]`"),
+        ("[grant]\nffmpeg = true\nlibary = true\n", "3:1: unknown key `libary`; did you mean `library`?"),
+        ("[grant]\nstate = { quote = \"1MiB\" }\n", "2:11: unknown key `quote`; did you mean `quota`?"),
+        ("[grant.queue]\r\nkind = []\r\n", "2:1: unknown key `kind`; did you mean `kinds`?"),
+        ("[grant]\nlibrary.wirte = true\n", "2:9: unknown key `wirte`; did you mean `write`?"),
+    ] {
+        assert_eq!(refused(text), format!("cut.toml:{told}"), "{text}");
+    }
+    let far = refused("[grant]\nnetwork = true\n");
+    assert!(far.starts_with("cut.toml:2:1: unknown key `network`; known here: state, queue, "), "{far}");
 }
 
 #[test]
 fn a_value_out_of_range_is_told_with_the_range() {
-    assert_eq!(refused("[limits]\nmemory = \"64KiB\"\n"), "cut.toml:2:10: `memory` must be between 1MiB and 4GiB");
-    assert_eq!(refused("[limits]\nwall = 0\n"), "cut.toml:2:8: `wall` must be between 1ms and 7d");
-    assert_eq!(refused("[limits]\nconcurrency = 0\n"), "cut.toml:2:15: `concurrency` must be between 1 and 1024");
-    assert_eq!(refused("[grant.state]\nquota = \"2GiB\"\n"), "cut.toml:2:9: `quota` must be between 1KiB and 1GiB");
+    for (text, told) in [
+        ("[limits]\nmemory = \"64KiB\"\n", "2:10: `memory` must be between 1MiB and 4GiB, not \"64KiB\""),
+        ("[limits]\nwall = 0\n", "2:8: `wall` must be between 1ms and 7d, not 0"),
+        ("[limits]\nconcurrency = 0\n", "2:15: `concurrency` must be between 1 and 1024, not 0"),
+        ("[limits]\ninstances = 65\n", "2:13: `instances` must be between 1 and 64, not 65"),
+        ("[grant.state]\nquota = \"2GiB\"\n", "2:9: `quota` must be between 1KiB and 1GiB, not \"2GiB\""),
+        ("[limits]\nhandles = \"many\"\n", "2:11: `handles` must be an integer, between 1 and 65536, not \"many\""),
+    ] {
+        assert_eq!(refused(text), format!("cut.toml:{told}"), "{text}");
+    }
 }
 
 #[test]
 fn a_value_of_the_wrong_sort_is_told_with_an_example() {
     for (text, place, hint) in [
-        ("[limits]\nmemory = \"64 megs\"\n", "2:10", "64MiB"),
+        ("[limits]\nmemory = \"64 megs\"\n", "2:10", "\"64MiB\" (B, KiB, MiB, GiB, TiB)"),
         ("[limits]\nmemory = -1\n", "2:10", "64MiB"),
-        ("[limits]\nmemory = \"99999999999999GiB\"\n", "2:10", "64MiB"),
+        ("[limits]\nmemory = \"99999999999999GiB\"\n", "2:10", "between 1MiB and 4GiB"),
+        ("[limits]\nmemory = 99999999999999999999999\n", "2:10", "between 1MiB and 4GiB"),
         ("[limits]\ncpu = \"soon\"\n", "2:7", "30s"),
         ("[limits]\ncpu = true\n", "2:7", "30s"),
+        ("limits = 3\n", "1:10", "write `[limits]`"),
+        ("config = []\n", "1:10", "write `[config]`"),
         ("[grant]\nstate = \"yes\"\n", "2:9", "true, false or a table"),
-        ("[config]\nlist = [1]\n", "2:8", "a string, a number or true/false"),
+        ("[grant]\nlibrary = { write = 1 }\n", "2:21", "`write` must be true or false"),
+        ("[grant]\nqueue = { kinds = \"echo\" }\n", "2:19", "a list of strings"),
+        ("[config]\nlist = [1]\n", "2:8", "a string, a number"),
         ("sha256 = \"abc\"\n", "1:10", "64 hexadecimal digits"),
+        ("sha256 = 1\n", "1:10", "64 hexadecimal digits"),
         ("[grant]\nqueue = { kinds = [\"Video/cut\"] }\n", "2:20", "video.*"),
+        ("[grant]\nqueue = { kinds = [\"echo\", 7] }\n", "2:28", "video.*"),
         ("[limits\n", "1:8", "]"),
     ] {
         let message = refused(text);
@@ -129,4 +144,65 @@ fn a_value_of_the_wrong_sort_is_told_with_an_example() {
         assert!(message.contains(hint), "{text}: {message}");
         assert_eq!(message.lines().count(), 1, "{message}");
     }
+}
+
+#[test]
+fn all_mistakes_are_told_in_the_order_of_the_file() {
+    let told = refused("sha256 = 3\n[config]\na = []\n[limits]\nwal = 1\ncpu = 0\n");
+    let places: Vec<_> = told.lines().map(|line| &line[..12]).collect();
+    assert_eq!(places, ["cut.toml:1:1", "cut.toml:3:5", "cut.toml:5:1", "cut.toml:6:7"], "{told}");
+}
+
+#[test]
+fn mistakes_of_syntax_are_told_together_too() {
+    let told = refused("[limits]\ncpu = 1\ncpu = 2\nwall = \n[grant\nstate = true\n");
+    let places: Vec<_> = told.lines().map(|line| &line[..11]).collect();
+    assert_eq!(places, ["cut.toml:3:", "cut.toml:4:", "cut.toml:5:"], "{told}");
+    assert!(told.starts_with("cut.toml:3:1: duplicate key: `cpu` is there above; merge the two"), "{told}");
+}
+
+#[test]
+fn each_value_says_where_it_comes_from() {
+    let mut manifest = parse(
+        "[limits]\nmemory = \"1GiB\"\ncpu = 7\n[grant]\nstate = true\nqueue.kinds = [\"a\"]\n[config]\nkey = 1\n",
+    )
+    .unwrap();
+    manifest.cap(&[
+        Cap { key: "limits.memory", at_most: 512 << 20, by: "plugins.memory_total" },
+        Cap { key: "limits.concurrency", at_most: 8, by: "runner.concurrency" },
+        Cap { key: "limits.log_bytes", at_most: 1 << 30, by: "log.task_log" },
+        Cap { key: "grant.state.quota", at_most: 1024, by: "a.b" },
+    ]);
+    assert_eq!((manifest.limits.memory_bytes, manifest.limits.concurrency), (512 << 20, 8));
+    let effective = manifest.effective("cut.toml");
+    let limits = effective.to_json()["limits"].clone();
+    let expected = serde_json::json!({
+        "value": 536_870_912, "text": "512MiB", "origin": "config", "by": "plugins.memory_total", "file": "cut.toml", "line": 2,
+    });
+    assert_eq!(limits["memory"], expected);
+    assert_eq!(
+        limits["cpu"],
+        serde_json::json!({"value": 7, "text": "7ms", "origin": "manifest", "file": "cut.toml", "line": 3})
+    );
+    assert_eq!(limits["concurrency"], serde_json::json!({"value": 8, "origin": "config", "by": "runner.concurrency"}));
+    assert_eq!(limits["wall"], serde_json::json!({"value": 600_000, "text": "10m", "origin": "default"}));
+    let grants = effective.to_json()["grant"].clone();
+    assert_eq!(grants["state"]["granted"]["line"], 5);
+    assert_eq!(
+        grants["state"]["quota"],
+        serde_json::json!({"value": 1024, "text": "1KiB", "origin": "config", "by": "a.b"})
+    );
+    assert_eq!(grants["queue"]["kinds"]["value"], serde_json::json!(["a"]));
+    assert_eq!(grants["queue"]["kinds"]["origin"], "manifest");
+    assert_eq!(grants["ffmpeg"], serde_json::json!({"granted": {"value": false, "origin": "default"}}));
+    // A setting may be a secret.
+    assert_eq!(effective.to_json()["config"]["key"]["value"], serde_json::Value::Null);
+    let flat = effective.flat();
+    let origin =
+        |path: &str| flat.iter().find(|(name, _)| name == path).map(|(_, held)| effective.origin(held)).unwrap();
+    assert_eq!(origin("limits.memory"), "config: plugins.memory_total");
+    assert_eq!(
+        (origin("grant.queue.kinds"), origin("limits.handles")),
+        ("cut.toml:6".to_owned(), "default".to_owned())
+    );
 }

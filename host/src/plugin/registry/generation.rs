@@ -10,7 +10,9 @@ use crate::plugin::compile::Effort;
 use crate::plugin::control::Control;
 use crate::plugin::limits::Limits;
 use crate::plugin::link::{Descriptor, Grants, Linked, Role, TaskCheck};
+use crate::plugin::manifest::{self, Effective};
 use crate::plugin::schema::Schema;
+use crate::plugin::signature::Signed;
 use crate::plugin::{Batch, GenerationInfo, InputError, Job, KindInfo, names};
 use crate::task::{Digest, Failure, Outcome, is_valid_kind};
 use crate::time::Timestamp;
@@ -23,12 +25,14 @@ const MAX_KINDS: usize = 64;
 pub struct Generation {
     plugin: String,
     source: Source,
+    signed: Option<Signed>,
     version: String,
     summary: String,
     roles: Vec<Role>,
     kinds: Vec<Kind>,
     limits: Limits,
     grants: Grants,
+    effective: Arc<Effective>,
     linked: Arc<Linked>,
     tasks: TaskRules,
     loaded_at: Timestamp,
@@ -43,16 +47,22 @@ pub(in crate::plugin) struct Source {
     pub(in crate::plugin) digest: Digest,
     /// The manifest's bytes, if there is one.
     pub(in crate::plugin) manifest: Option<Vec<u8>>,
+    /// The file that the signature would be in.
+    pub(in crate::plugin) signature_file: String,
+    /// The signature's bytes, if there is one.
+    pub(in crate::plugin) signature: Option<Vec<u8>>,
 }
 
 /// What the loader has found out about a generation.
 pub(in crate::plugin) struct Parts {
     pub(in crate::plugin) plugin: String,
     pub(in crate::plugin) source: Source,
+    pub(in crate::plugin) signed: Option<Signed>,
     pub(in crate::plugin) descriptor: Descriptor,
     pub(in crate::plugin) roles: Vec<Role>,
     pub(in crate::plugin) limits: Limits,
     pub(in crate::plugin) grants: Grants,
+    pub(in crate::plugin) effective: Arc<Effective>,
     pub(in crate::plugin) linked: Arc<Linked>,
     pub(in crate::plugin) tasks: Arc<dyn TaskCheck>,
     pub(in crate::plugin) loaded_at: Timestamp,
@@ -93,7 +103,20 @@ impl Drop for Running<'_> {
 impl Generation {
     /// Checks what the plugin says of itself; the error is for the plugin's author.
     pub(in crate::plugin) fn new(parts: Parts) -> Result<Self, String> {
-        let Parts { plugin, source, descriptor, roles, limits, grants, linked, tasks, loaded_at, effort } = parts;
+        let Parts {
+            plugin,
+            source,
+            signed,
+            descriptor,
+            roles,
+            limits,
+            grants,
+            effective,
+            linked,
+            tasks,
+            loaded_at,
+            effort,
+        } = parts;
         let works = roles.contains(&Role::Executor) || roles.contains(&Role::Actuator);
         if works == descriptor.kinds.is_empty() {
             return Err(if works {
@@ -117,12 +140,14 @@ impl Generation {
         Ok(Self {
             plugin,
             source,
+            signed,
             version,
             summary,
             roles,
             kinds,
             limits,
             grants,
+            effective,
             linked,
             tasks,
             loaded_at,
@@ -177,11 +202,6 @@ impl Generation {
         &self.source
     }
 
-    /// Its bounds.
-    pub(in crate::plugin) fn limits(&self) -> &Limits {
-        &self.limits
-    }
-
     /// Replaced or removed: attempts that run finish, and nothing of theirs stays.
     pub(in crate::plugin) fn retire(&self) {
         self.linked.retire();
@@ -232,20 +252,15 @@ impl Generation {
 
     /// As the API and the CLI show it.
     pub fn info(&self) -> GenerationInfo {
-        let Grants { state, queue, library, ffmpeg } = &self.grants;
-        let granted = [
-            ("state", state.is_some()),
-            ("queue", queue.is_some()),
-            ("library", library.is_some()),
-            ("ffmpeg", ffmpeg.is_some()),
-        ];
         GenerationInfo {
             digest: self.source.digest,
             version: self.version.clone(),
             summary: self.summary.clone(),
             roles: self.roles.iter().map(|role| role.name()).collect(),
             kinds: self.kinds.iter().map(|kind| kind.info.clone()).collect(),
-            grants: granted.iter().filter(|(_, yes)| *yes).map(|(name, _)| (*name).to_owned()).collect(),
+            grants: manifest::granted(&self.grants),
+            effective: Arc::clone(&self.effective),
+            signed: self.signed.clone(),
             loaded_at: self.loaded_at,
             compiled: self.effort,
             running: self.running(),

@@ -7,7 +7,8 @@ use crate::plugin::compile::{Effort, Stage};
 use crate::plugin::engine::{Compiled, Sandbox};
 use crate::plugin::link::{LinkRequest, LoadError, TaskCheck};
 use crate::plugin::manifest::Manifest;
-use crate::plugin::names;
+use crate::plugin::signature::{SignatureError, Signed, Subject, Trust};
+use crate::plugin::{Rules, names};
 use crate::time::Timestamp;
 
 use super::generation::{Generation, Parts, Source};
@@ -63,19 +64,60 @@ pub(in crate::plugin) async fn load(
 ) -> Result<Generation, NotLoaded> {
     let Candidate { name, component, source } = candidate;
     check_name(&name)?;
-    let manifest = manifest(&name, &source)?;
+    let manifest = manifest(&name, &source, &sandbox.rules)?;
+    let (component, signed) = vouched(sandbox, &name, (&source, &manifest), component).await?;
     let code = sandbox.code(source.digest, component, on_stage).await?;
     on_stage(Stage::Checking);
-    finish(sandbox, code, (name, source, manifest), tasks, now).await
+    finish(sandbox, code, Checked { name, source, manifest, signed }, tasks, now).await
 }
 
-/// The candidate's manifest, or the defaults; a pin must fit.
-pub(in crate::plugin) fn manifest(name: &str, source: &Source) -> Result<Manifest, String> {
-    let Some(bytes) = &source.manifest else { return Ok(Manifest::default()) };
+/// A candidate of which everything is known but what it says of itself.
+pub(in crate::plugin) struct Checked {
+    pub(in crate::plugin) name: String,
+    pub(in crate::plugin) source: Source,
+    pub(in crate::plugin) manifest: Manifest,
+    pub(in crate::plugin) signed: Option<Signed>,
+}
+
+/// Who signed a candidate; off the runtime's threads, since the whole component is hashed.
+pub(in crate::plugin) async fn vouched(
+    sandbox: &Arc<Sandbox>,
+    name: &str,
+    (source, manifest): (&Source, &Manifest),
+    component: Vec<u8>,
+) -> Result<(Vec<u8>, Option<Signed>), String> {
+    let (on, name, source, named) =
+        (Arc::clone(sandbox), name.to_owned(), source.clone(), manifest.signature.is_some());
+    let verify = move || {
+        let signed = signed(&on.rules.trust, &name, (&source, named), &component);
+        signed.map(|signed| (component, signed))
+    };
+    let verified = tokio::task::spawn_blocking(verify).await;
+    verified.map_err(|error| format!("checking the signature failed: {error}"))?.map_err(|error| error.to_string())
+}
+
+/// Who signed a component. A signature that the manifest names has to be there.
+pub(in crate::plugin) fn signed(
+    trust: &Trust,
+    name: &str,
+    (source, named): (&Source, bool),
+    component: &[u8],
+) -> Result<Option<Signed>, SignatureError> {
+    if named && source.signature.is_none() {
+        return Err(SignatureError::NotThere { file: source.signature_file.clone() });
+    }
+    let subject = Subject { name, digest: source.digest, component };
+    trust.verify(subject, &source.signature_file, source.signature.as_deref())
+}
+
+/// The candidate's manifest, or the defaults, within what the host allows; a pin must fit.
+pub(in crate::plugin) fn manifest(name: &str, source: &Source, rules: &Rules) -> Result<Manifest, String> {
     let file = format!("{name}.toml");
-    let text = std::str::from_utf8(bytes)
-        .map_err(|error| format!("{file} is not UTF-8 text: byte {} is invalid", error.valid_up_to()))?;
-    let manifest = Manifest::parse(&file, text).map_err(|error| error.to_string())?;
+    let mut manifest = match &source.manifest {
+        Some(bytes) => Manifest::parse_bytes(&file, bytes).map_err(|mistakes| mistakes.to_string())?,
+        None => Manifest::default(),
+    };
+    manifest.cap(&rules.caps);
     match manifest.sha256 {
         Some(pin) if pin != source.digest => Err(format!(
             "the sha256 of {name}.wasm is {}, but {file} pins {pin}: restore the file or update the pin",
@@ -89,20 +131,40 @@ pub(in crate::plugin) fn manifest(name: &str, source: &Source) -> Result<Manifes
 pub(in crate::plugin) async fn finish(
     sandbox: &Arc<Sandbox>,
     (compiled, effort): (Compiled, Effort),
-    (plugin, source, manifest): (String, Source, Manifest),
+    checked: Checked,
     tasks: Arc<dyn TaskCheck>,
     now: Timestamp,
 ) -> Result<Generation, NotLoaded> {
-    let Manifest { limits, grants, config, sha256: _ } = manifest;
-    let digest = source.digest;
+    let Checked { name: plugin, source, manifest, signed } = checked;
+    let effective = Arc::new(manifest.effective(&format!("{plugin}.toml")));
+    let Manifest { limits, grants, config, .. } = manifest;
+    let (digest, config) = (source.digest, config.into_iter().collect());
     let request = LinkRequest { name: plugin.clone(), digest, limits: limits.clone(), grants: grants.clone(), config };
     let (on, checks) = (Arc::clone(sandbox), Arc::clone(&tasks));
     let linked = tokio::task::spawn_blocking(move || on.link(&compiled, request, checks))
         .await
         .map_err(|error| format!("the linker failed on this file: {error}"))??;
     let descriptor = linked.describe().await?;
+    if let Some(signed) = &signed {
+        let checked = signed.check_version(&source.signature_file, &descriptor.version);
+        checked.map_err(|error| error.to_string())?;
+    }
     linked.validate_config().await?;
     let roles = linked.roles().to_vec();
     let loaded_at = now;
-    Ok(Generation::new(Parts { plugin, source, descriptor, roles, limits, grants, linked, tasks, loaded_at, effort })?)
+    let parts = Parts {
+        plugin,
+        source,
+        signed,
+        descriptor,
+        roles,
+        limits,
+        grants,
+        effective,
+        linked,
+        tasks,
+        loaded_at,
+        effort,
+    };
+    Ok(Generation::new(parts)?)
 }

@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
-use crate::plugin::manifest::MAX_MANIFEST_BYTES;
+use crate::plugin::manifest::{MAX_MANIFEST_BYTES, named_signature};
 use crate::plugin::registry::generation::Source;
 use crate::plugin::registry::load::Candidate;
+use crate::plugin::signature::MAX_SIGNATURE_BYTES;
 use crate::task::Digest;
 
 /// Plugins in one folder at most; what sorts after them is not looked at.
@@ -36,13 +37,39 @@ impl FileStamp {
     }
 }
 
-/// A component and its manifest as they were seen.
+/// A component, its manifest and its signature as they were seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Stamp {
     /// `<name>.wasm`.
     pub(super) component: Option<FileStamp>,
     /// `<name>.toml`.
     pub(super) manifest: Option<FileStamp>,
+    /// `<name>.wasm.minisig`, or the file that the manifest names.
+    pub(super) signature: Option<FileStamp>,
+}
+
+/// The signatures that manifests name, remembered as long as the manifests stay what they are.
+#[derive(Debug, Default)]
+pub(super) struct Named(BTreeMap<String, (FileStamp, Option<String>)>);
+
+impl Named {
+    /// The signature of `<name>.wasm`, whose manifest is at `path`.
+    fn signature(&mut self, name: &str, path: &Path, manifest: Option<FileStamp>) -> PathBuf {
+        let known = self.0.get(name).filter(|(stamp, _)| Some(*stamp) == manifest).map(|(_, file)| file.clone());
+        let file = known.unwrap_or_else(|| {
+            let stamp = manifest?;
+            let bytes = read_file(path, manifest, MAX_MANIFEST_BYTES).ok()??;
+            let file = named_signature(&bytes);
+            self.0.insert(name.to_owned(), (stamp, file.clone()));
+            file
+        });
+        path.with_file_name(file.unwrap_or_else(|| usual_signature(name)))
+    }
+}
+
+/// Where a signature is when nobody says.
+fn usual_signature(name: &str) -> String {
+    format!("{name}.wasm.minisig")
 }
 
 /// Why a candidate could not be read.
@@ -59,6 +86,16 @@ pub(in crate::plugin) enum ReadError {
     Unreadable { path: PathBuf, error: io::Error },
 }
 
+impl ReadError {
+    /// Says what the file should have been.
+    fn of(self, what: &str) -> Self {
+        match self {
+            Self::Unfit(reason) => Self::Unfit(format!("{reason}; it should be {what}")),
+            Self::Changed | Self::Unreadable { .. } => self,
+        }
+    }
+}
+
 /// What a look found.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
@@ -69,26 +106,32 @@ pub(super) struct Seen {
 }
 
 /// Every `<name>.wasm` of the folder, through symbolic links; hidden files and folders are passed over.
-pub(super) fn look(dir: &Path) -> io::Result<Seen> {
+pub(super) fn look(dir: &Path, named: &mut Named) -> io::Result<Seen> {
     let mut seen = Seen::default();
     for entry in std::fs::read_dir(dir)? {
         let path = entry?.path();
         let Some(name) = component_name(&path) else { continue };
         let Some(component) = stamp(&path) else { continue };
-        let manifest = stamp(&path.with_extension("toml"));
-        seen.plugins.insert(name, Stamp { component: Some(component), manifest });
+        let beside = path.with_extension("toml");
+        let manifest = stamp(&beside);
+        let signature = stamp(&named.signature(&name, &beside, manifest));
+        seen.plugins.insert(name, Stamp { component: Some(component), manifest, signature });
         if seen.plugins.len() > MAX_PLUGINS {
             seen.plugins.pop_last();
             seen.overflow = true;
         }
     }
+    named.0.retain(|name, _| seen.plugins.contains_key(name));
     Ok(seen)
 }
 
 /// The plugin that a path of the folder belongs to.
 pub(super) fn plugin_of(path: &Path) -> Option<String> {
-    component_name(&path.with_extension("wasm"))
-        .filter(|_| path.extension().is_some_and(|end| end == "wasm" || end == "toml"))
+    match path.extension()?.to_str()? {
+        "wasm" | "toml" => component_name(&path.with_extension("wasm")),
+        "minisig" => component_name(&path.with_extension("")),
+        _ => None,
+    }
 }
 
 fn component_name(path: &Path) -> Option<String> {
@@ -111,7 +154,10 @@ pub(in crate::plugin) fn read_once(path: &Path, max_bytes: u64) -> Result<Candid
     if !component.is_file() {
         return Err(ReadError::Unfit(format!("{} is not a file", path.display())));
     }
-    let expected = Stamp { component: Some(FileStamp::of(&component)), manifest: stamp(&path.with_extension("toml")) };
+    let beside = path.with_extension("toml");
+    let manifest = stamp(&beside);
+    let signature = stamp(&Named::default().signature(&name, &beside, manifest));
+    let expected = Stamp { component: Some(FileStamp::of(&component)), manifest, signature };
     read(path.parent().unwrap_or(Path::new("")), &name, expected, max_bytes)
 }
 
@@ -120,8 +166,12 @@ pub(super) fn read(dir: &Path, name: &str, expected: Stamp, max_bytes: u64) -> R
     let path = dir.join(format!("{name}.wasm"));
     let component = read_file(&path, expected.component, max_bytes)?.ok_or(ReadError::Changed)?;
     let manifest = read_file(&path.with_extension("toml"), expected.manifest, MAX_MANIFEST_BYTES)?;
+    let signature_file = manifest.as_deref().and_then(named_signature).unwrap_or_else(|| usual_signature(name));
+    let signature = read_file(&dir.join(&signature_file), expected.signature, MAX_SIGNATURE_BYTES);
+    let signature = signature.map_err(|error| error.of(&format!("the signature of {name}.wasm")))?;
     let digest = Digest(Sha256::digest(&component).into());
-    Ok(Candidate { name: name.to_owned(), component, source: Source { digest, manifest } })
+    let source = Source { digest, manifest, signature_file, signature };
+    Ok(Candidate { name: name.to_owned(), component, source })
 }
 
 fn read_file(path: &Path, expected: Option<FileStamp>, max_bytes: u64) -> Result<Option<Vec<u8>>, ReadError> {

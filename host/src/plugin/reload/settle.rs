@@ -130,8 +130,11 @@ impl Watched {
             self.pending = None;
             return;
         }
-        let vanished = stamp.component.is_none()
-            || (stamp.manifest.is_none() && self.settled.is_some_and(|settled| settled.manifest.is_some()));
+        let gone = |settled: Stamp| {
+            (settled.manifest.is_some() && stamp.manifest.is_none())
+                || (settled.signature.is_some() && stamp.signature.is_none())
+        };
+        let vanished = stamp.component.is_none() || self.settled.is_some_and(gone);
         let wait = match (vanished, renamed) {
             (true, _) => pace.gone,
             (false, true) => pace.renamed,
@@ -163,7 +166,7 @@ impl Pending {
 mod tests {
     use std::fs;
 
-    use super::super::folder::look;
+    use super::super::folder::{Named, look};
     use super::*;
 
     /// A folder that really changes under a clock that does not run.
@@ -187,13 +190,14 @@ mod tests {
         }
 
         fn stamp(&self, name: &str) -> Stamp {
-            look(self.dir.path()).unwrap().plugins[name]
+            look(self.dir.path(), &mut Named::default()).unwrap().plugins[name]
         }
 
         fn look(&mut self, at_ms: u64, renamed: &[&str]) -> Vec<(String, Step)> {
             let now = self.start + Duration::from_millis(at_ms);
             let renamed = renamed.iter().map(|name| (*name).to_owned()).collect();
-            self.settling.observe(&look(self.dir.path()).unwrap().plugins, &renamed, now);
+            let seen = look(self.dir.path(), &mut Named::default()).unwrap().plugins;
+            self.settling.observe(&seen, &renamed, now);
             self.settling.due(now)
         }
 

@@ -1,3 +1,5 @@
+mod signed;
+
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::sync::Arc;
@@ -32,7 +34,7 @@ async fn i11_a_bad_file_never_replaces_a_good_one() {
     let mut bed = Testbed::start(&[("a.wasm", &good)]).await;
 
     let mut bad: Vec<(Vec<u8>, &str)> = vec![
-        (Vec::new(), "truncated"),
+        (Vec::new(), "is empty"),
         (b"\x7fELF and so on".to_vec(), "not WebAssembly"),
         (b"\0asm\x01\0\0\0".to_vec(), "core module"),
         (b"(component".to_vec(), "not a valid component"),

@@ -222,6 +222,7 @@ pub(in crate::plugin) fn settings(dir: &tempfile::TempDir) -> Settings {
         max_component_bytes: 1 << 20,
         cancel_grace_ms: 50,
         dev: false,
+        rules: crate::plugin::Rules::default(),
     }
 }
 
