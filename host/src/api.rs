@@ -32,6 +32,7 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{delete, get, post};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub use self::health::{DISK, HostInfo, Readiness};
@@ -91,6 +92,10 @@ pub trait PluginDirectory: Send + Sync + 'static {
 pub struct LogPage {
     /// One JSON object a line, oldest first, without the line ends.
     pub lines: Vec<String>,
+    /// Where each of them ends, in bytes.
+    pub ends: Vec<u64>,
+    /// Lines that were dropped because the log is full.
+    pub dropped: u64,
     /// Where the next slice starts, in bytes.
     pub next_offset: u64,
     /// There is no whole line behind this slice yet.
@@ -106,6 +111,8 @@ pub struct LogSlice {
     pub max_bytes: usize,
     /// Only lines of this attempt.
     pub attempt: Option<u32>,
+    /// Without the line that counts what was dropped, which still changes.
+    pub settled: bool,
 }
 
 /// Reads task logs.
@@ -113,6 +120,8 @@ pub struct LogSlice {
 pub trait LogReader: Send + Sync + 'static {
     /// Whole lines, oldest first; none at the end.
     async fn read(&self, task: TaskId, slice: LogSlice) -> std::io::Result<LogPage>;
+    /// Changes whenever a task's log does. Who asks first and reads then misses nothing.
+    fn follow(&self, task: TaskId) -> watch::Receiver<()>;
     /// Forgets the logs of these tasks.
     async fn remove(&self, tasks: Vec<TaskId>) -> std::io::Result<()>;
 }

@@ -8,11 +8,13 @@ mod key;
 mod limit;
 mod mistake;
 mod schedule;
+mod secret;
 mod show;
 mod source;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -22,6 +24,7 @@ pub use self::source::{Flags, Loaded, Sources};
 use crate::limit::{Fairness, LimitRule};
 use crate::limiter::BreakerSettings;
 use crate::schedule::{Action, ScheduleSpec};
+use crate::secret::Secret;
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -56,6 +59,8 @@ pub struct Config {
     pub limits: Vec<LimitRule>,
     /// Whose turn it is, by `[fairness]`.
     pub fairness: Option<Fairness>,
+    /// What is filled into requests of plugins, by name: `[secrets]`.
+    pub secrets: BTreeMap<String, Secret>,
 }
 
 /// `[server]`
@@ -162,6 +167,8 @@ pub struct Plugins {
     /// Somebody writes plugins: files settle sooner, changes are told at length, and backtraces name files and lines. Not
     /// for operators: the command line sets it.
     pub dev: bool,
+    /// Certificate authorities that plugins believe besides the system's, in PEM form.
+    pub http_ca_file: Option<PathBuf>,
 }
 
 /// `[media]`
@@ -246,6 +253,7 @@ impl Default for Config {
             schedules: vec![builtin_schedule()],
             limits: Vec::new(),
             fairness: None,
+            secrets: BTreeMap::new(),
         }
     }
 }
@@ -308,6 +316,7 @@ impl Default for Plugins {
             require_signature: false,
             compiler: None,
             dev: false,
+            http_ca_file: None,
         }
     }
 }

@@ -40,7 +40,7 @@ pub enum Change {
         /// How.
         change: MediaChange,
     },
-    /// A schedule.
+    /// A nominal time of a schedule.
     Schedule {
         /// Which.
         name: String,
@@ -55,6 +55,43 @@ pub enum Change {
         id: BatchId,
         /// How.
         change: BatchChange,
+    },
+    /// A schedule as such.
+    ScheduleState {
+        /// Which.
+        name: String,
+        /// Of its declaration, after the change; of a deleted one, the last.
+        revision: u64,
+        /// How.
+        change: ScheduleChange,
+    },
+    /// A queue.
+    Queue {
+        /// Which.
+        name: String,
+        /// How.
+        change: PauseChange,
+    },
+    /// A kind.
+    Kind {
+        /// Which.
+        name: String,
+        /// How.
+        change: PauseChange,
+    },
+    /// A limit.
+    Limit {
+        /// Which.
+        name: String,
+        /// After the change; of a deleted one, the last.
+        revision: u64,
+        /// How.
+        change: LimitChange,
+    },
+    /// The host is shared by another key, or by other weights.
+    Shares {
+        /// The key; `None` when it is no longer shared.
+        key: Option<String>,
     },
 }
 
@@ -123,6 +160,65 @@ pub enum BatchChange {
     Completed,
 }
 
+/// What happened to a schedule.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ScheduleChange {
+    /// It is new.
+    Declared,
+    /// It was declared anew, otherwise.
+    Changed,
+    /// It is gone; its tasks stay.
+    Deleted,
+    /// It fires no more, by hand or after failures.
+    Paused {
+        /// For people.
+        reason: String,
+    },
+    /// It fires again.
+    Resumed {
+        /// Nominal times that passed meanwhile.
+        skipped: u64,
+    },
+    /// Somebody asked for a firing.
+    Triggered,
+    /// Nominal times were made up for.
+    Backfilled {
+        /// Tasks that were created.
+        tasks: u64,
+    },
+    /// Nominal times passed while the host was down or late, and were left out.
+    Missed {
+        /// So many.
+        times: u64,
+    },
+}
+
+/// What happened to a queue or a kind.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PauseChange {
+    /// Its tasks begin no more.
+    Paused {
+        /// For people.
+        reason: String,
+    },
+    /// They begin again.
+    Resumed,
+}
+
+/// What happened to a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LimitChange {
+    /// It is new.
+    Declared,
+    /// It says something else.
+    Changed,
+    /// It is gone.
+    Deleted,
+}
+
 /// What happened to a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -138,7 +234,7 @@ pub enum MediaChange {
 }
 
 /// Every event's name.
-pub const TYPES: [&str; 22] = [
+pub const TYPES: [&str; 38] = [
     "task.waiting",
     "task.queued",
     "task.started",
@@ -157,6 +253,22 @@ pub const TYPES: [&str; 22] = [
     "media.purged",
     "schedule.fired",
     "schedule.overlapped",
+    "schedule.declared",
+    "schedule.changed",
+    "schedule.deleted",
+    "schedule.paused",
+    "schedule.resumed",
+    "schedule.triggered",
+    "schedule.backfilled",
+    "schedule.missed",
+    "queue.paused",
+    "queue.resumed",
+    "kind.paused",
+    "kind.resumed",
+    "limit.declared",
+    "limit.changed",
+    "limit.deleted",
+    "shares.changed",
     "batch.created",
     "batch.failing",
     "batch.succeeded",
@@ -221,6 +333,26 @@ impl Change {
                 BatchChange::Succeeded => "batch.succeeded",
                 BatchChange::Completed => "batch.completed",
             },
+            Self::ScheduleState { change, .. } => match change {
+                ScheduleChange::Declared => "schedule.declared",
+                ScheduleChange::Changed => "schedule.changed",
+                ScheduleChange::Deleted => "schedule.deleted",
+                ScheduleChange::Paused { .. } => "schedule.paused",
+                ScheduleChange::Resumed { .. } => "schedule.resumed",
+                ScheduleChange::Triggered => "schedule.triggered",
+                ScheduleChange::Backfilled { .. } => "schedule.backfilled",
+                ScheduleChange::Missed { .. } => "schedule.missed",
+            },
+            Self::Queue { change: PauseChange::Paused { .. }, .. } => "queue.paused",
+            Self::Queue { change: PauseChange::Resumed, .. } => "queue.resumed",
+            Self::Kind { change: PauseChange::Paused { .. }, .. } => "kind.paused",
+            Self::Kind { change: PauseChange::Resumed, .. } => "kind.resumed",
+            Self::Limit { change, .. } => match change {
+                LimitChange::Declared => "limit.declared",
+                LimitChange::Changed => "limit.changed",
+                LimitChange::Deleted => "limit.deleted",
+            },
+            Self::Shares { .. } => "shares.changed",
         }
     }
 }

@@ -3,6 +3,7 @@
 mod compile;
 mod dev;
 mod lend;
+mod network;
 pub mod rehearsal;
 mod rules;
 mod space;
@@ -27,6 +28,7 @@ use crate::limiter::{Breakers, ConnectionLimiter, Limits};
 use crate::logs::TaskLogs;
 use crate::media::Library;
 use crate::plugin::Plugins;
+use crate::plugin::outside::NetworkPort;
 use crate::plugin::ports::Ports;
 use crate::process::Supervisor;
 use crate::runner::{self, Runner, Shutdown};
@@ -92,8 +94,13 @@ struct Parts {
 impl Host {
     /// Opens the data directory, loads the plugins, binds the address and starts the loops.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
+        Self::start_on(config, Arc::new(network::System::new())).await
+    }
+
+    /// The same, with another way for plugins to resolve names and to connect.
+    pub async fn start_on(config: Config, network: Arc<dyn NetworkPort>) -> anyhow::Result<Self> {
         let started_at = now();
-        let parts = Parts::open(&config).await?;
+        let parts = Parts::open(&config, network).await?;
         let shutdown = Shutdown::default();
         let http_stop = CancellationToken::new();
         let listener = TcpListener::bind(config.server.listen)
@@ -180,7 +187,7 @@ impl Host {
 }
 
 impl Parts {
-    async fn open(config: &Config) -> anyhow::Result<Self> {
+    async fn open(config: &Config, network: Arc<dyn NetworkPort>) -> anyhow::Result<Self> {
         let data = config.data.clone();
         std::fs::create_dir_all(&data).with_context(|| DataDirectory::cannot("create", &data))?;
         let boot = BootId(fastrand::u64(..));
@@ -209,10 +216,11 @@ impl Parts {
             .with_context(|| DataDirectory::cannot("use", &data.join("logs")))?;
         let logs = Arc::new(logs);
         let compiler = compile::compiler(config.plugins.compiler.as_deref(), compile::Bounds::of(config), &supervisor);
+        let outside = network::outside(config, network)?;
         let ports = lend::ports(&store, &library, &Arc::new(ffmpeg), &logs, compiler);
-        let plugins = Self::start_plugins(config, ports).await?;
+        let plugins = Self::start_plugins(config, Ports { outside, ..ports }).await?;
         store.declare_schedules(config.schedules.clone(), now()).await.context("cannot declare the schedules")?;
-        let limits = store.declare_limits(config.limits.clone(), config.fairness.clone()).await;
+        let limits = store.declare_limits(config.limits.clone(), config.fairness.clone(), now()).await;
         limits.context("cannot declare the limits")?;
         let breakers = Breakers::new(config.runner.breaker);
         Ok(Self { store, media: library, supervisor, logs, plugins, breakers, boot })

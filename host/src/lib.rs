@@ -15,6 +15,7 @@
 //! - [`config`], [`host`], [`cli`]: composed, started and stopped
 //! - [`spelling`]: what a mistyped word may have meant
 //! - [`quantity`]: sizes and durations as people write them
+//! - [`secret`]: what nobody may see
 
 pub mod api;
 pub mod cli;
@@ -32,6 +33,7 @@ pub mod quantity;
 pub mod retry;
 pub mod runner;
 pub mod schedule;
+pub mod secret;
 pub mod spelling;
 pub mod store;
 pub mod sync;

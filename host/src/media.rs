@@ -1,19 +1,23 @@
 //! The media library: files by opaque id, and their records in the store.
 //!
 //! A file becomes visible in this order: bytes on disk, synced; name in its folder, synced; record
-//! committed. It vanishes in the opposite one: record first, then the name. So a record always has
-//! its file, and a crash in between leaves a file without a record, which the next start sweeps.
+//! committed. So a live record always has its file, and a crash in between leaves a file without a record,
+//! which the next start sweeps. It vanishes in the same order: a purge that could not delete the file is none, and
+//! keeps the record. A crash in between leaves a trashed record without a file, which cannot be restored; the
+//! next purge finishes it.
 
 mod files;
 mod id;
 mod name;
 pub mod range;
+mod step;
 mod upload;
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use futures_util::future::try_join_all;
@@ -21,6 +25,7 @@ use futures_util::future::try_join_all;
 use self::files::MediaFiles;
 pub use self::files::TempFile;
 pub use self::id::MediaId;
+pub use self::step::Step;
 use self::upload::Writer;
 use crate::store::{MediaQuery, MediaRecord, MediaStatus, NewMedia, Page, Store, StoreError};
 use crate::task::TaskId;
@@ -75,6 +80,9 @@ pub enum MediaError {
     /// The store takes no more records: try again later.
     #[error("{0}")]
     Full(String),
+    /// The file stays on the disk, and its record with it: the operator has to look, then it is tried again.
+    #[error("the file cannot be deleted: {0}")]
+    Undeletable(io::Error),
     /// The host is stopping.
     #[error("the library is closed")]
     Closed,
@@ -118,6 +126,21 @@ pub struct Library {
     settings: Arc<Settings>,
     files: Arc<MediaFiles>,
     store: Arc<dyn Store>,
+    /// Files that are being purged, restored or made by a step: one of these at a time.
+    changing: Arc<Mutex<HashSet<MediaId>>>,
+}
+
+/// A file of the library is the holder's to purge, to restore or to make.
+#[derive(Debug)]
+struct Change {
+    id: MediaId,
+    all: Arc<Mutex<HashSet<MediaId>>>,
+}
+
+impl Drop for Change {
+    fn drop(&mut self) {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+    }
 }
 
 impl Library {
@@ -126,7 +149,7 @@ impl Library {
     pub async fn open(settings: Settings, store: Arc<dyn Store>) -> Result<Self, MediaError> {
         let dir = settings.dir.clone();
         let files = blocking(move || MediaFiles::open(&dir)).await?;
-        let library = Self { settings: Arc::new(settings), files: Arc::new(files), store };
+        let library = Self { settings: Arc::new(settings), files: Arc::new(files), store, changing: Arc::default() };
         library.sweep().await?;
         Ok(library)
     }
@@ -159,7 +182,17 @@ impl Library {
         task: Option<TaskId>,
         now: Timestamp,
     ) -> Result<MediaRecord, MediaError> {
-        let id = MediaId::generate();
+        self.take_in(MediaId::generate(), temp, (name, content_type, task), now).await
+    }
+
+    /// The id must be free.
+    async fn take_in(
+        &self,
+        id: MediaId,
+        temp: TempFile,
+        (name, content_type, task): (&str, Option<&str>, Option<TaskId>),
+        now: Timestamp,
+    ) -> Result<MediaRecord, MediaError> {
         let name = name::display_name(name, id);
         let content_type = name::content_type(content_type, &name);
         let files = Arc::clone(&self.files);
@@ -216,23 +249,43 @@ impl Library {
     /// Brings a trashed file back.
     pub async fn restore(&self, id: &str, now: Timestamp) -> Result<MediaRecord, MediaError> {
         let id = MediaId::parse(id).ok_or(MediaError::NotFound)?;
+        let _change = self.change(id)?;
+        let record = self.record(&id.to_string()).await?;
+        let files = Arc::clone(&self.files);
+        if record.status != MediaStatus::Live && !blocking(move || files.is_there(id)).await? {
+            // A crash came between the file and its record: the next purge finishes what was begun.
+            return Err(MediaError::Conflict("its file is deleted already".to_owned()));
+        }
         Ok(self.store.restore_media(&id.to_string(), now).await?)
     }
 
     /// Deletes a trashed file whose grace has passed; answers whether it was there. A file that is
-    /// gone is success; open readers keep reading.
+    /// gone is success; open readers keep reading. The record goes after the file: as long as that cannot be
+    /// deleted ([`MediaError::Undeletable`]), it says so, and the purge can be tried again.
     pub async fn purge(&self, id: &str, now: Timestamp) -> Result<bool, MediaError> {
         let id = MediaId::parse(id).ok_or(MediaError::NotFound)?;
-        let known = match self.store.purge_media(&id.to_string(), now).await {
-            Ok(known) => known,
-            Err(StoreError::NotFound) => false,
-            Err(error) => return Err(error.into()),
-        };
-        // A file without a record may be one that is being adopted: only the next start may sweep it.
-        if known {
-            self.unlink(id).await;
+        let change = self.change(id)?;
+        let Some(record) = self.store.media(&id.to_string()).await? else { return Ok(false) };
+        let files = Arc::clone(&self.files);
+        let goes = record.is_purgeable(now);
+        // The change ends after the work, also when nobody waits for it any more.
+        let work = move || Ok((change, if goes { files.remove(id) } else { Ok(()) }));
+        let (_change, removed) = blocking(work).await?;
+        removed.map_err(MediaError::Undeletable)?;
+        // Refuses a file that is live or within its grace.
+        match self.store.purge_media(&id.to_string(), now).await {
+            Ok(known) => Ok(known),
+            Err(StoreError::NotFound) => Ok(false),
+            Err(error) => Err(error.into()),
         }
-        Ok(known)
+    }
+
+    /// Nobody else purges, restores or makes a file as long as this lives.
+    fn change(&self, id: MediaId) -> Result<Change, MediaError> {
+        if !self.changing.lock().unwrap_or_else(PoisonError::into_inner).insert(id) {
+            return Err(MediaError::Conflict("it is being purged, restored or made just now".to_owned()));
+        }
+        Ok(Change { id, all: Arc::clone(&self.changing) })
     }
 
     async fn find(&self, id: &str) -> Result<(MediaId, MediaRecord), MediaError> {

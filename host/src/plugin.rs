@@ -16,6 +16,7 @@ pub mod limits;
 pub mod link;
 pub mod manifest;
 mod names;
+pub mod outside;
 pub mod ports;
 pub mod registry;
 mod reload;
@@ -123,6 +124,9 @@ pub enum InputError {
     /// The input is not JSON.
     #[error("the input is not JSON: {0}")]
     NotJson(String),
+    /// An object in the input has a name twice. The JSON Pointer says where.
+    #[error("{0} is given more than once in the input")]
+    Repeated(String),
     /// The input does not match the schema.
     #[error("the input does not match the schema of {kind:?}")]
     Mismatch {

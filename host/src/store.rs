@@ -27,8 +27,8 @@ pub use self::flow::{Brief, LinkedTask, Parent, Relations, TreeNode};
 pub use self::limits::{Backlog, LimitUse, Limits, Pausable, ValueUse};
 pub use self::request::{
     Claim, ClaimRequest, Claimed, Dispatched, Enqueued, EventPage, Expected, Finish, GenerationRoom, Heartbeat, Keep,
-    KindCount, MediaQuery, MediaRecord, MediaStatus, NewMedia, Page, RedriveQuery, Redriven, Related, Retention,
-    StateEntry, StateWrite, Swapped, TakenKey, TaskQuery,
+    KindCount, MediaQuery, MediaRecord, MediaStatus, NewMedia, Page, Pruned, RedriveQuery, Redriven, Related,
+    Retention, StateEntry, StateWrite, Swapped, TakenKey, TaskQuery,
 };
 pub use self::schedules::{Backfill, Backfilled, DueQuery, FiredDue};
 use crate::event::Event;
@@ -157,8 +157,8 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// Live tasks that this schedule created.
     async fn outstanding(&self, schedule: &str) -> Result<u32, StoreError>;
     /// Forgets ended tasks beyond the bounds, oldest first, at most a slice at a time; those that a live
-    /// task comes after are kept. Returns the ids that were forgotten.
-    async fn prune(&self, retention: Retention, now: Timestamp) -> Result<Vec<TaskId>, StoreError>;
+    /// task comes after are kept until none does any more.
+    async fn prune(&self, retention: Retention, now: Timestamp) -> Result<Pruned, StoreError>;
 
     /// Keeps a running attempt's checkpoint. Fenced by the attempt. It goes when the task succeeds or is
     /// forgotten; one of a task that failed or was cancelled waits for a redrive.
@@ -183,15 +183,20 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
 
     /// Makes the limits of the configuration equal to these. Limits of clients stay, except that the
     /// configuration takes over a name that it declares.
-    async fn declare_limits(&self, rules: Vec<LimitRule>, fairness: Option<Fairness>) -> Result<(), StoreError>;
+    async fn declare_limits(
+        &self,
+        rules: Vec<LimitRule>,
+        fairness: Option<Fairness>,
+        now: Timestamp,
+    ) -> Result<(), StoreError>;
     /// Every limit by name, and how far it is used.
     async fn limits(&self, now: Timestamp) -> Result<Limits, StoreError>;
     /// Declares a client's limit, which the next claim obeys. Without a `revision` it is a new one;
     /// [`StoreError::Stale`] when it has another one, [`StoreError::Conflict`] when the configuration
     /// declares it.
-    async fn put_limit(&self, rule: LimitRule, revision: Option<u64>) -> Result<Limit, StoreError>;
+    async fn put_limit(&self, rule: LimitRule, revision: Option<u64>, now: Timestamp) -> Result<Limit, StoreError>;
     /// Forgets a client's limit. Refuses like [`Self::put_limit`].
-    async fn delete_limit(&self, name: &str, revision: u64) -> Result<(), StoreError>;
+    async fn delete_limit(&self, name: &str, revision: u64, now: Timestamp) -> Result<(), StoreError>;
     /// Tasks of a queue or a kind begin no more; those that run go on. Pausing a paused one changes nothing.
     async fn pause(&self, line: Pausable, reason: String, now: Timestamp) -> Result<Backlog, StoreError>;
     /// They begin again.
@@ -218,7 +223,7 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     async fn replace_schedule(&self, spec: ScheduleSpec, revision: u64, now: Timestamp)
     -> Result<Schedule, StoreError>;
     /// Forgets a client's schedule; its tasks stay. Refuses like [`Self::replace_schedule`].
-    async fn delete_schedule(&self, name: &str, revision: u64) -> Result<(), StoreError>;
+    async fn delete_schedule(&self, name: &str, revision: u64, now: Timestamp) -> Result<(), StoreError>;
     /// Stops a schedule from firing. Pausing a paused one changes nothing.
     async fn pause_schedule(&self, name: &str, reason: String, now: Timestamp) -> Result<Schedule, StoreError>;
     /// Lets a schedule fire again, from its next nominal time on.

@@ -1,5 +1,6 @@
 //! What happens by itself: fires schedules, reclaims leases, forgets history.
 
+mod orphans;
 mod pass;
 mod steady;
 
@@ -15,11 +16,13 @@ use self::steady::Steady;
 use crate::logs::TaskLogs;
 use crate::plugin::Plugins;
 use crate::schedule::Schedule;
-use crate::store::{DueQuery, Retention, Store, StoreError};
+use crate::store::{DueQuery, Pruned, Retention, Store, StoreError};
 use crate::time::now;
 
 /// How often history is pruned when nothing is left over.
 const PRUNE_EVERY: Duration = Duration::from_secs(10);
+/// A pause of a search that goes on, for others who need the store.
+const PRUNE_PAUSE: Duration = Duration::from_millis(100);
 /// How often schedules are looked at again after the store refused a verb.
 const STORE_RETRY: Duration = Duration::from_millis(500);
 /// Schedules that one commit fires at most: what else is there need not wait longer.
@@ -70,6 +73,7 @@ impl Ticker {
         let (mut reclaim_at, mut prune_at) = (start + lease_step, start + PRUNE_EVERY);
         let (mut tick_at, mut expire_at) = (start, start);
         let mut wakeups = self.store.schedule_wakeups();
+        self.passes.spawn(orphans::sweep(Arc::clone(&self.store), Arc::clone(&self.logs), self.stop.clone()));
         // A third of a lease is left when it is renewed, and more of it for what comes late.
         let mut clocks = Steady::new(Duration::from_millis(self.settings.lease_ms / 3), now(), start);
         loop {
@@ -181,21 +185,13 @@ impl Ticker {
     /// Forgets one slice; comes back at once while there is more.
     async fn prune(&self) -> Instant {
         match self.store.prune(self.settings.retention, now()).await {
-            Ok(forgotten) if !forgotten.is_empty() => {
-                let logs = Arc::clone(&self.logs);
-                let removal = tokio::task::spawn_blocking(move || {
-                    for id in forgotten {
-                        if let Err(error) = logs.remove(id) {
-                            tracing::warn!(task = %id, %error, "the log of a forgotten task stays on the disk");
-                        }
-                    }
-                });
-                if let Err(error) = removal.await {
-                    tracing::error!(%error, "removing task logs panicked");
-                }
+            Ok(Pruned { forgotten, more }) if forgotten.is_empty() => {
+                Instant::now() + if more { PRUNE_PAUSE } else { PRUNE_EVERY }
+            }
+            Ok(Pruned { forgotten, .. }) => {
+                orphans::remove(&self.logs, forgotten).await;
                 Instant::now()
             }
-            Ok(_) => Instant::now() + PRUNE_EVERY,
             Err(error) => {
                 tracing::warn!(%error, "cannot prune history");
                 Instant::now() + PRUNE_EVERY

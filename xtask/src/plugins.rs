@@ -9,12 +9,20 @@ use crate::shell::{cargo, root, run, target};
 use crate::tools::WASM_TARGET;
 
 /// The plugins of this repository: the crate's name, which is the plugin's too, and its folder.
-pub(crate) const PLUGINS: [(&str, &str); 3] =
-    [("video-cut", "plugins/video-cut"), ("video-clear", "plugins/video-clear"), ("echo", "examples/echo")];
+pub(crate) const PLUGINS: [(&str, &str); 4] = [
+    ("video-cut", "plugins/video-cut"),
+    ("video-clear", "plugins/video-clear"),
+    ("echo", "examples/echo"),
+    ("webhook", "examples/webhook"),
+];
 
-/// Builds every plugin and puts them with their manifests into `target/plugins`, which it answers.
+/// Plugins that only tests use.
+pub(crate) const TESTERS: [(&str, &str); 1] = [("web-probe", "host/tests/guests/web-probe")];
+
+/// Builds every plugin and puts them with their manifests into `target/plugins`, which it answers; those for tests into
+/// `target/test-plugins`.
 pub(crate) fn build() -> Result<PathBuf> {
-    let packages: Vec<&str> = PLUGINS.iter().flat_map(|(name, _)| ["--package", name]).collect();
+    let packages: Vec<&str> = PLUGINS.iter().chain(&TESTERS).flat_map(|(name, _)| ["--package", name]).collect();
     compile(&packages)?;
     let dir = target().join("plugins");
     fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
@@ -23,6 +31,11 @@ pub(crate) fn build() -> Result<PathBuf> {
         let manifest = format!("{name}.toml");
         place(&root().join(folder).join(&manifest), &dir.join(&manifest))?;
         place(&built(name), &dir.join(format!("{name}.wasm")))?;
+    }
+    let testers = target().join("test-plugins");
+    fs::create_dir_all(&testers).with_context(|| format!("cannot create {}", testers.display()))?;
+    for (name, _) in TESTERS {
+        place(&built(name), &testers.join(format!("{name}.wasm")))?;
     }
     Ok(dir)
 }

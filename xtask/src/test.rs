@@ -102,7 +102,8 @@ fn lint() -> Result<()> {
 
 /// What plugins export exists only in WebAssembly.
 fn lint_plugins() -> Result<()> {
-    let packages: Vec<&str> = plugins::PLUGINS.iter().flat_map(|(name, _)| ["--package", name]).collect();
+    let packages: Vec<&str> =
+        plugins::PLUGINS.iter().chain(&plugins::TESTERS).flat_map(|(name, _)| ["--package", name]).collect();
     let arguments = [&["clippy", "--target", WASM_TARGET], packages.as_slice(), &["--", "-D", "warnings"]].concat();
     run_command(&mut cargo(&arguments))
 }

@@ -64,7 +64,7 @@ fn task(number: usize) -> NewTask {
 async fn lifecycles(rules: Vec<LimitRule>, fairness: Option<Fairness>) -> f64 {
     let dir = scratch();
     let store = open(dir.path());
-    store.declare_limits(rules, fairness).await.unwrap();
+    store.declare_limits(rules, fairness, now()).await.unwrap();
     for first in (0..WAITING).step_by(BATCH) {
         store.enqueue((first..first + BATCH).map(task).collect(), now()).await.unwrap();
     }
@@ -91,7 +91,7 @@ async fn held() -> Duration {
     let store = open(dir.path());
     let key = Some("attributes.tenant".to_owned());
     let rule = Declaration { concurrency: Some(1), key, ..Declaration::default() }.check("tenant").unwrap();
-    store.declare_limits(vec![rule], None).await.unwrap();
+    store.declare_limits(vec![rule], None, now()).await.unwrap();
     for first in (0..WAITING).step_by(BATCH) {
         // A hundred keys, all of them busy in the end.
         store.enqueue((first..first + BATCH).map(|number| task(number % 100)).collect(), now()).await.unwrap();

@@ -154,6 +154,7 @@ impl Rig {
             checkpoints: Arc::new(bare.clone()),
             parents: Arc::new(bare.clone()),
             logs: Arc::new(bare),
+            outside: taskhost::plugin::outside::Outside::absent(),
             compiler: Arc::new(taskhost::plugin::compile::InProcess),
         };
         let settings = plugin_settings(folder, dir.path().join("cache"), threads);

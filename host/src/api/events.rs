@@ -12,6 +12,7 @@ use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use axum::response::Response;
 
 use self::follow::{Filter, Follower, Start};
+pub use self::follow::{KEEP_ALIVE, RETRY_MS};
 use super::problem::{FieldError, Problem, echo};
 use super::query::{Parameters, TaskPath};
 use super::{AppState, Shared, tasks};
@@ -20,7 +21,7 @@ use crate::media::MediaId;
 use crate::task;
 
 /// The header that a browser sends when it reconnects.
-const LAST_EVENT_ID: &str = "last-event-id";
+pub const LAST_EVENT_ID: &str = "last-event-id";
 /// Names that one filter has at most.
 const MAX_NAMES: usize = 32;
 
@@ -84,12 +85,17 @@ pub fn wants_stream(headers: &HeaderMap) -> bool {
 
 async fn stream(state: &AppState, start: Start, filter: Filter) -> Result<Response, Problem> {
     let follower = Follower::start(state, start, filter).await?;
-    let mut response = Response::new(Body::from_stream(follower.into_stream()));
+    Ok(streamed(Body::from_stream(follower.into_stream())))
+}
+
+/// The answer whose body is a stream of server-sent events.
+pub fn streamed(body: Body) -> Response {
+    let mut response = Response::new(body);
     let answer = response.headers_mut();
     answer.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     answer.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     answer.insert("x-accel-buffering", HeaderValue::from_static("no"));
-    Ok(response)
+    response
 }
 
 fn parse(headers: &HeaderMap, uri: &Uri) -> Result<(Start, Filter), Problem> {

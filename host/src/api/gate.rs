@@ -49,6 +49,7 @@ fn class_of(request: &Request) -> Option<Class> {
         "/v1/tasks/{id}" | "/v1/tasks/{id}/cancel" if tasks::wait::preferred(request.headers()).is_some() => {
             Some(Class::Watch)
         }
+        "/v1/tasks/{id}/logs" if tasks::logs::is_followed(request.headers(), request.uri()) => Some(Class::Watch),
         "/v1/tasks/{id}/events" if events::wants_stream(request.headers()) => Some(Class::Watch),
         "/v1/media/{id}/content" => Some(Class::Stream),
         "/v1/media" if request.method() == Method::POST => Some(Class::Upload),

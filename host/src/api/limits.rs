@@ -145,7 +145,7 @@ async fn put(State(state): Shared, NamePath(name): NamePath, request: Request) -
         None => None,
     };
     let rule = declared(&bytes, &name)?;
-    state.store.put_limit(rule, revision).await.map_err(|error| of_limit(error, &name))?;
+    state.store.put_limit(rule, revision, now()).await.map_err(|error| of_limit(error, &name))?;
     let status = if seen.is_some() { StatusCode::OK } else { StatusCode::CREATED };
     let usage = find(&state, &name).await?.ok_or_else(|| missing(&name))?;
     Ok(shown(status, usage))
@@ -155,7 +155,7 @@ async fn put(State(state): Shared, NamePath(name): NamePath, request: Request) -
 async fn remove(State(state): Shared, NamePath(name): NamePath, headers: HeaderMap) -> Result<StatusCode, Problem> {
     let seen = find(&state, &name).await?.ok_or_else(|| missing(&name))?;
     let revision = changeable(&seen, &headers)?;
-    state.store.delete_limit(&name, revision).await.map_err(|error| of_limit(error, &name))?;
+    state.store.delete_limit(&name, revision, now()).await.map_err(|error| of_limit(error, &name))?;
     Ok(StatusCode::NO_CONTENT)
 }
 

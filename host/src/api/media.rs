@@ -123,7 +123,7 @@ impl From<MediaError> for Problem {
             }
             MediaError::Full(why) => Self::unavailable("full", why, 5),
             MediaError::Closed => Self::unavailable("stopping", "the host is stopping", 5),
-            MediaError::Io(_) => Self::internal(detail),
+            MediaError::Undeletable(_) | MediaError::Io(_) => Self::internal(detail),
         }
     }
 }

@@ -287,6 +287,10 @@ impl Problem {
             InputError::NotJson(why) => {
                 Self::invalid("invalid-input", vec![FieldError::pointer(format!("{prefix}/input"), why)])
             }
+            InputError::Repeated(at) => {
+                let error = FieldError::pointer(format!("{prefix}/input{at}"), "is given more than once");
+                Self::invalid("invalid-input", vec![error])
+            }
             InputError::Mismatch { kind: _, violations } => {
                 let errors = violations.into_iter().map(|(at, message)| {
                     FieldError::pointer(format!("{prefix}/input{at}"), clip(&message, 4 * MAX_ECHO_CHARS))

@@ -135,7 +135,7 @@ async fn put(state: &AppState, seen: &Schedule, spec: ScheduleSpec) -> Result<Re
 /// `DELETE /v1/schedules/{name}`; its tasks stay.
 async fn remove(State(state): Shared, NamePath(name): NamePath, headers: HeaderMap) -> Result<StatusCode, Problem> {
     let schedule = changeable(&state, &name, &headers).await?;
-    let removed = state.store.delete_schedule(&name, schedule.revision).await;
+    let removed = state.store.delete_schedule(&name, schedule.revision, now()).await;
     removed.map_err(|error| of_schedule(error, &name))?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -191,7 +191,7 @@ fn check(state: &AppState, spec: &ScheduleSpec, now: Timestamp) -> Result<(), Pr
             let message = format!("no plugin executes the kind {:?}", echo(kind));
             Problem::invalid("unknown-kind", vec![FieldError::pointer("/action/kind", message)])
         }
-        InputError::NotJson(why) => Problem::invalid("invalid-input", vec![FieldError::pointer("/action/input", why)]),
+        error @ (InputError::NotJson(_) | InputError::Repeated(_)) => Problem::of_input(error, "/action"),
     })
 }
 

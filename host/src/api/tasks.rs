@@ -6,6 +6,7 @@ pub mod batch;
 pub mod cancel;
 pub mod create;
 mod filter;
+mod follow;
 pub mod idempotency;
 pub mod logs;
 pub mod purge;

@@ -5,6 +5,7 @@ mod events;
 mod flow;
 pub(in crate::api) mod harness;
 mod limits;
+mod logs;
 mod media;
 mod options;
 mod problems;
@@ -12,6 +13,7 @@ mod running;
 mod schedules;
 mod server;
 mod status;
+mod stream;
 mod tasks;
 
 use std::path::Path;

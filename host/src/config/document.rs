@@ -8,7 +8,7 @@ use toml::de::{DeTable, DeValue};
 use super::key::{KEYS, Key, Raw, abridged};
 use super::mistake::{Place, suggestion};
 use super::source::Draft;
-use super::{limit, schedule};
+use super::{limit, schedule, secret};
 
 /// Turns byte ranges of a file into places.
 #[derive(Clone, Copy)]
@@ -45,6 +45,7 @@ pub(super) fn read(file: &Path, text: &str, draft: &mut Draft) {
             ("schedule", _) => schedule::read(value, place, document, draft),
             ("limit", _) => limit::read(value, place, document, draft),
             ("fairness", _) => limit::read_fairness(value, place, document, draft),
+            ("secrets", _) => secret::read(value, place, document, draft),
             (_, DeValue::Table(section)) if is_section(name) => read_section(name, section, document, draft),
             (_, _) if is_section(name) => {
                 draft.wrong(place, format!("`{name}` is a section: write `[{name}]` with its keys below it"));
@@ -101,8 +102,11 @@ fn line_of(place: &Place) -> Option<usize> {
 /// What to say about a key that does not exist in `section`.
 fn unknown(section: &str, name: &str) -> String {
     let siblings = KEYS.iter().map(Key::split).filter(|key| key.0 == section).map(|key| key.1);
-    let sections =
-        KEYS.iter().map(|key| key.split().0).chain(["schedule", "limit", "fairness"]).filter(|name| !name.is_empty());
+    let sections = KEYS
+        .iter()
+        .map(|key| key.split().0)
+        .chain(["schedule", "limit", "fairness", "secrets"])
+        .filter(|name| !name.is_empty());
     let mut hint = match section {
         "" => suggestion(name, siblings.chain(sections)),
         _ => suggestion(name, siblings),

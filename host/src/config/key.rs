@@ -22,6 +22,8 @@ pub(super) struct Key {
 enum Slot<'a> {
     Flag(&'a mut bool),
     Path(&'a mut PathBuf),
+    /// An empty text means none.
+    OptionalPath(&'a mut Option<PathBuf>),
     Address(&'a mut SocketAddr),
     Count(&'a mut u32, u32, u32),
     Bytes(&'a mut u64, u64, u64),
@@ -105,6 +107,7 @@ pub(super) const KEYS: &[Key] = &[
     Key { name: "plugins.cancel_grace", slot: |c| Slot::Millis(&mut c.plugins.cancel_grace_ms, 1, 60 * SECOND_MS) },
     Key { name: "plugins.compile_time", slot: |c| Slot::Millis(&mut c.plugins.compile_time_ms, SECOND_MS, HOUR_MS) },
     Key { name: "plugins.compile_memory", slot: |c| Slot::Bytes(&mut c.plugins.compile_memory_bytes, 256 * MIB, TIB) },
+    Key { name: "plugins.http_ca_file", slot: |c| Slot::OptionalPath(&mut c.plugins.http_ca_file) },
     Key { name: "plugins.trusted_keys", slot: |c| Slot::Texts(&mut c.plugins.trusted_keys, is_public_key) },
     Key { name: "plugins.require_signature", slot: |c| Slot::Flag(&mut c.plugins.require_signature) },
     Key { name: "media.max_upload", slot: |c| Slot::Bytes(&mut c.media.max_upload_bytes, KIB, 64 * TIB) },
@@ -140,6 +143,7 @@ impl Key {
         match (self.slot)(config) {
             Slot::Flag(at) => at.to_string(),
             Slot::Path(at) => quote(&at.to_string_lossy()),
+            Slot::OptionalPath(at) => quote(&at.as_deref().unwrap_or(Path::new("")).to_string_lossy()),
             Slot::Address(at) => quote(&at.to_string()),
             Slot::Count(at, ..) => at.to_string(),
             Slot::Bytes(at, ..) => quote(&show_bytes(*at)),
@@ -155,6 +159,10 @@ impl Key {
         match (self.slot)(config) {
             Slot::Flag(at) => *at = flag(&raw)?,
             Slot::Path(at) => *at = path(raw)?,
+            Slot::OptionalPath(at) => {
+                let none = matches!(&raw, Raw::Text(text) | Raw::Untyped(text) if text.is_empty());
+                *at = if none { None } else { Some(path(raw)?) };
+            }
             Slot::Address(at) => *at = address(raw)?,
             Slot::Count(at, min, max) => *at = count(&raw, min, max)?,
             Slot::Bytes(at, min, max) => *at = quantity(raw, min, max, parse_bytes, show_bytes)?,

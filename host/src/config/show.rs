@@ -50,6 +50,13 @@ impl fmt::Display for Loaded {
             let weights = fairness.weights.iter().map(|(group, weight)| format!("{} = {weight}", quote(group)));
             writeln!(f, "weights = {{ {} }}", weights.collect::<Vec<_>>().join(", "))?;
         }
+        if !self.secrets.is_empty() {
+            writeln!(f, "\n[secrets]")?;
+        }
+        for (name, (keeper, origin)) in &self.secrets {
+            let line = format!("{name} = {}", keeper.show());
+            writeln!(f, "{line:<ORIGIN_COLUMN$} # {origin}")?;
+        }
         Ok(())
     }
 }

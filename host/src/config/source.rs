@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use super::key::{KEYS, Key, Raw};
 use super::mistake::{Mistake, Mistakes, Place, suggestion};
 use super::schedule::Declarations;
+use super::secret::Keeper;
 use super::{Config, document};
 use crate::quantity::show_bytes;
 use crate::schedule::Action;
@@ -70,6 +71,8 @@ pub struct Loaded {
     pub(super) schedules: BTreeMap<String, Place>,
     /// Where the limits are declared.
     pub(super) limits: BTreeMap<String, Place>,
+    /// Where the secrets are kept, and where that is said.
+    pub(super) secrets: BTreeMap<String, (Keeper, Place)>,
 }
 
 /// A configuration that is being made.
@@ -78,6 +81,7 @@ pub(super) struct Draft {
     pub(super) origins: BTreeMap<&'static str, Place>,
     pub(super) schedules: Declarations,
     pub(super) limits: BTreeMap<String, Place>,
+    pub(super) secrets: BTreeMap<String, (Keeper, Place)>,
     pub(super) mistakes: Vec<Mistake>,
 }
 
@@ -89,9 +93,11 @@ impl Config {
             origins: BTreeMap::new(),
             schedules: Declarations::default(),
             limits: BTreeMap::new(),
+            secrets: BTreeMap::new(),
             mistakes: Vec::new(),
         };
         let file = draft.read_file(sources);
+        draft.fetch_secrets(&sources.variables);
         draft.mistakes.sort();
         draft.read_variables(&sources.variables);
         if let Some((_, path)) = sources.variables.iter().find(|(name, _)| name == "PATH") {
@@ -107,7 +113,8 @@ impl Config {
             return Err(Mistakes(draft.mistakes));
         }
         let schedules = draft.schedules.places();
-        Ok(Loaded { config: draft.config, file, origins: draft.origins, schedules, limits: draft.limits })
+        let Draft { config, origins, limits, secrets, .. } = draft;
+        Ok(Loaded { config, file, origins, schedules, limits, secrets })
     }
 }
 
@@ -144,7 +151,7 @@ impl Draft {
         let mut ours: Vec<_> = ours.filter(|(name, _)| name.starts_with(PREFIX)).collect();
         ours.sort_unstable();
         for (name, value) in ours {
-            if FOREIGN.iter().any(|foreign| name.starts_with(foreign)) {
+            if FOREIGN.iter().any(|foreign| name.starts_with(foreign)) || self.keeps_secret(name) {
                 continue;
             }
             let place = Place::Variable(name.to_owned());
@@ -215,6 +222,9 @@ fn variable(key: &Key) -> String {
 }
 
 fn unknown_variable(name: &str) -> String {
+    if name.starts_with("TASKHOST_SECRETS") {
+        return "secrets are declared in a file, as `[secrets]`: `NAME = { env = \"VARIABLE\" }`".to_owned();
+    }
     if name.starts_with("TASKHOST_SCHEDULE") {
         return "schedules can be declared in a file only".to_owned();
     }

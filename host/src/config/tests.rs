@@ -319,6 +319,42 @@ taskhost.toml:17:9: `batch` of a schedule: 0 is out of range: 1 to 10000";
 }
 
 #[test]
+fn a_secret_is_fetched_and_never_shown() {
+    let case = Case::new("[secrets]\nAPI_KEY = { env = 'TASKHOST_PRIVATE' }\n");
+    let file = case.dir.path().join("token");
+    std::fs::write(&file, "t0p-s3cret-file\n").unwrap();
+    let text =
+        format!("[secrets]\nAPI_KEY = {{ env = 'TASKHOST_PRIVATE' }}\nTOKEN = {{ file = '{}' }}\n", file.display());
+    std::fs::write(case.dir.path().join("taskhost.toml"), text).unwrap();
+    let loaded = case.variables(&[("TASKHOST_PRIVATE", "t0p-s3cret-variable")]).load();
+    let secrets: Vec<_> = loaded.config.secrets.iter().map(|(name, secret)| (&**name, secret.expose())).collect();
+    assert_eq!(secrets, [("API_KEY", "t0p-s3cret-variable"), ("TOKEN", "t0p-s3cret-file")]);
+    let shown = format!("{loaded} {loaded:?} {:#?}", loaded.config);
+    assert!(!shown.contains("s3cret"), "{shown}");
+    assert!(shown.contains("API_KEY = { env = \"TASKHOST_PRIVATE\" }"), "{shown}");
+}
+
+#[test]
+fn a_secret_that_is_not_there_is_told_with_its_place_and_without_its_value() {
+    let case = Case::new(
+        "[secrets]\nA = { env = 'NOT_SET' }\nB = { file = '/not/there' }\nC = 'hunter2'\nD = { evn = 'X' }\nlow = { env = 'X' }\n",
+    );
+    let mistakes = case.mistakes();
+    let lines: Vec<_> = mistakes.lines().collect();
+    assert_eq!(lines.len(), 5, "{mistakes}");
+    for (line, words) in lines.iter().zip([
+        "taskhost.toml:2:5: `A`: the environment has no variable `NOT_SET`",
+        "taskhost.toml:3:5: `B`: /not/there: ",
+        "taskhost.toml:4:5: `C`: expected `{ env",
+        "taskhost.toml:5:5: `D`: unknown key `evn`",
+        "taskhost.toml:6:1: `low` is not a name of a secret",
+    ]) {
+        assert!(line.starts_with(words), "{line}");
+    }
+    assert!(!mistakes.contains("hunter2"));
+}
+
+#[test]
 fn trusted_keys_are_lists_of_keys_or_files() {
     let key = format!("RW{}", "Q".repeat(54));
     let file = format!("[plugins]\nrequire_signature = true\ntrusted_keys = ['{key}', './release.pub']\n");

@@ -138,6 +138,8 @@ mod tests {
             roles: vec!["executor"],
             kinds: vec![kind],
             grants: Vec::new(),
+            effective: Arc::default(),
+            signed: None,
             loaded_at: Timestamp::from_millis(u64::from(digest)),
             compiled: Effort { cached: false, took_ms: 12 },
             running: 0,

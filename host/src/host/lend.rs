@@ -8,9 +8,10 @@ use async_trait::async_trait;
 use crate::api::{LogPage, LogReader, LogSlice, PluginDirectory};
 use crate::ffmpeg::{self, Ffmpeg};
 use crate::limiter::{BreakerInfo, Breakers};
-use crate::logs::TaskLogs;
-use crate::media::{Library, MediaError};
+use crate::logs::{self, Slice, TaskLogs};
+use crate::media::{Library, MediaError, Step};
 use crate::plugin::compile::CompilePort;
+use crate::plugin::outside::Outside;
 use crate::plugin::ports::{
     Accuracy, CheckpointPort, CutRequest, Expected, FfmpegError, FfmpegPort, ImageFormat, LibraryPort, LogPort, Media,
     OnPercent, Parent, ParentState, ParentsPort, PortError, Ports, ProbeInfo, StateEntry, StatePort, StateWrite,
@@ -38,6 +39,7 @@ pub(super) fn ports(
         ffmpeg: Arc::new(Cutter { media: library.clone(), ffmpeg: Arc::clone(ffmpeg) }),
         library: Arc::new(Shelf(library.clone())),
         logs,
+        outside: Outside::absent(),
         compiler,
     }
 }
@@ -218,9 +220,11 @@ fn unlent(error: MediaError) -> PortError {
         MediaError::NotFound => PortError::NotFound,
         MediaError::Conflict(why) => PortError::Conflict(why),
         MediaError::TooLarge { limit } => PortError::Quota(limit),
-        error @ (MediaError::NoSpace | MediaError::Full(_) | MediaError::Closed | MediaError::Io(_)) => {
-            PortError::Unavailable(error.to_string())
-        }
+        error @ (MediaError::NoSpace
+        | MediaError::Undeletable(_)
+        | MediaError::Full(_)
+        | MediaError::Closed
+        | MediaError::Io(_)) => PortError::Unavailable(error.to_string()),
     }
 }
 
@@ -230,6 +234,7 @@ fn uncut(error: &MediaError) -> FfmpegError {
         MediaError::TooLarge { .. } => FfmpegError::Limit(error.to_string()),
         MediaError::Conflict(_)
         | MediaError::NoSpace
+        | MediaError::Undeletable(_)
         | MediaError::Full(_)
         | MediaError::Closed
         | MediaError::Io(_) => FfmpegError::Unavailable(error.to_string()),
@@ -283,7 +288,12 @@ impl FfmpegPort for Cutter {
     }
 
     async fn cut(&self, request: CutRequest, on_percent: OnPercent) -> Result<String, FfmpegError> {
-        let content = self.media.content(&request.input).await.map_err(|error| uncut(&error))?;
+        let CutRequest { input, start_ms, end_ms, accuracy, name, .. } = &request;
+        let step = Step::new(request.task, &format!("cut {input} {start_ms} {end_ms} {accuracy:?} {name:?}"));
+        if let Some(made) = self.media.made(step).await.map_err(|error| uncut(&error))? {
+            return Ok(made.id);
+        }
+        let content = self.media.content(input).await.map_err(|error| uncut(&error))?;
         // Removed when dropped: whatever happens before the adoption leaves nothing behind.
         let output = self.media.new_temp("cut").await.map_err(|error| uncut(&error))?;
         let accuracy = match request.accuracy {
@@ -300,12 +310,16 @@ impl FfmpegPort for Cutter {
         let made = self.ffmpeg.cut(cut, move |percent| on_percent(percent)).await.map_err(failed)?;
         let derived = || cut_name(&content.record.name, &request, made.container.extension());
         let name = request.name.clone().unwrap_or_else(derived);
-        let adopted = self.media.adopt(output, &name, Some(made.content_type), request.task, now()).await;
+        let adopted = self.media.adopt_step(output, &name, Some(made.content_type), step, now()).await;
         Ok(adopted.map_err(|error| uncut(&error))?.id)
     }
 
     async fn still(&self, request: StillRequest) -> Result<String, FfmpegError> {
         let StillRequest { input, at_ms, format, max_width, task } = request;
+        let step = Step::new(task, &format!("still {input} {at_ms} {format:?} {max_width:?}"));
+        if let Some(made) = self.media.made(step).await.map_err(|error| uncut(&error))? {
+            return Ok(made.id);
+        }
         let content = self.media.content(&input).await.map_err(|error| uncut(&error))?;
         let output = self.media.new_temp("still").await.map_err(|error| uncut(&error))?;
         let format = match format {
@@ -316,7 +330,7 @@ impl FfmpegPort for Cutter {
         let still = ffmpeg::Still { input: content.file, output: output.path().to_owned(), at_ms, format, max_width };
         self.ffmpeg.still(still).await.map_err(failed)?;
         let name = format!("{}_{}.{}", stem(&content.record.name), seconds(at_ms), format.extension());
-        let adopted = self.media.adopt(output, &name, Some(format.content_type()), task, now()).await;
+        let adopted = self.media.adopt_step(output, &name, Some(format.content_type()), step, now()).await;
         Ok(adopted.map_err(|error| uncut(&error))?.id)
     }
 }
@@ -361,10 +375,15 @@ pub(super) struct Logs(pub(super) Arc<TaskLogs>);
 impl LogReader for Logs {
     async fn read(&self, task: TaskId, slice: LogSlice) -> std::io::Result<LogPage> {
         let logs = Arc::clone(&self.0);
-        let LogSlice { offset, max_bytes, attempt } = slice;
-        let read = tokio::task::spawn_blocking(move || logs.read(task, offset, max_bytes, attempt)).await;
-        let page = read.map_err(std::io::Error::other)??;
-        Ok(LogPage { lines: page.lines, next_offset: page.next_offset, eof: page.eof })
+        let LogSlice { offset, max_bytes, attempt, settled } = slice;
+        let slice = Slice { offset, max_bytes, attempt, settled };
+        let read = tokio::task::spawn_blocking(move || logs.read(task, slice)).await;
+        let logs::LogPage { lines, ends, dropped, next_offset, eof } = read.map_err(std::io::Error::other)??;
+        Ok(LogPage { lines, ends, dropped, next_offset, eof })
+    }
+
+    fn follow(&self, task: TaskId) -> tokio::sync::watch::Receiver<()> {
+        self.0.follow(task)
     }
 
     async fn remove(&self, tasks: Vec<TaskId>) -> std::io::Result<()> {

@@ -12,7 +12,7 @@ use anyhow::{Context as _, bail};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{compile, ffmpeg_settings, lend, plugin_settings};
+use super::{compile, ffmpeg_settings, lend, network, plugin_settings};
 use crate::config::Config;
 use crate::ffmpeg::Ffmpeg;
 use crate::logs::TaskLogs;
@@ -134,6 +134,7 @@ impl Rehearsal {
         let compiler = compile::compiler(config.plugins.compiler.as_deref(), compile::Bounds::of(config), &supervisor);
         let mut ports = lend::ports(&store, &library, &ffmpeg, &Arc::new(logs), compiler);
         ports.logs = Arc::new(Live(Arc::clone(&listener)));
+        ports.outside = network::outside(config, Arc::new(network::System::new()))?;
         let mut settings = plugin_settings(config)?;
         // A host's own cache, where there is one: what it has compiled need not be compiled again.
         if !settings.cache_dir.is_dir() {
@@ -274,7 +275,7 @@ fn explain(error: &crate::plugin::InputError) -> String {
     use crate::plugin::InputError;
     match error {
         InputError::UnknownKind { kind, known } => format!("the plugin executes {}, not {kind:?}", known.join(", ")),
-        InputError::NotJson(_) => error.to_string(),
+        InputError::NotJson(_) | InputError::Repeated(_) => error.to_string(),
         InputError::Mismatch { violations, .. } => {
             let at = |place: &str| if place.is_empty() { "at the top".to_owned() } else { format!("at {place}") };
             let lines = violations.iter().map(|(place, what)| format!("\n  {}: {what}", at(place)));

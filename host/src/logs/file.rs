@@ -75,6 +75,11 @@ impl LogFile {
         Ok(false)
     }
 
+    /// Dropped lines, as far as the file says.
+    pub(super) fn counted(&self) -> u64 {
+        self.counted
+    }
+
     /// An attempt begins: what the ones before have logged gives way until half of the room is free.
     fn make_room(&mut self, first: &LogLine) -> io::Result<()> {
         let half = self.max_bytes / 2;

@@ -90,6 +90,8 @@ struct StoredMarker {
 }
 
 #[derive(Deserialize)]
+// The first line of a log that has made room counts, too, and has more.
+#[serde(deny_unknown_fields)]
 struct StoredFields {
     dropped: String,
 }
@@ -110,11 +112,22 @@ impl Marker {
 
     /// The marker in the last bytes of a log, if they are one; `next` is the line that comes now.
     pub(super) fn parse(bytes: &[u8], next: &LogLine) -> Option<Self> {
+        let (attempt, dropped) = Self::stored(bytes)?;
+        let mut marker = Self::new(next);
+        marker.line.attempt = attempt;
+        Some(Self { dropped, ..marker })
+    }
+
+    /// What the last bytes of a log count, if they are a marker.
+    pub(super) fn count_in(bytes: &[u8]) -> Option<u64> {
+        Self::stored(bytes).map(|(_, dropped)| dropped)
+    }
+
+    /// Of which attempt it is, and what it counts.
+    fn stored(bytes: &[u8]) -> Option<(u32, u64)> {
         let stored: StoredMarker = serde_json::from_slice(bytes).ok()?;
         let dropped = stored.fields.dropped.parse().ok()?;
-        let mut marker = Self::new(next);
-        marker.line.attempt = stored.attempt;
-        (stored.source == "host").then_some(Self { dropped, ..marker })
+        (stored.source == "host").then_some((stored.attempt, dropped))
     }
 
     /// The line, padded to [`MARKER_BYTES`].

@@ -104,6 +104,11 @@ impl MediaFiles {
         File::open(self.path(id))
     }
 
+    /// Whether an id has its file.
+    pub(super) fn is_there(&self, id: MediaId) -> io::Result<bool> {
+        self.path(id).try_exists()
+    }
+
     /// Removes the file of an id; one that is gone is success.
     pub(super) fn remove(&self, id: MediaId) -> io::Result<()> {
         match fs::remove_file(self.path(id)) {
@@ -117,7 +122,7 @@ impl MediaFiles {
         Ok(Walk { shards: fs::read_dir(&self.dir)?, shard: None })
     }
 
-    fn path(&self, id: MediaId) -> PathBuf {
+    pub(super) fn path(&self, id: MediaId) -> PathBuf {
         self.dir.join(id.shard()).join(id.to_string())
     }
 }

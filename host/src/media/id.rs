@@ -2,9 +2,13 @@
 
 use std::fmt;
 
+use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-/// Identifies a file of the library: a UUID version 7, so ids sort by the time of creation.
+use crate::task::TaskId;
+
+/// Identifies a file of the library: a UUID version 7, so ids sort by the time of creation; what a task has made sorts
+/// by the creation of the task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MediaId(Uuid);
 
@@ -12,6 +16,16 @@ impl MediaId {
     /// A new id; ids made by one process are strictly increasing.
     pub fn generate() -> Self {
         Self(Uuid::now_v7())
+    }
+
+    /// The id of what a task has made: the same for the same task and text.
+    pub(super) fn of_step(task: TaskId, what: &str) -> Self {
+        let hash = Sha256::new().chain_update(task.as_u128().to_be_bytes()).chain_update(what).finalize();
+        let mut random = [0; 10];
+        random.iter_mut().zip(hash).for_each(|(to, from)| *to = from);
+        // The time is in the highest 48 bits.
+        let millis = u64::try_from(task.as_u128() >> 80).unwrap_or(0);
+        Self(uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid())
     }
 
     /// An id from its canonical text; other text is the name of nothing.

@@ -122,6 +122,48 @@ async fn trash_hides_restore_brings_back_and_purge_deletes() {
 }
 
 #[tokio::test]
+async fn v12_a_purge_that_cannot_delete_the_file_is_none() {
+    let bench = Bench::new().await;
+    let library = &bench.home;
+    let id = bench.add("hello").await.id;
+    let path = library.files.path(MediaId::parse(&id).unwrap());
+    let aside = path.with_extension("aside");
+    std::fs::rename(&path, &aside).unwrap();
+    std::fs::create_dir(&path).unwrap();
+    library.trash(&id, Some(0), at(0)).await.unwrap();
+    let Err(MediaError::Undeletable(_)) = library.purge(&id, at(1)).await else { panic!("it cannot be deleted") };
+    assert!(library.record(&id).await.is_ok(), "and is not forgotten");
+    std::fs::remove_dir(&path).unwrap();
+    std::fs::rename(&aside, &path).unwrap();
+    library.restore(&id, at(2)).await.unwrap();
+    assert_eq!(bench.text(&id).await.unwrap(), "hello");
+
+    // A crash between the file and its record: it cannot come back without its bytes, and the next purge goes on.
+    library.trash(&id, Some(0), at(3)).await.unwrap();
+    std::fs::remove_file(&path).unwrap();
+    assert!(matches!(library.restore(&id, at(4)).await, Err(MediaError::Conflict(_))));
+    assert!(library.purge(&id, at(4)).await.unwrap());
+    assert!(matches!(library.record(&id).await, Err(MediaError::NotFound)));
+}
+
+#[tokio::test]
+async fn one_of_those_who_purge_and_restore_at_once_has_it() {
+    let bench = Bench::new().await;
+    for round in 0..20 {
+        let id = bench.add("hello").await.id;
+        bench.home.trash(&id, Some(0), at(0)).await.unwrap();
+        let (purged, restored) = tokio::join!(bench.home.purge(&id, at(1)), bench.home.restore(&id, at(1)));
+        match (purged, restored) {
+            (Ok(true), Err(MediaError::Conflict(_) | MediaError::NotFound)) => {
+                assert!(matches!(bench.home.record(&id).await, Err(MediaError::NotFound)), "{round}");
+            }
+            (Err(MediaError::Conflict(_)), Ok(_)) => assert_eq!(bench.text(&id).await.unwrap(), "hello", "{round}"),
+            both => panic!("{round}: {both:?}"),
+        }
+    }
+}
+
+#[tokio::test]
 async fn names_that_are_no_ids_name_nothing() {
     let bench = Bench::new().await;
     let id = bench.add("hello").await.id;
@@ -176,4 +218,50 @@ async fn a_full_disk_takes_no_files_of_tools_either() {
     let library = Library { settings: Arc::new(settings), ..bench.home.clone() };
     assert!(matches!(library.new_temp("cut").await, Err(MediaError::NoSpace)));
     assert_eq!(bench.files(), 0);
+}
+
+async fn make(bench: &Bench, step: Step, text: &str) -> Result<MediaRecord, MediaError> {
+    let temp = bench.home.new_temp("cut").await?;
+    std::fs::write(temp.path(), text).unwrap();
+    bench.home.adopt_step(temp, "a.mp4", None, step, at(0)).await
+}
+
+#[tokio::test]
+async fn l9_a_step_of_a_task_leaves_one_file_however_often_it_is_attempted() {
+    let bench = Bench::new().await;
+    let task = TaskId::generate();
+    let step = Step::new(Some(task), "cut a 0 1");
+    assert_eq!(bench.home.made(step).await.unwrap(), None);
+    let first = make(&bench, step, "one").await.unwrap();
+    assert_eq!(first.task, Some(task));
+    // The host goes down before the guest keeps what it was given.
+    let bench = bench.restart().await;
+    assert_eq!(bench.home.made(step).await.unwrap().as_ref(), Some(&first));
+    // An attempt that was at it already: the first file stays.
+    assert_eq!(make(&bench, step, "two").await.unwrap(), first);
+    assert_eq!((bench.files(), bench.text(&first.id).await.unwrap()), (1, "one".to_owned()));
+    let others = [Step::new(Some(task), "cut a 0 2"), Step::new(Some(TaskId::generate()), "cut a 0 1")];
+    for other in others {
+        assert_eq!(bench.home.made(other).await.unwrap(), None);
+        assert_ne!(make(&bench, other, "other").await.unwrap().id, first.id);
+    }
+    // What somebody has trashed meanwhile is not brought back: it is made anew, beside it.
+    bench.home.trash(&first.id, None, at(1)).await.unwrap();
+    assert_eq!(bench.home.made(step).await.unwrap(), None);
+    let anew = make(&bench, step, "three").await.unwrap();
+    assert_ne!(anew.id, first.id);
+    assert_eq!(bench.text(&anew.id).await.unwrap(), "three");
+    assert_eq!(bench.home.restore(&first.id, at(2)).await.unwrap().id, first.id);
+    assert_eq!(bench.text(&first.id).await.unwrap(), "one");
+
+    let step = Step::new(Some(task), "raced for");
+    let (one, other) = tokio::join!(make(&bench, step, "x"), make(&bench, step, "x"));
+    let made = bench.home.made(step).await.unwrap().unwrap();
+    for raced in [one, other] {
+        match raced {
+            Ok(record) => assert_eq!(record, made),
+            Err(error) => assert!(matches!(error, MediaError::Conflict(_)), "{error}"),
+        }
+    }
+    assert_eq!(bench.text(&made.id).await.unwrap(), "x");
 }

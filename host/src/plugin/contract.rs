@@ -1,5 +1,6 @@
 //! The contract in `wit/`, as Rust sees it from the host's side, and the way from its types to ours.
 
+use crate::secret::Censor;
 use crate::task::{self, is_valid_kind};
 use crate::time::Timestamp;
 
@@ -80,9 +81,11 @@ pub(super) fn checked_attributes(attributes: Vec<(String, String)>) -> Result<Ve
     Ok(attributes)
 }
 
-/// A guest's failure, cut to what a record may hold.
-pub(super) fn failure(failure: types::Failure) -> task::Failure {
+/// A guest's failure, cut to what a record may hold and without secrets.
+pub(super) fn failure(failure: types::Failure, censor: &Censor) -> task::Failure {
     let types::Failure { code, message, details } = failure;
+    let (code, message) = (censor.hide(code), censor.hide(message));
+    let details = details.map(|details| censor.hide(details));
     let is_code = !code.is_empty()
         && code.len() <= MAX_CODE_BYTES
         && code.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');

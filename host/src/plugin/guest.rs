@@ -17,6 +17,7 @@ use wasmtime::Store;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
+use crate::secret::Censor;
 use crate::task::{self, NewTask, Outcome, TaskId};
 use crate::time::now;
 
@@ -24,6 +25,7 @@ use self::call::{Describe, Dispatch, Execute, Validate};
 use self::stop::Stop;
 use self::supervise::supervise;
 use super::Job;
+use super::capability::http::Web;
 use super::capability::log::Book;
 use super::capability::stdio::Console;
 use super::contract::{self, wire};
@@ -70,6 +72,8 @@ pub(super) struct Guest {
     pub(super) wasi: Option<Box<WasiCtx>>,
     /// Where its output goes, once it has WASI.
     pub(super) console: Option<Arc<Console>>,
+    /// What the attempt has of the web, once it has used it.
+    pub(super) web: Option<Box<Web>>,
     pub(super) outbox: Vec<NewTask>,
     pub(super) outbox_bytes: usize,
     /// What the guest was last told to do, other than to go on.
@@ -123,7 +127,8 @@ impl Code {
             Purpose::Describe | Purpose::Dispatch => None,
         };
         let subject = (subject, control.clone());
-        let book = Book::new(self.shared.ports.logs.clone(), &self.name, subject, limits.log_bytes);
+        let book =
+            Book::new(self.shared.ports.logs.clone(), &self.name, subject, limits.log_bytes).hiding(&self.censor);
         let deadline = Instant::now() + Duration::from_millis(wall_ms);
         Call { purpose, control, limits, deadline, book: Arc::new(book) }
     }
@@ -145,6 +150,7 @@ impl Code {
             table,
             wasi: None,
             console: None,
+            web: None,
             outbox: Vec::new(),
             outbox_bytes: 0,
             told: Directive::Proceed,
@@ -183,7 +189,7 @@ impl Linked {
                         Outcome::Succeeded { output, outbox: done.outbox }
                     }
                 }
-                Err(error) => refused(error, asked(done.told, &control)),
+                Err(error) => refused(error, asked(done.told, &control), &self.code.censor),
             },
             Err(Stop::Crashed(failure)) => Outcome::Crashed(failure),
             Err(Stop::Retry(failure)) => Outcome::Retry { failure, after_ms: None },
@@ -198,7 +204,7 @@ impl Linked {
         let limits = &self.code.limits;
         let call = self.code.call(Purpose::Dispatch, Arc::default(), limits.wall_ms);
         let done = supervise(&self.code, call, Dispatch { limit, cursor }).await.map_err(Stop::into_failure)?;
-        let batch = done.answer.map_err(contract::failure)?;
+        let batch = done.answer.map_err(|failure| contract::failure(failure, &self.code.censor))?;
         let violation = |message: String| task::Failure::new(stop::CONTRACT_VIOLATION, message);
         if batch.tasks.len() > limit as usize {
             return Err(violation(format!("the dispatcher returned {} tasks, asked for {limit}", batch.tasks.len())));
@@ -227,7 +233,11 @@ impl Linked {
         let done = supervise(&self.code, self.code.describing(), Validate).await;
         let answer = done.map_err(|stop| unanswered(stop, LoadError::Config))?.answer;
         answer.map_err(|failures| {
-            let reasons: Vec<_> = failures.into_iter().map(contract::failure).map(|f| f.message).take(16).collect();
+            let reasons: Vec<_> = failures
+                .into_iter()
+                .map(|failure| contract::failure(failure, &self.code.censor).message)
+                .take(16)
+                .collect();
             LoadError::Config(reasons.join("; "))
         })
     }
@@ -259,17 +269,16 @@ fn asked(told: Directive, control: &Control) -> Directive {
 }
 
 /// What a guest's error means. Stopping unasked is no way to run for free.
-fn refused(error: wire::TaskError, asked: Directive) -> Outcome {
+fn refused(error: wire::TaskError, asked: Directive, censor: &Censor) -> Outcome {
+    let told = |failure| contract::failure(failure, censor);
     match error {
         wire::TaskError::Retry(request) => Outcome::Retry {
-            failure: contract::failure(request.cause),
+            failure: told(request.cause),
             after_ms: request.after.map(|after| after.min(MAX_RETRY_AFTER_MS)),
         },
         wire::TaskError::Snoozed(after) => Outcome::Snoozed { after_ms: after.min(MAX_RETRY_AFTER_MS) },
-        wire::TaskError::Other(failure) => Outcome::Retry { failure: contract::failure(failure), after_ms: None },
-        wire::TaskError::Fatal(failure) | wire::TaskError::InvalidInput(failure) => {
-            Outcome::Fatal(contract::failure(failure))
-        }
+        wire::TaskError::Other(failure) => Outcome::Retry { failure: told(failure), after_ms: None },
+        wire::TaskError::Fatal(failure) | wire::TaskError::InvalidInput(failure) => Outcome::Fatal(told(failure)),
         wire::TaskError::Cancelled if asked == Directive::Cancel => Outcome::Cancelled,
         wire::TaskError::Yielded if asked != Directive::Proceed => Outcome::Yielded,
         wire::TaskError::Cancelled | wire::TaskError::Yielded => {

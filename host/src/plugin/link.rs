@@ -2,16 +2,21 @@
 //! granted before anything is linked, so that a refusal can say what to change.
 
 pub(super) mod binary;
+mod http;
 mod imports;
 mod mismatch;
 
-pub(super) use imports::{capability, refused, roles_of};
+pub use self::http::{HostName, HostPattern, HttpGrant, HttpLimits, HttpRule, PathPattern, Place, Scheme};
+pub(super) use self::http::{Target, decide};
+pub(super) use self::imports::{capability, refused, roles_of};
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use wasmtime::component::{HasSelf, InstancePre, Linker};
 
+use crate::secret::{Censor, Secret};
 use crate::task::{Digest, NewTask};
 
 use super::InputError;
@@ -60,6 +65,8 @@ pub struct Grants {
     pub library: Option<LibraryGrant>,
     /// `ffmpeg`.
     pub ffmpeg: Option<FfmpegGrant>,
+    /// `http` and `http_limits`.
+    pub http: HttpGrant,
 }
 
 /// What becomes of a component when it is linked.
@@ -179,7 +186,8 @@ pub enum LoadError {
     Compile(String),
     /// It asks for what it was not granted.
     #[error(
-        "imports {import} but plugin {plugin:?} is not granted the capability {capability:?}: add `{capability} = true` under [grant] in plugins/{plugin}.toml"
+        "imports {import} but plugin {plugin:?} is not granted the capability {capability:?}: add {lines} in plugins/{plugin}.toml",
+        lines = imports::granting(capability)
     )]
     NotGranted {
         /// The interface.
@@ -188,6 +196,14 @@ pub enum LoadError {
         plugin: String,
         /// The capability's name in a manifest.
         capability: &'static str,
+    },
+    /// Its manifest fills in a secret that nobody has.
+    #[error(
+        "the manifest fills in the secret {name}, which this host does not have: add `{name} = {{ env = \"VARIABLE\" }}` or `{name} = {{ file = \"PATH\" }}` under [secrets] in the host's configuration"
+    )]
+    NoSecret {
+        /// The secret's name.
+        name: String,
     },
     /// It asks for what this host does not have.
     #[error("imports {import}, which this host does not provide; it provides {provided}")]
@@ -245,6 +261,10 @@ pub(super) struct Code {
     pub(super) limits: Limits,
     pub(super) grants: Grants,
     pub(super) config: Vec<(String, String)>,
+    /// Secrets that are filled into its requests.
+    pub(super) secrets: Box<[(String, Secret)]>,
+    /// Hides them wherever the host shows what it wrote.
+    pub(super) censor: Arc<Censor>,
     pub(super) tasks: Arc<dyn TaskCheck>,
     pub(super) pre: InstancePre<Guest>,
     pub(super) metadata: metadata::GuestIndices,
@@ -309,6 +329,7 @@ impl Sandbox {
         if places > have {
             return Err(LoadError::TooBig { need: places, have });
         }
+        let secrets = secrets(&self.shared, &request.grants)?;
         let linker = linker(&self.shared, &request.grants).map_err(|error| mismatch(&format!("{error:#}")))?;
         let pre = linker.instantiate_pre(component).map_err(|error| mismatch(&format!("{error:#}")))?;
         let wrong = |error: wasmtime::Error| mismatch(&format!("{error:#}"));
@@ -325,6 +346,8 @@ impl Sandbox {
             limits: request.limits,
             grants: request.grants,
             config: request.config,
+            censor: Arc::new(Censor::of(&secrets)),
+            secrets,
             tasks,
             nest: self.shared.nests.add(),
             peak_memory: AtomicU64::new(0),
@@ -339,6 +362,16 @@ impl Sandbox {
 
 fn mismatch(reason: &str) -> LoadError {
     LoadError::Mismatch(reason.to_owned())
+}
+
+/// The secrets that a manifest names, each once.
+fn secrets(shared: &Shared, grants: &Grants) -> Result<Box<[(String, Secret)]>, LoadError> {
+    let names: BTreeSet<_> = grants.http.secrets().collect();
+    let find = |name: &String| match shared.ports.outside.secrets.get(name) {
+        Some(secret) => Ok((name.clone(), secret)),
+        None => Err(LoadError::NoSecret { name: name.clone() }),
+    };
+    names.into_iter().map(find).collect()
 }
 
 /// All of WASI, which is given nothing to reach, and of the host's interfaces those that are granted.
@@ -360,6 +393,9 @@ fn linker(shared: &Shared, grants: &Grants) -> wasmtime::Result<Linker<Guest>> {
     }
     if grants.ffmpeg.is_some() {
         ffmpeg::add_to_linker::<_, Own>(&mut linker, |guest| guest)?;
+    }
+    if grants.http.is_given() {
+        super::capability::http::add_to_linker(&mut linker)?;
     }
     Ok(linker)
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::compile::CompilePort;
+use super::outside::Outside;
 use crate::task::TaskId;
 use crate::time::Timestamp;
 
@@ -380,6 +381,8 @@ pub struct Ports {
     pub parents: Arc<dyn ParentsPort>,
     /// Task logs.
     pub logs: Arc<dyn LogPort>,
+    /// The way to the web.
+    pub outside: Outside,
     /// Who compiles.
     pub compiler: Arc<dyn CompilePort>,
 }

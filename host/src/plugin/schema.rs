@@ -1,12 +1,14 @@
 //! JSON Schemas that plugins publish, compiled once a generation. Nothing is fetched, and patterns
 //! run in linear time: a schema is a stranger's program that the host runs on every request.
 
+mod distinct;
+
 use std::fmt;
 
 use jsonschema::{PatternOptions, Validator};
-use serde::de::IgnoredAny;
 use serde_json::Value;
 
+use self::distinct::Fault;
 use super::InputError;
 
 /// Bytes of a schema's text at most.
@@ -52,13 +54,11 @@ impl Schema {
 
     /// Whether `input` is JSON that the schema of `kind` accepts.
     pub(super) fn check(&self, kind: &str, input: &str) -> Result<(), InputError> {
-        let Some(validator) = &self.validator else {
-            return if may_be_deep(input) {
-                serde_json::from_str::<Value>(input).map(|_| ()).map_err(not_json)
-            } else {
-                serde_json::from_str::<IgnoredAny>(input).map(|_| ()).map_err(not_json)
-            };
-        };
+        distinct::check(input).map_err(|fault| match fault {
+            Fault::NotJson(error) => not_json(error),
+            Fault::Repeated(pointer) => InputError::Repeated(truncate(pointer)),
+        })?;
+        let Some(validator) = &self.validator else { return Ok(()) };
         let value: Value = serde_json::from_str(input).map_err(not_json)?;
         if validator.is_valid(&value) {
             return Ok(());
@@ -70,11 +70,6 @@ impl Schema {
         };
         Err(InputError::Mismatch { kind: kind.to_owned(), violations })
     }
-}
-
-/// Whether it could be nested more deeply than a parser follows. Guests and clients parse it, too.
-fn may_be_deep(input: &str) -> bool {
-    input.bytes().filter(|byte| matches!(byte, b'[' | b'{')).count() > MAX_DEPTH
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the shape of map_err")]
@@ -167,6 +162,18 @@ mod tests {
                 let Err(InputError::NotJson(why)) = schema.check("any", &deep(depth)) else { panic!("{depth}") };
                 assert_eq!(why, "is nested more than 127 levels deep");
             }
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_given_twice_is_refused_with_and_without_a_schema() {
+        for schema in [None, Some("{}")] {
+            let schema = Schema::compile(schema).unwrap();
+            let refused = schema.check("any", r#"{"a": [{"b": 1, "b": 1}]}"#).unwrap_err();
+            assert_eq!(refused.to_string(), "/a/0/b is given more than once in the input");
+            let long = "x".repeat(100_000);
+            let refused = schema.check("any", &format!(r#"{{"{long}": 1, "{long}": 2}}"#)).unwrap_err();
+            assert!(refused.to_string().len() < 400);
         }
     }
 

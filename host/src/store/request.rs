@@ -188,6 +188,15 @@ impl Keep {
     pub const ALL: Self = Self { max_age_ms: u64::MAX, max_tasks: u64::MAX, max_bytes: u64::MAX };
 }
 
+/// What one slice of forgetting came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pruned {
+    /// Tasks that are gone: what is kept of them elsewhere may go, too.
+    pub forgotten: Vec<TaskId>,
+    /// More is known to be beyond the bounds.
+    pub more: bool,
+}
+
 /// How long ended tasks and old events are kept.
 #[derive(Clone, Copy, Debug)]
 pub struct Retention {
@@ -283,6 +292,13 @@ pub struct MediaRecord {
     pub created_at: Timestamp,
     /// Whether it is visible.
     pub status: MediaStatus,
+}
+
+impl MediaRecord {
+    /// Whether it is trashed and its grace has passed.
+    pub fn is_purgeable(&self, now: Timestamp) -> bool {
+        matches!(self.status, MediaStatus::Trashed { purge_after, .. } if purge_after <= now)
+    }
 }
 
 /// Selects media records.

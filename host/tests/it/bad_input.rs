@@ -1,6 +1,8 @@
 //! What clients get wrong, sent to the whole host: each mistake has a problem document of its own that says what
 //! and where, and nothing of the request is written.
 
+mod walk;
+
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -82,6 +84,24 @@ async fn priorities_are_whole_numbers_from_0_to_9() {
     }
     let cases: Vec<_> = cases.iter().map(|(field, said)| (field.as_str(), "/priority", said.as_str())).collect();
     refuses_tasks(&host, &cases).await;
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn no_object_of_an_input_has_a_name_twice() {
+    let host = echo_host().await;
+    let task = r#"{"kind":"echo","input":{"a":[0,{"x":1,"y":2,"x":1}]}}"#;
+    let action = format!(r#"{{"type":"enqueue",{}"#, &task[1..]);
+    for (path, body, code, place) in [
+        ("/v1/tasks", task.to_owned(), "invalid-input", ""),
+        ("/v1/tasks/batch", format!(r#"{{"tasks":[{{"kind":"echo"}},{task}]}}"#), "invalid-batch", "/tasks/1"),
+        ("/v1/batches", format!(r#"{{"tasks":[],"on_complete":{task}}}"#), "invalid-batch", "/on_complete"),
+        ("/v1/schedules", format!(r#"{{"name":"s","every_ms":1000,"action":{action}}}"#), "invalid-input", "/action"),
+    ] {
+        let problem = refused(&host, raw(&host, path, body), 422, code).await;
+        let error = json!({ "pointer": format!("{place}/input/a/1/x"), "message": "is given more than once" });
+        assert_eq!(problem["errors"], json!([error]), "{path}");
+    }
     host.stop().await;
 }
 

@@ -32,3 +32,4 @@ mod shutdown;
 mod space;
 mod store_tools;
 mod task_limits;
+mod web;

@@ -7,6 +7,7 @@ pub(crate) mod events;
 pub(crate) mod folder;
 pub(crate) mod frame;
 pub(crate) mod video;
+pub(crate) mod web;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 use taskhost::config::Config;
 use taskhost::host::Host;
+use taskhost::plugin::outside::NetworkPort;
 use taskhost::store::Store;
 use tempfile::TempDir;
 use tokio::time::timeout;
@@ -30,6 +32,7 @@ const POLL_SECONDS: u64 = 20;
 pub(crate) struct Home {
     dir: Arc<TempDir>,
     config: Config,
+    network: Option<Arc<dyn NetworkPort>>,
 }
 
 impl Home {
@@ -45,7 +48,7 @@ impl Home {
         config.store.min_free_bytes = 0;
         config.ffmpeg.threads = 1;
         std::fs::create_dir(&config.plugins.dir).unwrap();
-        Self { dir: Arc::new(dir), config }
+        Self { dir: Arc::new(dir), config, network: None }
     }
 
     /// The plugins folder.
@@ -56,6 +59,12 @@ impl Home {
     /// Changes the configuration.
     pub(crate) fn configure(mut self, change: impl FnOnce(&mut Config)) -> Self {
         change(&mut self.config);
+        self
+    }
+
+    /// Gives plugins another way to resolve names and to connect.
+    pub(crate) fn network(mut self, network: Arc<dyn NetworkPort>) -> Self {
+        self.network = Some(network);
         self
     }
 
@@ -74,7 +83,11 @@ impl Home {
 
     /// Starts a host here.
     pub(crate) async fn start(self) -> TestHost {
-        let host = Host::start(self.config.clone()).await.expect("the host starts");
+        let started = match &self.network {
+            Some(network) => Host::start_on(self.config.clone(), Arc::clone(network)).await,
+            None => Host::start(self.config.clone()).await,
+        };
+        let host = started.expect("the host starts");
         let base = format!("http://{}", host.addr());
         TestHost { home: self, host: Some(host), client: client(), base }
     }

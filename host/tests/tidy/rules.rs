@@ -13,13 +13,14 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
     ("limiter", &["sync"]),
     ("spelling", &[]),
     ("quantity", &[]),
+    ("secret", &[]),
     ("task", &["time", "retry"]),
     ("schedule", &["time", "retry", "task", "spelling"]),
     ("limit", &["time", "task", "schedule"]),
     ("event", &["time", "retry", "task", "schedule"]),
     ("store", &["time", "retry", "task", "schedule", "limit", "event"]),
     // Guests reach the rest of the host only through the ports that the plugin runtime owns.
-    ("plugin", &["time", "retry", "task", "quantity", "spelling", "sync"]),
+    ("plugin", &["time", "retry", "task", "quantity", "secret", "spelling", "sync"]),
     ("logs", &["time", "task", "plugin"]),
     ("ffmpeg", &["process"]),
     ("media", &["time", "retry", "task", "schedule", "event", "store"]),
@@ -33,7 +34,7 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
             "spelling",
         ],
     ),
-    ("config", &["time", "retry", "task", "schedule", "limit", "limiter", "spelling", "quantity"]),
+    ("config", &["time", "retry", "task", "schedule", "limit", "limiter", "spelling", "quantity", "secret"]),
     (
         "host",
         &[
@@ -177,6 +178,8 @@ const HOMES: &[(&str, &[&str])] = &[
     ("sled", &["store"]),
     ("wasmtime", &["plugin"]),
     ("wasmtime_wasi", &["plugin"]),
+    ("wasmtime_wasi_http", &["plugin"]),
+    ("rustls", &["plugin", "host"]),
     ("axum", &["api", "host"]),
     ("clap", &["cli", "main"]),
     ("croner", &["schedule"]),

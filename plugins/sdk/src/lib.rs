@@ -25,13 +25,14 @@
 //!
 //! A plugin describes itself ([`Plugin`]), takes one role or both ([`Executor`], [`Dispatcher`]) and names them in
 //! [`export!`]. What it may ask of the host is granted by the operator, interface by interface: [`config`],
-//! [`state`], [`queue`], [`library`], [`ffmpeg`], [`command`]. The component imports only what the plugin calls.
+//! [`state`], [`queue`], [`library`], [`ffmpeg`], [`command`], [`http`]. The component imports only what the plugin calls.
 //! Errors of the host turn into a [`TaskError`] that fits by `?`.
 
 #[expect(missing_docs, clippy::same_length_and_capacity, reason = "generated; the contract is documented in wit/")]
 pub mod bindings;
 mod context;
 mod error;
+pub mod http;
 mod log;
 mod role;
 mod task;

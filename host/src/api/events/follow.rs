@@ -17,9 +17,9 @@ use crate::store::{Store, StoreError};
 use crate::task::TaskId;
 
 /// A silent stream says that it lives this often.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
+pub const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// A browser comes back after this long, in milliseconds.
-const RETRY_MS: u32 = 2_000;
+pub const RETRY_MS: u32 = 2_000;
 /// After so many events that a client does not want to hear of it is told where the stream is: from there it
 /// can go on, however long nothing else comes.
 const SILENT_EVENTS: u64 = 4_096;
@@ -42,7 +42,7 @@ pub(super) struct Filter {
     pub(super) task: Option<TaskId>,
     /// … of tasks of these kinds …
     pub(super) kinds: Option<Vec<String>>,
-    /// … and in these queues,
+    /// … and in these queues, or of those kinds or queues themselves when only one of both is named,
     pub(super) queues: Option<Vec<String>>,
     /// or of these schedules,
     pub(super) schedules: Option<Vec<String>>,
@@ -59,6 +59,9 @@ impl Filter {
         };
         let by_task = self.task.is_some() || self.kinds.is_some() || self.queues.is_some();
         let everything = !by_task && self.schedules.is_none() && self.media.is_none();
+        // Queues and kinds as such are meant when they are asked for by their names, and by nothing else.
+        let only_queues = self.queues.is_some() && self.kinds.is_none() && self.task.is_none();
+        let only_kinds = self.kinds.is_some() && self.queues.is_none() && self.task.is_none();
         let is_meant = match change {
             Change::Task { id, kind, queue, .. } => {
                 (everything || by_task)
@@ -66,8 +69,12 @@ impl Filter {
                     && among(&self.kinds, kind)
                     && among(&self.queues, queue)
             }
-            Change::Schedule { name, .. } => (everything || self.schedules.is_some()) && among(&self.schedules, name),
-            Change::Batch { .. } => everything,
+            Change::Queue { name, .. } => (everything || only_queues) && among(&self.queues, name),
+            Change::Kind { name, .. } => (everything || only_kinds) && among(&self.kinds, name),
+            Change::Schedule { name, .. } | Change::ScheduleState { name, .. } => {
+                (everything || self.schedules.is_some()) && among(&self.schedules, name)
+            }
+            Change::Batch { .. } | Change::Limit { .. } | Change::Shares { .. } => everything,
             Change::Media { id, .. } => (everything || self.media.is_some()) && among(&self.media, id),
         };
         is_meant && among(&self.types, change.name())

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::EventId;
 use crate::api::tasks::wire::{FailureWire, ProgressWire, Rfc3339, Text, stopped_by};
-use crate::event::{Change, Event, TaskChange};
+use crate::event::{Change, Event, PauseChange, ScheduleChange, TaskChange};
 use crate::task::{BatchId, Digest, TaskId};
 
 /// What only some events have.
@@ -43,6 +43,17 @@ pub(super) struct EventWire<'a> {
     batch: Option<Text<BatchId>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     parents: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limit: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revision: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+    /// Nominal times or tasks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    count: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<&'a str>,
 }
 
 impl<'a> From<&'a Event> for EventWire<'a> {
@@ -60,8 +71,31 @@ impl<'a> From<&'a Event> for EventWire<'a> {
                 (wire.schedule, wire.nominal) = (Some(name.as_str()), Some(Rfc3339(*nominal)));
             }
             Change::Batch { id, change: _ } => wire.batch = Some(Text(*id)),
+            Change::ScheduleState { name, revision, change } => {
+                (wire.schedule, wire.revision) = (Some(name.as_str()), Some(*revision));
+                wire.describe_schedule(change);
+            }
+            Change::Queue { name, change } => {
+                wire.queue = Some(name);
+                wire.reason = reason_of(change);
+            }
+            Change::Kind { name, change } => {
+                wire.kind = Some(name);
+                wire.reason = reason_of(change);
+            }
+            Change::Limit { name, revision, change: _ } => {
+                (wire.limit, wire.revision) = (Some(name.as_str()), Some(*revision));
+            }
+            Change::Shares { key } => wire.key = key.as_deref(),
         }
         wire
+    }
+}
+
+fn reason_of(change: &PauseChange) -> Option<&str> {
+    match change {
+        PauseChange::Paused { reason } => Some(reason),
+        PauseChange::Resumed => None,
     }
 }
 
@@ -82,6 +116,19 @@ impl<'a> EventWire<'a> {
             | TaskChange::CancelAcknowledged
             | TaskChange::Succeeded
             | TaskChange::Purged => {}
+        }
+    }
+
+    fn describe_schedule(&mut self, change: &'a ScheduleChange) {
+        match change {
+            ScheduleChange::Paused { reason } => self.reason = Some(reason),
+            ScheduleChange::Resumed { skipped: count }
+            | ScheduleChange::Backfilled { tasks: count }
+            | ScheduleChange::Missed { times: count } => self.count = Some(*count),
+            ScheduleChange::Declared
+            | ScheduleChange::Changed
+            | ScheduleChange::Deleted
+            | ScheduleChange::Triggered => {}
         }
     }
 }

@@ -54,20 +54,21 @@ pub async fn until_ended(state: &AppState, id: TaskId, seconds: u32) -> Result<T
     find(&*state.store, id).await
 }
 
-fn may_end(event: &Event, task: TaskId) -> bool {
-    match &event.change {
-        Change::Task { id, change, .. } if *id == task => match change {
-            TaskChange::Succeeded | TaskChange::Failed(_) | TaskChange::Cancelled { .. } | TaskChange::Purged => true,
-            TaskChange::Queued { .. }
-            | TaskChange::Started { .. }
-            | TaskChange::Progress(_)
-            | TaskChange::CancelRequested
-            | TaskChange::CancelAcknowledged
-            | TaskChange::Snoozed { .. }
-            | TaskChange::Retrying { .. }
-            | TaskChange::Waiting { .. } => false,
-        },
-        Change::Task { .. } | Change::Media { .. } | Change::Schedule { .. } | Change::Batch { .. } => false,
+/// Whether a task has ended, or is gone, with an event.
+pub(super) fn may_end(event: &Event, task: TaskId) -> bool {
+    let Change::Task { id, change, .. } = &event.change else { return false };
+    match change {
+        TaskChange::Succeeded | TaskChange::Failed(_) | TaskChange::Cancelled { .. } | TaskChange::Purged => {
+            *id == task
+        }
+        TaskChange::Queued { .. }
+        | TaskChange::Started { .. }
+        | TaskChange::Progress(_)
+        | TaskChange::CancelRequested
+        | TaskChange::CancelAcknowledged
+        | TaskChange::Snoozed { .. }
+        | TaskChange::Retrying { .. }
+        | TaskChange::Waiting { .. } => false,
     }
 }
 

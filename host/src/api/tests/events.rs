@@ -2,70 +2,13 @@
 
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
-use http_body_util::BodyExt as _;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::harness::Api;
+use super::stream::Stream;
 use crate::store::{Keep, Retention};
 use crate::task::{Outcome, Progress};
 use crate::time::now;
-
-/// One block of a stream.
-#[derive(Debug)]
-struct Block {
-    id: String,
-    name: String,
-    data: Value,
-}
-
-/// A client of the stream.
-struct Stream {
-    body: Body,
-    text: String,
-}
-
-impl Stream {
-    async fn open(api: &Api, uri: &str, last: Option<&str>) -> Self {
-        let mut request = Request::get(uri).header("host", "localhost");
-        if let Some(last) = last {
-            request = request.header("last-event-id", last);
-        }
-        let response = tower::ServiceExt::oneshot(api.router.clone(), request.body(Body::empty()).unwrap());
-        let response = response.await.unwrap();
-        assert_eq!(response.status(), StatusCode::OK);
-        assert_eq!(response.headers()["content-type"], "text/event-stream");
-        let mut stream = Self { body: response.into_body(), text: String::new() };
-        assert_eq!(stream.block().await.unwrap(), "retry: 2000");
-        stream
-    }
-
-    async fn block(&mut self) -> Option<String> {
-        loop {
-            if let Some((block, rest)) = self.text.split_once("\n\n") {
-                let block = block.to_owned();
-                self.text = rest.to_owned();
-                return Some(block);
-            }
-            let data = self.body.frame().await?.unwrap().into_data().unwrap();
-            self.text.push_str(std::str::from_utf8(&data).unwrap());
-        }
-    }
-
-    async fn next(&mut self) -> Block {
-        let block = self.block().await.unwrap();
-        let fields: Vec<_> = block.lines().map(|line| line.split_once(": ").unwrap()).collect();
-        let [("id", id), ("event", name), ("data", data)] = fields[..] else { panic!("{block}") };
-        Block { id: id.to_owned(), name: name.to_owned(), data: serde_json::from_str(data).unwrap() }
-    }
-
-    async fn names(&mut self, count: usize) -> Vec<String> {
-        let mut names = Vec::new();
-        for _ in 0..count {
-            names.push(self.next().await.name);
-        }
-        names
-    }
-}
 
 #[tokio::test]
 async fn events_follow_live_and_say_what_changed() {
@@ -218,13 +161,25 @@ async fn a_stream_has_what_its_filter_selects() {
     // A task's own stream is the same.
     let request = Request::get(format!("/v1/tasks/{slow}/events")).header("accept", "text/event-stream");
     let request = request.header("last-event-id", &from).header("host", "localhost").body(Body::empty()).unwrap();
-    let response = tower::ServiceExt::oneshot(api.router.clone(), request).await.unwrap();
-    assert_eq!(response.headers()["content-type"], "text/event-stream");
-    let mut stream = Stream { body: response.into_body(), text: String::new() };
-    assert_eq!(stream.block().await.unwrap(), "retry: 2000");
+    let mut stream = Stream::of(&api, request).await;
     assert_eq!(stream.next().await.data["task"], slow.to_string());
     let last = stream.next().await;
     assert_eq!((last.name.as_str(), &last.data["stopped_by"]), ("task.cancelled", &json!("queue")));
+    // A queue as such is among what its name selects, a kind as well.
+    for path in ["queues/slow/pause", "queues/slow/resume", "kinds/echo/pause", "kinds/echo/resume"] {
+        assert_eq!(api.post(&format!("/v1/{path}")).await.status, StatusCode::OK, "{path}");
+    }
+    for (query, expected) in [
+        ("?queue=slow", vec![(5, "queue.paused"), (6, "queue.resumed")]),
+        ("?kind=echo", vec![(7, "kind.paused"), (8, "kind.resumed")]),
+        ("?type=queue.resumed,kind.paused", vec![(6, "queue.resumed"), (7, "kind.paused")]),
+    ] {
+        let mut stream = Stream::open(&api, &format!("/v1/events{query}"), Some(&format!("{epoch:08x}-4"))).await;
+        for (seq, name) in expected {
+            let event = stream.next().await;
+            assert_eq!((event.id, event.name.as_str()), (format!("{epoch:08x}-{seq}"), name), "{query}");
+        }
+    }
     for query in ["?queue=A", "?type=task.done", "?schedule=", "?media=x", "?kind="] {
         assert_eq!(api.get(&format!("/v1/events{query}")).await.status, StatusCode::UNPROCESSABLE_ENTITY, "{query}");
     }

@@ -94,20 +94,26 @@ impl PluginDirectory for Directory {
 pub(in crate::api) struct Logs(TaskLogs);
 
 impl Logs {
-    pub(in crate::api) fn append(&self, task: TaskId, message: &str) {
+    /// Writes a line. Answers whether it was kept.
+    pub(in crate::api) fn append(&self, task: TaskId, message: &str) -> bool {
         let at = Timestamp::from_millis(1_000);
         let (level, source) = (LogLevel::Info, LogSource::Log);
         let line = LogLine { at, attempt: 1, level, source, message: message.to_owned(), fields: Vec::new() };
-        self.0.append(task, line);
+        self.0.append(task, line)
     }
 }
 
 #[async_trait]
 impl LogReader for Logs {
     async fn read(&self, task: TaskId, slice: LogSlice) -> std::io::Result<LogPage> {
-        let LogSlice { offset, max_bytes, attempt } = slice;
-        let crate::logs::LogPage { lines, next_offset, eof } = self.0.read(task, offset, max_bytes, attempt)?;
-        Ok(LogPage { lines, next_offset, eof })
+        let LogSlice { offset, max_bytes, attempt, settled } = slice;
+        let page = self.0.read(task, crate::logs::Slice { offset, max_bytes, attempt, settled })?;
+        let crate::logs::LogPage { lines, ends, dropped, next_offset, eof } = page;
+        Ok(LogPage { lines, ends, dropped, next_offset, eof })
+    }
+
+    fn follow(&self, task: TaskId) -> tokio::sync::watch::Receiver<()> {
+        self.0.follow(task)
     }
 
     async fn remove(&self, tasks: Vec<TaskId>) -> std::io::Result<()> {

@@ -42,7 +42,7 @@ impl Host for Guest {
                 done,
                 total,
                 unit: clip_to(unit, MAX_UNIT_BYTES),
-                message: message.map(|message| clip_to(message, MAX_MESSAGE_BYTES)),
+                message: message.map(|message| clip_to(self.code.censor.hide(message), MAX_MESSAGE_BYTES)),
             });
         }
         self.tell()

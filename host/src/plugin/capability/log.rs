@@ -8,6 +8,7 @@ use crate::plugin::contract::log::{Host, Level};
 use crate::plugin::control::Control;
 use crate::plugin::guest::Guest;
 use crate::plugin::ports::{LogLevel, LogLine, LogPort, LogSource};
+use crate::secret::Censor;
 use crate::task::{LogSize, TaskId};
 use crate::time::now;
 
@@ -27,6 +28,8 @@ pub(in crate::plugin) struct Book {
     subject: Option<(TaskId, u32)>,
     limit_bytes: u64,
     control: Arc<Control>,
+    /// What no line may show.
+    censor: Arc<Censor>,
     pages: Mutex<Pages>,
 }
 
@@ -51,20 +54,32 @@ impl Book {
         (subject, control): (Option<(TaskId, u32)>, Arc<Control>),
         limit_bytes: u64,
     ) -> Self {
-        Self { port, plugin: plugin.to_owned(), subject, limit_bytes, control, pages: Mutex::default() }
+        let censor = Arc::default();
+        Self { port, plugin: plugin.to_owned(), subject, limit_bytes, control, censor, pages: Mutex::default() }
+    }
+
+    /// The same, and no line shows a secret.
+    pub(in crate::plugin) fn hiding(mut self, censor: &Arc<Censor>) -> Self {
+        self.censor = Arc::clone(censor);
+        self
+    }
+
+    /// The text without secrets, cut; a secret that the cut would halve is found first.
+    fn shown(&self, text: String, max_bytes: usize) -> String {
+        clip_to(self.censor.hide(clip_to(text, max_bytes + self.censor.reach())), max_bytes)
     }
 
     /// A line of the guest.
     fn line(&self, level: LogLevel, mut message: String, mut fields: Vec<(String, String)>) {
-        let mut pages = self.pages();
         let whole = size(&message, &fields);
-        message = clip_to(message, MAX_LINE_BYTES);
+        message = self.shown(message, MAX_LINE_BYTES);
         fields.truncate(MAX_FIELDS);
         for (key, value) in &mut fields {
-            *key = clip_to(std::mem::take(key), MAX_FIELD_KEY_BYTES);
-            *value = clip_to(std::mem::take(value), MAX_FIELD_VALUE_BYTES);
+            *key = self.shown(std::mem::take(key), MAX_FIELD_KEY_BYTES);
+            *value = self.shown(std::mem::take(value), MAX_FIELD_VALUE_BYTES);
         }
-        pages.log.dropped_bytes += whole - size(&message, &fields);
+        let mut pages = self.pages();
+        pages.log.dropped_bytes += whole.saturating_sub(size(&message, &fields));
         self.keep(&mut pages, (level, LogSource::Log), message, fields);
     }
 
@@ -73,15 +88,18 @@ impl Book {
         let mut pages = self.pages();
         while !bytes.is_empty() {
             let partial = pages.partial(source);
-            let room = MAX_LINE_BYTES - partial.len();
-            let (piece, rest, ends) = match bytes.iter().take(room + 1).position(|byte| *byte == b'\n') {
-                Some(end) => (&bytes[..end], &bytes[end + 1..], true),
-                None => (&bytes[..bytes.len().min(room)], &bytes[bytes.len().min(room)..], bytes.len() >= room),
-            };
+            let room = MAX_LINE_BYTES + self.censor.reach() - partial.len();
+            let end = bytes.iter().take(room + 1).position(|byte| *byte == b'\n');
+            let (piece, rest) = bytes.split_at(end.unwrap_or(bytes.len().min(room)));
             partial.extend_from_slice(piece);
-            bytes = rest;
-            if ends {
+            if end.is_some() {
+                bytes = &rest[1..];
                 self.end_line(&mut pages, source);
+            } else {
+                bytes = rest;
+                if piece.len() == room {
+                    self.cut_line(&mut pages, source);
+                }
             }
         }
     }
@@ -90,6 +108,7 @@ impl Book {
     pub(in crate::plugin) fn host(&self, level: LogLevel, message: String) {
         let mut pages = self.pages();
         self.end_partial(&mut pages);
+        let message = self.censor.hide(message);
         self.write(&mut pages, (level, LogSource::Host), message, Vec::new());
     }
 
@@ -126,12 +145,36 @@ impl Book {
     }
 
     fn end_line(&self, pages: &mut Pages, source: LogSource) {
-        let level = if source == LogSource::Stderr { LogLevel::Warn } else { LogLevel::Info };
         let partial = pages.partial(source);
-        let text = String::from_utf8_lossy(partial).trim_end_matches('\r').to_owned();
+        let text = self.censor.hide(String::from_utf8_lossy(partial).trim_end_matches('\r').to_owned());
         partial.clear();
+        self.print(pages, source, text);
+    }
+
+    /// A line that is too long becomes several. What may be the beginning of a secret goes into the next one.
+    fn cut_line(&self, pages: &mut Pages, source: LogSource) {
+        let partial = pages.partial(source);
+        let unfinished = partial.utf8_chunks().last().map_or(0, |last| last.invalid().len());
+        let tail = partial.split_off(partial.len() - unfinished);
+        let mut text = self.censor.hide(String::from_utf8_lossy(partial).into_owned());
+        let cut = text.floor_char_boundary(text.len().saturating_sub(self.censor.reach()));
+        *partial = text.split_off(cut).into_bytes();
+        partial.extend(tail);
+        if !text.is_empty() {
+            self.print(pages, source, text);
+        }
+    }
+
+    /// Keeps a line of output, in several pieces where what was replaced in it made it too long.
+    fn print(&self, pages: &mut Pages, source: LogSource, mut text: String) {
+        let level = if source == LogSource::Stderr { LogLevel::Warn } else { LogLevel::Info };
         if source == LogSource::Stderr {
             pages.last_words = last_words(std::mem::take(&mut pages.last_words), &text);
+        }
+        while text.len() > MAX_LINE_BYTES {
+            let rest = text.split_off(text.floor_char_boundary(MAX_LINE_BYTES));
+            self.keep(pages, (level, source), text, Vec::new());
+            text = rest;
         }
         self.keep(pages, (level, source), text, Vec::new());
     }

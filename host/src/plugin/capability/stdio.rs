@@ -1,4 +1,4 @@
-//! WASI as guests see it: no files, no network, no environment; what they print goes to the log.
+//! WASI as guests see it: no files, no sockets, no environment; what they print goes to the log.
 
 use std::io;
 use std::pin::Pin;

@@ -9,7 +9,7 @@ use crate::plugin::control::{Control, Directive};
 use crate::plugin::guest::tests::bench::{Bench, text};
 use crate::plugin::guest::{Guest, Purpose};
 use crate::plugin::limits::Limits;
-use crate::plugin::link::{FfmpegGrant, Grants, LibraryGrant, QueueGrant, StateGrant};
+use crate::plugin::link::{FfmpegGrant, Grants, HttpGrant, LibraryGrant, QueueGrant, StateGrant};
 use crate::task::{Source, TaskId};
 
 struct Asked {
@@ -29,6 +29,7 @@ fn asked(purpose: Purpose) -> Asked {
         queue: Some(QueueGrant { kinds: vec!["ok".to_owned(), "other.*".to_owned()] }),
         library: Some(LibraryGrant { write: false }),
         ffmpeg: Some(FfmpegGrant {}),
+        http: HttpGrant::default(),
     };
     let linked = bench.link(&text("ok"), Limits::default(), grants).unwrap();
     let control = Arc::new(Control::default());

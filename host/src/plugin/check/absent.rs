@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::plugin::compile::InProcess;
+use crate::plugin::outside::Outside;
 use crate::plugin::ports::{
     CheckpointPort, CutRequest, FfmpegError, FfmpegPort, LibraryPort, LogLine, LogPort, Media, OnPercent, Parent,
     ParentsPort, PortError, Ports, ProbeInfo, StateEntry, StatePort, StateWrite, Swapped,
@@ -22,7 +23,8 @@ pub(in crate::plugin) fn ports() -> Ports {
         ffmpeg: absent.clone(),
         checkpoints: absent.clone(),
         parents: absent.clone(),
-        logs: absent,
+        logs: absent.clone(),
+        outside: Outside::absent(),
         compiler: Arc::new(InProcess),
     }
 }

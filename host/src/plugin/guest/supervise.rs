@@ -163,6 +163,8 @@ async fn run<I: Invoke>(code: Arc<Code>, call: Call, invoke: I, seat: Seat) -> R
     };
     let guest = store.data_mut();
     guest.note_memory();
+    // Requests end with their attempt, also when the instance stays.
+    guest.web = None;
     let (answer, instance) = result.map_err(|error| Stop::of(&error, &guest.call.limits, &guest.meter))?;
     let (outbox, told, served) = (std::mem::take(&mut guest.outbox), guest.told, served + 1);
     let stays = I::MAY_STAY && served < code.limits.attempts_per_instance;

@@ -23,12 +23,14 @@ const ROLES: [(&str, Role); 3] = [
 ];
 
 /// Interfaces that need a grant, and the capability that it is called.
-fn capabilities(grants: &Grants) -> [(&'static str, &'static str, bool); 4] {
+fn capabilities(grants: &Grants) -> [(&'static str, &'static str, bool); 6] {
     [
         ("taskhost:host/state", "state", grants.state.is_some()),
         ("taskhost:host/queue", "queue", grants.queue.is_some()),
         ("taskhost:media/library", "library", grants.library.is_some()),
         ("taskhost:media/ffmpeg", "ffmpeg", grants.ffmpeg.is_some()),
+        ("wasi:http/types", "http", grants.http.is_given()),
+        ("wasi:http/outgoing-handler", "http", grants.http.is_given()),
     ]
 }
 
@@ -73,10 +75,6 @@ fn check_import(import: &str, plugin: &str, grants: &Grants) -> Result<(), LoadE
         // The linker knows which versions of them it has.
         return Ok(());
     }
-    if interface.starts_with("wasi:http/") {
-        let provided = "no network; a JavaScript plugin is built without it by `--disable http fetch-event`".to_owned();
-        return Err(LoadError::UnknownImport { import: import.to_owned(), provided });
-    }
     let capabilities = capabilities(grants);
     let needed = capabilities.iter().find(|(name, ..)| *name == interface);
     if needed.is_none() && !ALWAYS.contains(&interface) {
@@ -84,7 +82,8 @@ fn check_import(import: &str, plugin: &str, grants: &Grants) -> Result<(), LoadE
         let provided = names.chain(WASI.map(|package| package.trim_end_matches('/'))).collect::<Vec<_>>().join(", ");
         return Err(LoadError::UnknownImport { import: import.to_owned(), provided });
     }
-    if !speaks(version) {
+    // The linker knows which versions of WASI it has.
+    if !interface.starts_with("wasi:") && !speaks(version) {
         return Err(other_version(format!("its import {import}"), version));
     }
     match needed {
@@ -92,6 +91,16 @@ fn check_import(import: &str, plugin: &str, grants: &Grants) -> Result<(), LoadE
             Err(LoadError::NotGranted { import: import.to_owned(), plugin: plugin.to_owned(), capability })
         }
         Some(_) | None => Ok(()),
+    }
+}
+
+/// What grants a capability, for a message.
+pub(super) fn granting(capability: &str) -> String {
+    match capability {
+        "http" => "`[[grant.http]] host = \"HOST\"` for each host that it may ask (JavaScript that asks nobody is \
+                   built with `--disable http fetch-event`)"
+            .to_owned(),
+        capability => format!("`{capability} = true` under [grant]"),
     }
 }
 

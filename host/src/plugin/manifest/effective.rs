@@ -118,7 +118,8 @@ fn node(path: &str, key: &mut Key<'_>, origins: &Origins) -> Node {
             Node::Value(Held { value: json!(number), text, origin: origins.of(path) })
         }
         Slot::Text(at, _) => value(json!(at.get())),
-        Slot::Texts { at, .. } => value(json!(at)),
+        Slot::Texts { at, .. } => value(json!(at.get())),
+        Slot::Counts { at, .. } => value(json!(at)),
         Slot::Table(inner) => Node::Table(walk(path, *inner, origins)),
         Slot::Grant(grant) => {
             let inner = grant.table().map(|inner| walk(path, inner, origins));

@@ -1,16 +1,20 @@
 //! The tables of `[grant]`: `name = true`, or a table that says how much.
 
+mod http;
+
 use std::ops::RangeInclusive;
 
-use crate::plugin::link::{FfmpegGrant, Grants, LibraryGrant, QueueGrant, StateGrant};
+use crate::plugin::link::{FfmpegGrant, Grants, HttpGrant, HttpLimits, LibraryGrant, QueueGrant, StateGrant};
 use crate::task::is_valid_kind;
 
-use super::table::{Key, Slot, Table, Words};
+use super::table::{Conflict, Key, Slot, Table, Words};
 
 /// What a plugin may keep, in bytes.
 const STATE_QUOTA: RangeInclusive<u64> = 1024..=1024 * 1024 * 1024;
 /// Patterns in one queue grant at most.
 const MAX_QUEUE_KINDS: usize = 64;
+/// Destinations of one plugin at most.
+const MAX_HTTP_RULES: usize = 256;
 /// Kinds, or all below a word.
 const KIND_PATTERN: Words = Words::Like {
     what: "a kind such as \"video.cut\", all below a word as \"video.*\", or \"*\"",
@@ -20,13 +24,23 @@ const KIND_PATTERN: Words = Words::Like {
 
 impl Table for Grants {
     fn keys(&mut self) -> Vec<Key<'_>> {
-        let Self { state, queue, library, ffmpeg } = self;
+        let Self { state, queue, library, ffmpeg, http: HttpGrant { rules, limits } } = self;
         vec![
             Key::grant("state", state, "Durable key-value state of its own."),
             Key::grant("queue", queue, "Creating tasks. `true` means of any kind."),
             Key::grant("library", library, "Reading the media library."),
             Key::grant("ffmpeg", ffmpeg, "Probing and cutting media of the library, and taking pictures of it."),
+            Key::list("http", rules, MAX_HTTP_RULES, "Requests over HTTP, one table for each destination."),
+            Key::table("http_limits", limits, "How much of the web one attempt may use."),
         ]
+    }
+
+    fn check(&self) -> Result<(), Conflict> {
+        if self.http.rules.is_empty() && self.http.limits != HttpLimits::default() {
+            let message = "`http_limits` bounds nothing: there is no [[grant.http]]".to_owned();
+            return Err(Conflict { key: "http_limits", message });
+        }
+        Ok(())
     }
 }
 

@@ -7,7 +7,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::place::{Source, abridged, nearest, unknown};
-use super::table::{Grant, List, Number, Slot, Table, Unit, Words};
+use super::table::{Grant, List, Number, Slot, Table, Texts, Unit, Words};
 use super::{Mistake, Origins};
 
 /// Mistakes that are told; what comes after them is mostly their consequence.
@@ -102,8 +102,10 @@ impl Reader<'_> {
             (Slot::Number { at, unit, range }, _) => number(*at, *unit, range, found),
             (Slot::Text(at, words), DeValue::String(text)) => fit(words, text).map(|()| at.set(text)),
             (Slot::Text(_, words), _) => Err(words.what()),
-            (Slot::Texts { at, words, max }, DeValue::Array(_)) => return self.texts(path, (at, words, *max), value),
+            (Slot::Texts { at, words, max }, DeValue::Array(_)) => return self.texts(path, (*at, words, *max), value),
             (Slot::Texts { words, .. }, _) => Err(format!("a list of strings, each {}", words.what())),
+            (Slot::Counts { at, range, max }, DeValue::Array(items)) => counts(at, range, *max, items),
+            (Slot::Counts { range, max, .. }, _) => Err(what_counts(range, *max)),
             (Slot::Table(table), DeValue::Table(entries)) => return self.table(path, offset, *table, entries),
             (Slot::Grant(grant), _) => return self.grant(path, *grant, value),
             (Slot::List { at, max }, _) => return self.list(path, *at, *max, value),
@@ -115,7 +117,7 @@ impl Reader<'_> {
         }
     }
 
-    fn texts(&mut self, path: &str, (at, words, max): (&mut Vec<String>, &Words, usize), value: &Value<'_>) {
+    fn texts(&mut self, path: &str, (at, words, max): (&mut dyn Texts, &Words, usize), value: &Value<'_>) {
         let DeValue::Array(items) = value.get_ref() else { return };
         if let Some(extra) = items.get(max) {
             self.mistakes.push((extra.span().start, format!("`{}` has more than {max} entries", last(path))));
@@ -124,8 +126,7 @@ impl Reader<'_> {
         at.clear();
         for item in items {
             let text = item.get_ref().as_str();
-            let read =
-                text.map_or_else(|| Err(words.what()), |text| fit(words, text).map(|()| at.push(text.to_owned())));
+            let read = text.map_or_else(|| Err(words.what()), |text| fit(words, text).map(|()| at.push(text)));
             if let Err(expected) = read {
                 let message = format!("an entry of `{}` must be {expected}, not {}", last(path), sort(item.get_ref()));
                 self.mistakes.push((item.span().start, message));
@@ -224,6 +225,18 @@ fn number(at: &mut dyn Number, unit: Unit, range: &RangeInclusive<u64>, value: &
         Some(_) => Err(bounds),
         None => Err(format!("{}, {bounds}", unit.what())),
     }
+}
+
+fn counts(at: &mut Vec<u16>, range: &RangeInclusive<u16>, max: usize, items: &[Value<'_>]) -> Result<(), String> {
+    let number = |item: &Value<'_>| integer(item.get_ref()).and_then(|number| u16::try_from(number).ok());
+    let numbers: Option<Vec<_>> =
+        items.iter().map(|item| number(item).filter(|number| range.contains(number))).collect();
+    *at = numbers.filter(|numbers| numbers.len() <= max).ok_or_else(|| what_counts(range, max))?;
+    Ok(())
+}
+
+fn what_counts(range: &RangeInclusive<u16>, max: usize) -> String {
+    format!("a list of at most {max} integers between {} and {}", range.start(), range.end())
 }
 
 fn integer(value: &DeValue<'_>) -> Option<i64> {

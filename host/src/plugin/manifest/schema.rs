@@ -46,10 +46,15 @@ fn property(key: &mut Key<'_>) -> Value {
         }
         Slot::Texts { at, words, max } => {
             let mut schema = json!({"type": "array", "items": text(words), "maxItems": max});
-            if !at.is_empty() {
-                schema["default"] = json!(at);
+            let by_default = at.get();
+            if !by_default.is_empty() {
+                schema["default"] = json!(by_default);
             }
             schema
+        }
+        Slot::Counts { range, max, .. } => {
+            let number = number(Unit::Count, u64::from(*range.start()), u64::from(*range.end()));
+            json!({"type": "array", "items": number, "maxItems": max})
         }
         Slot::Table(inner) => table(*inner),
         Slot::Grant(grant) => {

@@ -13,10 +13,11 @@
 //! [`Key::table`] when it is always there (`[limits]`), [`Key::grant`] for an `Option<T>` that is also
 //! written `name = true`, [`Key::list`] for a `Vec<T>` (`[[grant.http]]`, or an array of inline tables).
 //! Keys that need each other are compared in [`Table::check`]. A value of another form implements
-//! [`Text`] or [`Number`].
+//! [`Text`] or [`Number`]; one that stands in a list is read by its `FromStr`.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
+use std::str::FromStr;
 
 use crate::quantity::{parse_bytes, parse_millis, show_bytes, show_millis};
 
@@ -53,7 +54,8 @@ pub(super) enum Slot<'a> {
     Flag(&'a mut bool),
     Number { at: &'a mut dyn Number, unit: Unit, range: RangeInclusive<u64> },
     Text(&'a mut dyn Text, &'static Words),
-    Texts { at: &'a mut Vec<String>, words: &'static Words, max: usize },
+    Texts { at: &'a mut dyn Texts, words: &'static Words, max: usize },
+    Counts { at: &'a mut Vec<u16>, range: RangeInclusive<u16>, max: usize },
     Table(&'a mut dyn Table),
     Grant(&'a mut dyn Grant),
     List { at: &'a mut dyn List, max: usize },
@@ -132,11 +134,21 @@ impl<'a> Key<'a> {
     /// At most `max` strings.
     pub fn texts(
         name: &'static str,
-        at: &'a mut Vec<String>,
+        at: &'a mut dyn Texts,
         (words, max): (&'static Words, usize),
         about: &'static str,
     ) -> Self {
         Self::new(name, about, Slot::Texts { at, words, max })
+    }
+
+    /// At most `max` small numbers.
+    pub fn counts(
+        name: &'static str,
+        at: &'a mut Vec<u16>,
+        (range, max): (RangeInclusive<u16>, usize),
+        about: &'static str,
+    ) -> Self {
+        Self::new(name, about, Slot::Counts { at, range, max })
     }
 
     /// A table that is always there.
@@ -223,6 +235,30 @@ impl Text for Option<String> {
 
     fn set(&mut self, value: &str) {
         *self = Some(value.to_owned());
+    }
+}
+
+/// Strings, one after the other.
+pub trait Texts {
+    /// All of them.
+    fn get(&self) -> Vec<String>;
+    /// Forgets them.
+    fn clear(&mut self);
+    /// Takes one more, which fits the key's words.
+    fn push(&mut self, value: &str);
+}
+
+impl<T: FromStr + ToString> Texts for Vec<T> {
+    fn get(&self) -> Vec<String> {
+        self.iter().map(T::to_string).collect()
+    }
+
+    fn clear(&mut self) {
+        Self::clear(self);
+    }
+
+    fn push(&mut self, value: &str) {
+        self.extend(value.parse::<T>());
     }
 }
 

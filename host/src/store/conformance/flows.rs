@@ -50,10 +50,10 @@ pub(crate) async fn parents_are_kept_for_those_that_come_after_them(harness: &im
     let child = add(&*store, after(&[parent]), 2).await;
     assert_eq!(state_of(&*store, child).await, "queued");
     let nothing = Retention::uniform(Keep { max_age_ms: 0, max_tasks: 0, max_bytes: 0 }, 1_000);
-    assert_eq!(store.prune(nothing, at(100)).await.unwrap(), []);
+    assert_eq!(store.prune(nothing, at(100)).await.unwrap().forgotten, []);
     let attempt = claim_one(&*store, 100).await;
     finish(&*store, attempt, success(), 101).await.unwrap();
-    assert_eq!(store.prune(nothing, at(200)).await.unwrap(), [parent, child]);
+    assert_eq!(store.prune(nothing, at(200)).await.unwrap().forgotten, [parent, child]);
     let refused = store.enqueue(vec![new_task(), after(&[parent])], at(201)).await;
     assert!(matches!(refused, Err(StoreError::NoParent { at: 1, parent: missing }) if missing == parent));
     let own = add(&*store, new_task(), 202).await;
@@ -105,7 +105,7 @@ pub(crate) async fn a_batch_calls_back_once_whatever_restarts(harness: &impl Har
     assert_eq!(called(&*store).await, [1, 1, 1]);
     // It goes with its members.
     let nothing = Retention::uniform(Keep { max_age_ms: 0, max_tasks: 0, max_bytes: 0 }, 1_000);
-    assert_eq!(store.prune(nothing, at(100)).await.unwrap().len(), 3);
+    assert_eq!(store.prune(nothing, at(100)).await.unwrap().forgotten.len(), 3);
     assert_eq!(store.batch(created.id).await.unwrap(), None);
     assert_eq!(called(&*store).await, [1, 1, 1], "they are tasks of their own");
 }

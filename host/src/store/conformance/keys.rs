@@ -45,9 +45,56 @@ pub(crate) async fn v14_a_repeated_request_is_answered_with_its_task(harness: &i
     assert_eq!(one(&*store, requested("a", 1), 4).await, Enqueued { id, duplicate: true });
     assert_eq!(store.known_request("a").await.unwrap(), Some((id, [1; 16])));
     let none = Retention::uniform(Keep { max_tasks: 0, ..Keep::ALL }, 1_000);
-    assert_eq!(store.prune(none, at(9)).await.unwrap(), [id]);
+    assert_eq!(store.prune(none, at(9)).await.unwrap().forgotten, [id]);
     assert_eq!(store.known_request("a").await.unwrap(), None);
     assert!(!one(&*store, requested("a", 2), 9).await.duplicate, "the key expires with its task");
+}
+
+pub(crate) async fn v14_a_request_that_found_another_task_is_answered_with_it_again(harness: &impl Harness) {
+    let store = harness.open(1, MANY, at(0));
+    let with = |request: &str, fingerprint, mode| NewTask {
+        idempotency: requested(request, fingerprint).idempotency,
+        ..keyed(mode, "{}")
+    };
+    let existing = |request: &str, fingerprint| with(request, fingerprint, UniqueMode::Existing);
+    let id = add(&*store, existing("first", 1), 0).await;
+    let attempt = claim_one(&*store, 0).await;
+    let same = |id| Enqueued { id, duplicate: true };
+    assert_eq!(one(&*store, existing("second", 2), 1).await, same(id), "also while it runs");
+    // Two of one call are one request, or two that do not agree.
+    let twice = store.enqueue(vec![existing("third", 3), existing("third", 3)], at(1)).await.unwrap();
+    assert_eq!(twice, [same(id), same(id)]);
+    let other = store.enqueue(vec![existing("fourth", 4), existing("fourth", 5)], at(1)).await;
+    assert!(matches!(other, Err(StoreError::Taken { at: 1, key: TakenKey::Idempotency, .. })), "{other:?}");
+    assert_eq!(store.known_request("fourth").await.unwrap(), None);
+    let refused = store.enqueue(vec![with("fifth", 5, UniqueMode::Reject)], at(1)).await;
+    assert!(matches!(refused, Err(StoreError::Taken { key: TakenKey::Unique, .. })), "{refused:?}");
+    assert_eq!(store.known_request("fifth").await.unwrap(), None, "what is refused may be tried again");
+
+    // The key is free, but the requests have had their answer.
+    finish(&*store, attempt, success(), 2).await.unwrap();
+    store.close().await;
+    drop(store);
+    let store = harness.open(2, MANY, at(3));
+    for (request, fingerprint) in [("first", 1), ("second", 2), ("third", 3)] {
+        assert_eq!(one(&*store, existing(request, fingerprint), 4).await, same(id), "{request}");
+    }
+    let other = store.enqueue(vec![existing("second", 9)], at(4)).await;
+    assert!(matches!(other, Err(StoreError::Taken { holder: Some(holder), .. }) if holder == id), "{other:?}");
+    let next = one(&*store, existing("sixth", 6), 5).await;
+    assert!(!next.duplicate, "another request makes another task");
+    // So many are remembered, and all of them go with their task.
+    for request in 10..19 {
+        assert_eq!(one(&*store, existing(&request.to_string(), request), 6).await, same(next.id));
+    }
+    assert_eq!(store.known_request("sixth").await.unwrap(), None);
+    assert_eq!(store.known_request("11").await.unwrap(), Some((next.id, [11; 16])));
+    store.request_cancel(next.id, at(7)).await.unwrap();
+    let none = Retention::uniform(Keep { max_tasks: 0, ..Keep::ALL }, 1_000);
+    assert_eq!(store.prune(none, at(9)).await.unwrap().forgotten, [id, next.id]);
+    for request in ["first", "second", "third", "11", "18"] {
+        assert_eq!(store.known_request(request).await.unwrap(), None, "{request}");
+    }
 }
 
 pub(crate) async fn v14_two_racing_requests_make_one_task(harness: &impl Harness) {

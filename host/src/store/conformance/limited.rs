@@ -92,6 +92,8 @@ struct Run<'a, H: Harness> {
     store: Arc<dyn Store>,
     boot: u64,
     now: u64,
+    /// The latest instant that the store has heard of: rates go by it, whatever the clock says.
+    heard: u64,
     fairness: Option<Fairness>,
     rules: BTreeMap<String, LimitRule>,
     tokens: BTreeMap<(String, String), TokenBucket>,
@@ -103,11 +105,13 @@ struct Run<'a, H: Harness> {
 pub(crate) async fn obeys(harness: &impl Harness, plan: &[Step], fair: bool) {
     let store = harness.open(1, MANY, at(0));
     let fairness = fair.then(|| Fairness::check("attributes.tenant", BTreeMap::new()).unwrap());
-    store.declare_limits(Vec::new(), fairness.clone()).await.unwrap();
+    store.declare_limits(Vec::new(), fairness.clone(), at(0)).await.unwrap();
     let (rules, tokens, paused) = Default::default();
-    let mut run = Run { harness, store, boot: 1, now: 1_000, fairness, rules, tokens, paused };
+    let mut run = Run { harness, store, boot: 1, now: 1_000, heard: 0, fairness, rules, tokens, paused };
     for step in plan {
+        run.heard = run.heard.max(run.now);
         run.step(step).await;
+        run.heard = run.heard.max(run.now);
         run.check_counts().await;
     }
 }
@@ -165,8 +169,9 @@ impl<H: Harness> Run<'_, H> {
             Step::Reopen => {
                 self.store.close().await;
                 self.boot += 1;
+                self.heard = self.now;
                 self.store = self.harness.open(self.boot, MANY, at(self.now));
-                self.store.declare_limits(Vec::new(), self.fairness.clone()).await.unwrap();
+                self.store.declare_limits(Vec::new(), self.fairness.clone(), at(self.now)).await.unwrap();
             }
         }
     }
@@ -174,7 +179,7 @@ impl<H: Harness> Run<'_, H> {
     async fn put(&mut self, rule: LimitRule) {
         let limits = self.store.limits(at(self.now)).await.unwrap().limits;
         let revision = limits.iter().find(|it| it.limit.rule.name == rule.name).map(|it| it.limit.revision);
-        self.store.put_limit(rule.clone(), revision).await.unwrap();
+        self.store.put_limit(rule.clone(), revision, at(self.now)).await.unwrap();
         let old = self.rules.insert(rule.name.clone(), rule.clone());
         if old.is_some_and(|old| old.key != rule.key) || rule.rate.is_none() {
             self.tokens.retain(|(name, _), _| *name != rule.name);
@@ -183,9 +188,11 @@ impl<H: Harness> Run<'_, H> {
 
     async fn delete(&mut self, name: &str) {
         let limits = self.store.limits(at(self.now)).await.unwrap().limits;
-        match limits.iter().find(|usage| usage.limit.rule.name == name) {
-            Some(usage) => self.store.delete_limit(name, usage.limit.revision).await.unwrap(),
-            None => assert!(matches!(self.store.delete_limit(name, 1).await, Err(StoreError::NotFound))),
+        if let Some(usage) = limits.iter().find(|usage| usage.limit.rule.name == name) {
+            self.store.delete_limit(name, usage.limit.revision, at(self.now)).await.unwrap();
+        } else {
+            let refused = self.store.delete_limit(name, 1, at(self.now)).await;
+            assert!(matches!(refused, Err(StoreError::NotFound)));
         }
         self.rules.remove(name);
         self.tokens.retain(|(rule, _), _| rule != name);
@@ -269,11 +276,18 @@ impl<H: Harness> Run<'_, H> {
             expected.push(task.id);
             for (rule, key) in buckets {
                 if let Some(rate) = rule.rate {
-                    let full = TokenBucket::full(rate, at(self.now));
-                    assert!(self.tokens.entry(key.clone()).or_insert(full).take(rate, at(self.now)));
+                    let full = TokenBucket::full(rate, at(self.heard));
+                    assert!(self.tokens.entry(key.clone()).or_insert(full).take(rate, at(self.heard)));
                 }
                 *running.entry(key).or_default() += 1;
             }
+        }
+        if !claimed.is_empty() {
+            // What has become full is forgotten: a restart at an earlier time does not know of it either.
+            let rate = |name: &String| self.rules[name].rate;
+            self.tokens.retain(|(name, _), tokens| {
+                rate(name).is_some_and(|rate| tokens.full_at(rate, at(self.heard)) > at(self.heard))
+            });
         }
         assert_eq!(claimed, expected, "of {:?} under {:?}", due.iter().map(|it| it.id).collect::<Vec<_>>(), self.rules);
         if claimed.len() < limit as usize {
@@ -294,8 +308,8 @@ impl<H: Harness> Run<'_, H> {
         if rule.concurrency.is_some_and(|most| running.get(key).is_some_and(|running| *running >= most)) {
             return Some(None);
         }
-        let next = self.tokens.get(key)?.next_at(rule.rate?, at(self.now));
-        (next > at(self.now)).then_some(Some(next))
+        let next = self.tokens.get(key)?.next_at(rule.rate?, at(self.heard));
+        (next > at(self.heard)).then_some(Some(next))
     }
 
     /// Permits in use are running leases, rule by rule and value by value.

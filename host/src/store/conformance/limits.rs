@@ -50,7 +50,7 @@ const TENANT: Option<&str> = Some("attributes.tenant");
 
 pub(crate) async fn i6_a_key_over_its_limit_waits_and_holds_up_nobody(harness: &impl Harness) {
     let store = harness.open(1, MANY, at(0));
-    store.declare_limits(vec![most("tenant", 2, TENANT), most("all", 4, None)], None).await.unwrap();
+    store.declare_limits(vec![most("tenant", 2, TENANT), most("all", 4, None)], None, at(0)).await.unwrap();
     add_all(&*store, "aaaaabbc").await;
     add(&*store, new_task(), 9).await;
     let claim_at = 50;
@@ -81,7 +81,7 @@ pub(crate) async fn i6_a_key_over_its_limit_waits_and_holds_up_nobody(harness: &
 
 pub(crate) async fn i6_a_restart_counts_what_runs_and_every_end_gives_back(harness: &impl Harness) {
     let store = harness.open(1, MANY, at(0));
-    store.declare_limits(vec![most("tenant", 1, TENANT)], None).await.unwrap();
+    store.declare_limits(vec![most("tenant", 1, TENANT)], None, at(0)).await.unwrap();
     add_all(&*store, "abcd").await;
     let claimed = claim(&*store, 9, 10).await.claimed;
     assert_eq!(tenants(&claimed), "abcd");
@@ -109,7 +109,7 @@ pub(crate) async fn i6_a_restart_counts_what_runs_and_every_end_gives_back(harne
 
 pub(crate) async fn a_rate_lets_tasks_begin_when_its_tokens_come_and_survives_a_restart(harness: &impl Harness) {
     let store = harness.open(1, MANY, at(0));
-    store.declare_limits(vec![rate("tenant", 2, 1_000, TENANT)], None).await.unwrap();
+    store.declare_limits(vec![rate("tenant", 2, 1_000, TENANT)], None, at(0)).await.unwrap();
     add_all(&*store, "aaaaab").await;
     let first = claim(&*store, 9, 10).await;
     assert_eq!((tenants(&first.claimed).as_str(), first.next_due), ("aab", Some(at(510))));
@@ -138,34 +138,34 @@ pub(crate) async fn a_limit_is_changed_while_tasks_wait_and_run(harness: &impl H
     let store = harness.open(1, MANY, at(0));
     add_all(&*store, "aaaabbbb").await;
     let mut wakeups = store.wakeups();
-    let limit = store.put_limit(most("mine", 1, TENANT), None).await.unwrap();
+    let limit = store.put_limit(most("mine", 1, TENANT), None, at(10)).await.unwrap();
     wakeups.changed().await.unwrap();
     let claimed = claim(&*store, 9, 10).await.claimed;
     assert_eq!((tenants(&claimed).as_str(), limit.revision), ("ab", 1));
-    let more = store.put_limit(most("mine", 3, TENANT), Some(1)).await.unwrap();
+    let more = store.put_limit(most("mine", 3, TENANT), Some(1), at(10)).await.unwrap();
     assert_eq!(more.revision, 2);
     assert_eq!(tenants(&claim(&*store, 3, 10).await.claimed), "aab");
     // Fewer than run: none is stopped, none begins.
-    store.put_limit(most("mine", 1, TENANT), Some(2)).await.unwrap();
+    store.put_limit(most("mine", 1, TENANT), Some(2), at(10)).await.unwrap();
     assert_eq!(claim(&*store, 9, 10).await.claimed.len(), 0);
     assert_eq!(usage(&*store, "mine", 10).await.running, 5);
     // Counted by another key: all tasks together.
-    store.put_limit(most("mine", 6, None), Some(3)).await.unwrap();
+    store.put_limit(most("mine", 6, None), Some(3), at(10)).await.unwrap();
     assert_eq!(tenants(&claim(&*store, 9, 10).await.claimed), "a");
-    let stale = store.put_limit(most("mine", 9, None), Some(3)).await;
+    let stale = store.put_limit(most("mine", 9, None), Some(3), at(10)).await;
     assert!(matches!(stale, Err(StoreError::Stale)));
-    assert!(matches!(store.put_limit(most("mine", 9, None), None).await, Err(StoreError::Stale)));
-    assert!(matches!(store.put_limit(most("other", 9, None), Some(1)).await, Err(StoreError::Stale)));
-    assert!(matches!(store.delete_limit("mine", 3).await, Err(StoreError::Stale)));
-    assert!(matches!(store.delete_limit("other", 3).await, Err(StoreError::NotFound)));
-    store.declare_limits(vec![most("config", 5, None)], None).await.unwrap();
-    assert!(matches!(store.put_limit(most("config", 9, None), Some(1)).await, Err(StoreError::Conflict(_))));
+    assert!(matches!(store.put_limit(most("mine", 9, None), None, at(10)).await, Err(StoreError::Stale)));
+    assert!(matches!(store.put_limit(most("other", 9, None), Some(1), at(10)).await, Err(StoreError::Stale)));
+    assert!(matches!(store.delete_limit("mine", 3, at(10)).await, Err(StoreError::Stale)));
+    assert!(matches!(store.delete_limit("other", 3, at(10)).await, Err(StoreError::NotFound)));
+    store.declare_limits(vec![most("config", 5, None)], None, at(0)).await.unwrap();
+    assert!(matches!(store.put_limit(most("config", 9, None), Some(1), at(10)).await, Err(StoreError::Conflict(_))));
     drop(store);
     let store = harness.open(1, MANY, at(20));
     assert_eq!((usage(&*store, "mine", 20).await.limit.revision, usage(&*store, "config", 20).await.running), (4, 6));
-    store.declare_limits(Vec::new(), None).await.unwrap();
+    store.declare_limits(Vec::new(), None, at(0)).await.unwrap();
     assert_eq!(claim(&*store, 9, 20).await.claimed.len(), 0);
-    store.delete_limit("mine", 4).await.unwrap();
+    store.delete_limit("mine", 4, at(10)).await.unwrap();
     assert_eq!(claim(&*store, 9, 20).await.claimed.len(), 2);
     assert_eq!(store.limits(at(20)).await.unwrap().limits, []);
 }
@@ -173,12 +173,12 @@ pub(crate) async fn a_limit_is_changed_while_tasks_wait_and_run(harness: &impl H
 pub(crate) async fn i8_limits_are_bounded(harness: &impl Harness) {
     let store = harness.open(1, MANY, at(0));
     let rules: Vec<_> = (0..64).map(|at| most(&format!("rule-{at}"), 1, TENANT)).collect();
-    store.declare_limits(rules, None).await.unwrap();
-    assert!(matches!(store.put_limit(most("one-more", 1, None), None).await, Err(StoreError::Full(_))));
+    store.declare_limits(rules, None, at(0)).await.unwrap();
+    assert!(matches!(store.put_limit(most("one-more", 1, None), None, at(10)).await, Err(StoreError::Full(_))));
     add_all(&*store, "aab").await;
     assert_eq!(tenants(&claim(&*store, 9, 10).await.claimed), "ab", "a task may be subject to all of them");
     let twice = vec![most("a", 1, None), most("a", 2, None)];
-    assert!(matches!(store.declare_limits(twice, None).await, Err(StoreError::Conflict(_))));
+    assert!(matches!(store.declare_limits(twice, None, at(0)).await, Err(StoreError::Conflict(_))));
 }
 
 pub(crate) async fn a_paused_queue_or_kind_begins_nothing_until_it_is_resumed(harness: &impl Harness) {
@@ -228,7 +228,7 @@ pub(crate) async fn a_paused_queue_or_kind_begins_nothing_until_it_is_resumed(ha
 pub(crate) async fn groups_are_served_by_their_weights_before_priority(harness: &impl Harness) {
     let store = harness.open(1, MANY, at(0));
     let fairness = Fairness::check("attributes.tenant", BTreeMap::from([("a".to_owned(), 2)])).unwrap();
-    store.declare_limits(Vec::new(), Some(fairness.clone())).await.unwrap();
+    store.declare_limits(Vec::new(), Some(fairness.clone()), at(0)).await.unwrap();
     let urgent = |tenant: &str| NewTask { priority: 9, ..of(tenant) };
     for _ in 0..30 {
         add(&*store, urgent("b"), 0).await;
@@ -256,7 +256,7 @@ pub(crate) async fn groups_are_served_by_their_weights_before_priority(harness: 
 pub(crate) async fn what_waits_behind_two_limits_is_let_go_by_the_last(harness: &impl Harness) {
     let store = harness.open(1, MANY, at(0));
     let rules = vec![most("path", 1, Some("/path")), most("region", 2, Some("attributes.tenant"))];
-    store.declare_limits(rules, None).await.unwrap();
+    store.declare_limits(rules, None, at(0)).await.unwrap();
     let on = |path: &str| NewTask { input: format!("{{\"path\":\"{path}\"}}"), ..of("eu") };
     let mut ids = Vec::new();
     for (now, path) in (0..).zip(["x", "x", "y", "z", "x"]) {

@@ -92,7 +92,7 @@ impl<H: Harness> Run<'_, H> {
             Step::Prune { max_tasks, max_age_ms } => {
                 let keep = Keep { max_age_ms: *max_age_ms, max_tasks: *max_tasks, max_bytes: u64::MAX };
                 let keep = Retention::uniform(keep, u64::MAX);
-                let mut gone = self.store.prune(keep, now).await.unwrap();
+                let mut gone = self.store.prune(keep, now).await.unwrap().forgotten;
                 gone.sort_unstable();
                 assert_eq!(gone, self.model.prune(*max_tasks, *max_age_ms, now));
             }
@@ -169,9 +169,9 @@ impl<H: Harness> Run<'_, H> {
             let told = self.store.events(last + 1, 100).await.unwrap().events;
             // One that was there, or is replaced by a later one, is told of again.
             let mut seen: BTreeSet<_> = self.model.tasks.keys().copied().collect();
-            let mut new = told.into_iter().filter_map(|event| match event.change {
-                Change::Task { id, change: TaskChange::Queued { .. }, .. } => seen.insert(id).then_some(id),
-                Change::Task { .. } | Change::Media { .. } | Change::Schedule { .. } | Change::Batch { .. } => None,
+            let mut new = told.into_iter().filter_map(|event| {
+                let Change::Task { id, change: TaskChange::Queued { .. }, .. } = event.change else { return None };
+                seen.insert(id).then_some(id)
             });
             let outbox: Vec<_> =
                 outbox.iter().map(|new| LinkedTask { new: new.clone(), earlier: Vec::new() }).collect();

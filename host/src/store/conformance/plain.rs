@@ -87,6 +87,11 @@ impl Model {
                 holder.filter(|id| matches!(self.tasks[id].status.state, State::Waiting | State::Queued { .. }));
             let id = match (holder, new.unique.mode, replaced) {
                 (Some(id), UniqueMode::Existing, _) => {
+                    if let Some(request) = request {
+                        self.requests.insert(request.key.clone(), (id, request.fingerprint));
+                        let task = self.tasks.get_mut(&id).unwrap();
+                        Arc::make_mut(&mut task.spec).new.idempotency.push(request.clone());
+                    }
                     added.push(Enqueued { id, duplicate: true });
                     continue;
                 }

@@ -15,9 +15,9 @@ fn beat((id, attempt): (TaskId, u32), done: Option<u64>, saw_cancel: bool) -> He
 }
 
 async fn told(store: &dyn Store, after: u64) -> Vec<TaskChange> {
-    let change = |change| match change {
-        Change::Task { change, .. } => change,
-        Change::Media { .. } | Change::Schedule { .. } | Change::Batch { .. } => panic!("{change:?}"),
+    let change = |change| {
+        let Change::Task { change, .. } = change else { panic!("{change:?}") };
+        change
     };
     store.events(after, 100).await.unwrap().events.into_iter().map(|event| change(event.change)).collect()
 }

@@ -79,7 +79,9 @@ pub(crate) async fn i12_a_nominal_time_fires_once_with_its_task(harness: &impl H
         assert_eq!(found.collect::<Vec<_>>(), [("schedule", "a"), ("nominal", nominal), ("backfilled", "false")]);
     }
     let fired = ["schedule.fired", "task.queued"];
-    assert_eq!(names_of_events(&*store).await, [&fired[..], &fired, &["task.started", "task.started"]].concat());
+    let expected =
+        [&["schedule.declared"][..], &fired, &["schedule.missed"], &fired, &["task.started", "task.started"]];
+    assert_eq!(names_of_events(&*store).await, expected.concat());
 }
 
 pub(crate) async fn overlapping_firings_wait_are_left_out_or_cancel_the_others(harness: &impl Harness) {
@@ -105,7 +107,7 @@ pub(crate) async fn overlapping_firings_wait_are_left_out_or_cancel_the_others(h
     fire(&*store, 350).await;
     let released = only(&*store).await;
     assert_eq!((released.fired, released.waiting.len(), released.last_fired_at), (2, 0, Some(at(200))));
-    store.delete_schedule("one", released.revision).await.unwrap();
+    store.delete_schedule("one", released.revision, at(355)).await.unwrap();
 
     store.create_schedule(with("cancel", Overlap::CancelOther), at(360)).await.unwrap();
     fire(&*store, 400).await;
@@ -125,10 +127,10 @@ pub(crate) async fn a_client_changes_what_it_saw_and_never_what_the_configuratio
     assert_eq!((second.next_at, second.fired), (Some(at(1_000)), 1));
     let stale = store.replace_schedule(enqueuing("mine", 300), first.revision, at(100)).await;
     assert!(matches!(stale, Err(StoreError::Stale)));
-    assert!(matches!(store.delete_schedule("mine", first.revision).await, Err(StoreError::Stale)));
-    assert!(matches!(store.delete_schedule("fixed", 1).await, Err(StoreError::Conflict(_))));
+    assert!(matches!(store.delete_schedule("mine", first.revision, at(110)).await, Err(StoreError::Stale)));
+    assert!(matches!(store.delete_schedule("fixed", 1, at(110)).await, Err(StoreError::Conflict(_))));
     assert!(matches!(store.replace_schedule(enqueuing("fixed", 9_000), 1, at(0)).await, Err(StoreError::Conflict(_))));
-    store.delete_schedule("mine", second.revision).await.unwrap();
+    store.delete_schedule("mine", second.revision, at(110)).await.unwrap();
     assert_eq!(store.schedule("mine").await.unwrap(), None);
     assert!(matches!(store.pause_schedule("mine", String::new(), at(0)).await, Err(StoreError::NotFound)));
     assert_eq!(fire(&*store, 999).await.next_at, Some(at(1_000)), "nothing is left of it");

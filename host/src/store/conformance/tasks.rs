@@ -60,9 +60,9 @@ pub(crate) async fn i8_history_is_pruned_by_count_and_age(harness: &impl Harness
     let live = add(&*store, new_task(), 6).await;
     let keep = Keep { max_age_ms: 1_000, max_tasks: 10, max_bytes: u64::MAX };
     let all = |keep| Retention::uniform(keep, 1_000);
-    assert_eq!(store.prune(all(keep), at(100)).await.unwrap(), []);
-    assert_eq!(store.prune(all(Keep { max_tasks: 4, ..keep }), at(100)).await.unwrap(), ids[..2]);
-    assert_eq!(store.prune(all(Keep { max_age_ms: 60, ..keep }), at(100)).await.unwrap(), ids[2..4]);
+    assert_eq!(store.prune(all(keep), at(100)).await.unwrap().forgotten, []);
+    assert_eq!(store.prune(all(Keep { max_tasks: 4, ..keep }), at(100)).await.unwrap().forgotten, ids[..2]);
+    assert_eq!(store.prune(all(Keep { max_age_ms: 60, ..keep }), at(100)).await.unwrap().forgotten, ids[2..4]);
     assert_eq!(store.task(ids[0]).await.unwrap(), None);
     let left = store.tasks(TaskQuery { limit: 100, ..TaskQuery::default() }).await.unwrap();
     assert_eq!(left.items.iter().map(|task| task.id).collect::<Vec<_>>(), [live, ids[5], ids[4]]);
@@ -71,7 +71,7 @@ pub(crate) async fn i8_history_is_pruned_by_count_and_age(harness: &impl Harness
     store.close().await;
     drop(store);
     let store = harness.open(2, MANY, at(100));
-    assert_eq!(store.prune(all(Keep { max_tasks: 1, ..keep }), at(100)).await.unwrap(), [ids[4]]);
+    assert_eq!(store.prune(all(Keep { max_tasks: 1, ..keep }), at(100)).await.unwrap().forgotten, [ids[4]]);
 }
 
 pub(crate) async fn i15_what_was_acknowledged_is_there_after_a_restart(harness: &impl Harness) {
@@ -246,24 +246,24 @@ pub(crate) async fn i8_each_state_is_pruned_by_its_own_bounds(harness: &impl Har
     }
     let keep = Retention::uniform(Keep::ALL, 1_000);
     let failed = Retention { failed: Keep { max_tasks: 1, ..Keep::ALL }, ..keep };
-    assert_eq!(store.prune(failed, at(2)).await.unwrap(), [ids[1], ids[4]]);
+    assert_eq!(store.prune(failed, at(2)).await.unwrap().forgotten, [ids[1], ids[4]]);
     // Two outputs of a thousand bytes and what belongs to them fit, a third does not.
     let bytes = Keep { max_bytes: 2_900, ..Keep::ALL };
-    assert_eq!(store.prune(Retention::uniform(bytes, 1_000), at(2)).await.unwrap(), [ids[0]]);
+    assert_eq!(store.prune(Retention::uniform(bytes, 1_000), at(2)).await.unwrap().forgotten, [ids[0]]);
     // The accounts are right after a restart, and when a task lives again.
     store.close().await;
     drop(store);
     let store = harness.open(2, MANY, at(3));
-    assert_eq!(store.prune(Retention::uniform(bytes, 1_000), at(3)).await.unwrap(), []);
+    assert_eq!(store.prune(Retention::uniform(bytes, 1_000), at(3)).await.unwrap().forgotten, []);
     store.redrive(ids[3], at(3)).await.unwrap();
     let attempt = claim_one(&*store, 3).await;
     assert_eq!(attempt.0, ids[3]);
     let two = Retention { succeeded: Keep { max_tasks: 1, ..Keep::ALL }, ..keep };
-    assert_eq!(store.prune(two, at(4)).await.unwrap(), [], "one has succeeded, the other runs");
+    assert_eq!(store.prune(two, at(4)).await.unwrap().forgotten, [], "one has succeeded, the other runs");
     finish(&*store, attempt, success(), 5).await.unwrap();
-    assert_eq!(store.prune(two, at(6)).await.unwrap(), [ids[3]], "older by creation");
+    assert_eq!(store.prune(two, at(6)).await.unwrap().forgotten, [ids[3]], "older by creation");
     let cancelled = Retention { cancelled: Keep { max_age_ms: 1, ..Keep::ALL }, ..keep };
-    assert_eq!(store.prune(cancelled, at(9)).await.unwrap(), [ids[2], ids[5], ids[8]]);
+    assert_eq!(store.prune(cancelled, at(9)).await.unwrap().forgotten, [ids[2], ids[5], ids[8]]);
 }
 
 pub(crate) async fn v10_the_dead_letter_set_is_put_back_by_filter(harness: &impl Harness) {

@@ -3,7 +3,6 @@
 use tokio_util::sync::CancellationToken;
 
 use super::{Harness, LEASE_MS, MANY, add, at, claim, claim_one, failure, finish, new_task, request, state_of};
-use crate::event::{Change, TaskChange};
 use crate::store::request::Claim;
 use crate::store::{Store, StoreError};
 use crate::task::{NewTask, State, TaskId};
@@ -37,15 +36,11 @@ pub(crate) async fn i1_a_waiting_claim_is_served_in_the_commit_that_creates_its_
     assert_eq!((started_at, lease_until), (at(50), at(50 + LEASE_MS)), "the lease begins with the claim");
 
     let changes = |batch: &[crate::event::Event]| -> Vec<&'static str> {
-        let name = |change: &Change| match change {
-            Change::Task { change: TaskChange::Queued { .. }, .. } => "queued",
-            Change::Task { change: TaskChange::Started { .. }, .. } => "started",
-            Change::Task { .. } | Change::Batch { .. } | Change::Media { .. } | Change::Schedule { .. } => "other",
-        };
-        batch.iter().map(|event| name(&event.change)).collect()
+        batch.iter().map(|event| event.change.name()).collect()
     };
     let batch = events.recv().await.unwrap();
-    assert_eq!(changes(&batch), ["queued", "queued", "queued", "started", "started"], "one commit");
+    let expected = ["task.queued", "task.queued", "task.queued", "task.started", "task.started"];
+    assert_eq!(changes(&batch), expected, "one commit");
     assert_eq!(ids(&claim(&*store, 5, 60).await), [created[2]]);
 }
 

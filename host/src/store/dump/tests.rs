@@ -4,7 +4,7 @@ use super::{
     BatchLine, Counts, End, Header, Line, NamespaceLine, PauseLine, ReadError, Reader, TaskLine, TokensLine, Writer,
     Wrong,
 };
-use crate::event::{Change, Event, MediaChange, TaskChange};
+use crate::event::{Change, Event, MediaChange, PauseChange, ScheduleChange, TaskChange};
 use crate::limit::{Fairness, KeyPath, Limit, LimitRule, Rate, TokenBucket};
 use crate::schedule::{Action, Origin, Pause, Schedule, ScheduleSpec};
 use crate::store::limits::Pausable;
@@ -21,6 +21,21 @@ fn at(millis: u64) -> Timestamp {
 
 fn a_task() -> TaskId {
     TaskId::from_u128(0x0191_2d4c_7b1e_7cc3_a3a4_5d1e_8f6b_7a90)
+}
+
+fn events() -> [Event; 4] {
+    let task = Change::Task {
+        id: a_task(),
+        kind: "echo".to_owned(),
+        queue: "default".to_owned(),
+        attempt: 0,
+        change: TaskChange::Succeeded,
+    };
+    let media = Change::Media { id: "i".to_owned(), change: MediaChange::Trashed };
+    let schedule = Change::ScheduleState { name: "s".to_owned(), revision: 2, change: ScheduleChange::Triggered };
+    let queue = Change::Queue { name: "q".to_owned(), change: PauseChange::Paused { reason: "r".to_owned() } };
+    let event = |seq, change| Event { seq, at: at(5), change };
+    [event(1, task), event(2, media), event(3, schedule), event(4, queue)]
 }
 
 /// One line of each sort.
@@ -45,14 +60,7 @@ fn lines() -> Vec<Line> {
     let status = MediaStatus::Trashed { at: at(2), purge_after: at(3) };
     let media = MediaRecord { id, name, content_type, size: 9, task: Some(a_task()), created_at: at(1), status };
     let entry = StateEntry { value: vec![1, 0xFF], version: 3, expires_at: None };
-    let change = Change::Task {
-        id: a_task(),
-        kind: "echo".to_owned(),
-        queue: "default".to_owned(),
-        attempt: 0,
-        change: TaskChange::Succeeded,
-    };
-    let media_change = Change::Media { id: "i".to_owned(), change: MediaChange::Trashed };
+    let [first, second, third, fourth] = events();
     let rate = Rate { tasks: 1, per_ms: 60_000, burst: 2 };
     let rule = LimitRule {
         name: "l".to_owned(),
@@ -70,8 +78,8 @@ fn lines() -> Vec<Line> {
         Line::Media(media),
         Line::Batch(Box::new(batch)),
         Line::Task(Box::new(task)),
-        Line::Event(Event { seq: 1, at: at(5), change }),
-        Line::Event(Event { seq: 2, at: at(5), change: media_change }),
+        Line::Event(first),
+        Line::Event(second),
         Line::Fairness(Fairness { key: KeyPath::Input("/a".to_owned()), weights: [("x".to_owned(), 2)].into() }),
         Line::Limit(Limit { rule, origin: Origin::Client, revision: 3 }),
         Line::Tokens(TokensLine {
@@ -80,6 +88,8 @@ fn lines() -> Vec<Line> {
             tokens: TokenBucket::full(rate, at(6)),
         }),
         Line::Pause(PauseLine { of: Pausable::Queue("q".to_owned()), pause }),
+        Line::Event(third),
+        Line::Event(fourth),
     ]
 }
 
@@ -127,12 +137,14 @@ fn the_form_of_the_lines_is_stable() {
         r#"{"limit":{"rule":{"name":"l","queues":["q"],"kinds":[],"key":{"attribute":"tenant"},"concurrency":4,"rate":{"tasks":1,"per_ms":60000,"burst":2}},"origin":"client","revision":3}}"#.to_owned(),
         r#"{"tokens":{"limit":"l","value":"acme","tokens":{"level":120000,"parts":60000,"at":6}}}"#.to_owned(),
         r#"{"pause":{"of":{"queue":"q"},"pause":{"since":4,"reason":"r"}}}"#.to_owned(),
+        r#"{"event":{"seq":3,"at":5,"change":{"schedule-state":{"name":"s","revision":2,"change":"triggered"}}}}"#.to_owned(),
+        r#"{"event":{"seq":4,"at":5,"change":{"queue":{"name":"q","change":{"paused":{"reason":"r"}}}}}}"#.to_owned(),
     ];
     for (body, expected) in bodies.iter().zip(&expected) {
         assert_eq!(body, expected, "the form changed: it needs a new version");
     }
     assert_eq!(bodies.len(), expected.len() + 1);
-    assert!(bodies[13].starts_with(r#"{"end":{"lines":13,"counts":{"namespaces":1,"#), "{}", bodies[13]);
+    assert!(bodies[15].starts_with(r#"{"end":{"lines":15,"counts":{"namespaces":1,"#), "{}", bodies[15]);
 }
 
 #[test]
@@ -171,7 +183,7 @@ fn lost_added_and_exchanged_lines_are_told() {
     let error = wrong(&exchanged);
     assert!(matches!(&error.wrong, Wrong::OtherLines(why) if why.contains("digest")), "{error}");
     let error = wrong(&[&lines[..], &["x"]].concat());
-    assert_eq!(error.to_string(), "line 15: something follows the end of the export");
+    assert_eq!(error.to_string(), "line 17: something follows the end of the export");
     let error = wrong(&[&lines[..1], &lines[..]].concat());
     assert_eq!(error.to_string(), "line 2: there is a second header here");
 }

@@ -100,7 +100,7 @@ mod tests {
     use serde::de::DeserializeOwned;
 
     use super::{Account, CommitRecord, EventRecord, Format, HeldRecord, KnownRecord, Namespace, decode, encode};
-    use crate::event::{BatchChange, Change, MediaChange, TaskChange};
+    use crate::event::{BatchChange, Change, LimitChange, MediaChange, PauseChange, ScheduleChange, TaskChange};
     use crate::limit::{Fairness, KeyPath, Limit, LimitRule, Rate, TokenBucket};
     use crate::retry::Backoff;
     use crate::schedule::{Action, CatchUp, Dst, Origin, Overlap, Pause, Schedule, ScheduleSpec, Trigger, Waiting};
@@ -260,6 +260,22 @@ mod tests {
             &events,
             "0106010090f5adfbe8a397d2a387f3f3b18fd39691030161017101010101010101010101010101010101010101010101010101010101010101010101010090f5adfbe8a397d2a387f3f3b18fd396910301610171010902010090f5adfbe8a397d2a387f3f3b18fd396910301610171010b02010307030101016d03010201730101",
         );
+    }
+
+    #[test]
+    fn the_bytes_of_events_of_declarations_are_stable() {
+        let name = || "s".to_owned();
+        let paused = || "r".to_owned();
+        let state = |change| (at(1), Change::ScheduleState { name: name(), revision: 2, change });
+        let events: EventRecord = vec![
+            state(ScheduleChange::Paused { reason: paused() }),
+            state(ScheduleChange::Missed { times: 3 }),
+            (at(1), Change::Queue { name: name(), change: PauseChange::Paused { reason: paused() } }),
+            (at(1), Change::Kind { name: name(), change: PauseChange::Resumed }),
+            (at(1), Change::Limit { name: name(), revision: 2, change: LimitChange::Deleted }),
+            (at(1), Change::Shares { key: Some(name()) }),
+        ];
+        golden(&events, "01060104017302030172010401730207030105017300017201060173010107017302020108010173");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What the store's thread owns: the trees, what it keeps in memory about them, and the commit
 //! in the making.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::sync::Arc;
 
@@ -64,8 +64,10 @@ pub(super) struct Core {
     pub(super) trashed: BTreeMap<String, Timestamp>,
     /// Accounts of namespaces that were touched.
     pub(super) namespaces: HashMap<String, Namespace>,
-    /// Up to where no ended task of each state is left, as far as a prune has searched.
+    /// Up to where prunes have searched for the oldest ended tasks of each state.
     pub(super) searched: [Option<TaskId>; 3],
+    /// Ended tasks of each state that a search has passed before they could be forgotten.
+    pub(super) passed: [BTreeSet<TaskId>; 3],
     /// Where the next prune by age goes on.
     pub(super) aged_after: Option<TaskId>,
     /// Where the next sweep of expired state goes on.
@@ -102,6 +104,7 @@ impl Core {
             trashed: BTreeMap::new(),
             namespaces: HashMap::new(),
             searched: [None; 3],
+            passed: Default::default(),
             aged_after: None,
             swept_after: None,
             max_live_tasks,
@@ -144,10 +147,21 @@ impl Core {
         self.wake_ticker = true;
     }
 
-    /// What follows from the ends of tasks: part of the commit in the making.
+    /// Whether something is left to do that no verb asks for.
+    pub(super) fn is_behind(&self) -> bool {
+        self.flow.is_behind() || self.index.generations_behind() > 0
+    }
+
+    /// What follows from the ends of tasks and from other rules: part of the commit in the making.
     pub(super) fn follow_up(&mut self) -> Verdict<()> {
+        self.relane()?;
         self.tell_children()?;
         self.settle_batches()
+    }
+
+    /// Whether a task may have become claimable without a commit.
+    pub(super) fn take_wake(&mut self) -> bool {
+        std::mem::take(&mut self.wake)
     }
 
     /// Writes what belongs to the commit as a whole. A flush follows.

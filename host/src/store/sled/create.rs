@@ -10,7 +10,7 @@ use super::index::answers_until;
 use super::keys;
 use crate::store::StoreError;
 use crate::store::request::{Enqueued, TakenKey};
-use crate::task::{Fate, Holding, MAX_IDEMPOTENCY_KEYS, NewTask, Spec, State, Status, TaskId, UniqueMode};
+use crate::task::{Fate, Holding, Idempotency, MAX_IDEMPOTENCY_KEYS, NewTask, Spec, State, Status, TaskId, UniqueMode};
 use crate::time::Timestamp;
 
 /// The tasks of one call, as far as they were looked at.
@@ -22,7 +22,7 @@ struct Looked<'a> {
 }
 
 impl<'a> Looked<'a> {
-    /// The request makes a task.
+    /// The request has its task, a new one or another one's.
     fn remember(&mut self, new: &'a NewTask) {
         if let Some(request) = new.idempotency.last() {
             self.requests.insert(&request.key, request.fingerprint);
@@ -77,10 +77,7 @@ impl Core {
                 }
                 (Fate::Existing | Fate::Replace | Fate::ReplaceFollower, _) => {}
             }
-            // A request that only found another one's task has made none, and is not known by one.
-            if !matches!(fate, Fate::Existing) {
-                looked.remember(new);
-            }
+            looked.remember(new);
         }
         let room = (self.max_live_tasks + u64::from(leaving.is_some()))
             .saturating_sub(self.index.live() + self.batches.reserved());
@@ -137,7 +134,10 @@ impl Core {
         let Some((holder, holding)) = held else { return self.insert(new, now) };
         let id = match new.unique.fate(holding) {
             Fate::Create => return self.insert(new, now),
-            Fate::Existing | Fate::Reject => holder,
+            Fate::Existing | Fate::Reject => {
+                self.answer_for(holder, new.idempotency)?;
+                holder
+            }
             Fate::Replace => self.replace(holder, new, now)?,
             Fate::ReplaceFollower => self.replace(self.index.follower(holder).unwrap_or(holder), new, now)?,
         };
@@ -155,6 +155,36 @@ impl Core {
         Ok(Enqueued { id, duplicate: false })
     }
 
+    /// A task answers for requests that found it in their place: the same ones are answered with it again, as long as it
+    /// is kept.
+    fn answer_for(&mut self, id: TaskId, requests: Vec<Idempotency>) -> Verdict<()> {
+        if requests.is_empty() {
+            return Ok(());
+        }
+        let mut spec = self.trees.spec(id)?;
+        spec.new.idempotency = self.join_requests(&spec.new.idempotency, requests)?;
+        self.keep_request(id, &spec)?;
+        self.trees.body.put(&keys::task(id), &spec)?;
+        self.index.respecify(id, &Arc::new(spec));
+        Ok(())
+    }
+
+    /// The requests of a task, the latest last; the oldest are forgotten when there are too many.
+    fn join_requests(&mut self, old: &[Idempotency], new: Vec<Idempotency>) -> Verdict<Vec<Idempotency>> {
+        let mut requests = old.to_vec();
+        requests.extend(new);
+        for forgotten in requests.drain(..requests.len().saturating_sub(MAX_IDEMPOTENCY_KEYS)) {
+            self.trees.request.remove(forgotten.key.as_bytes())?;
+        }
+        Ok(requests)
+    }
+
+    /// The latest request of a task is known by it.
+    fn keep_request(&self, id: TaskId, spec: &Spec) -> Verdict<()> {
+        let Some(request) = spec.new.idempotency.last() else { return Ok(()) };
+        self.trees.request.put(request.key.as_bytes(), &KnownRecord { id, fingerprint: request.fingerprint })
+    }
+
     /// A waiting task becomes what `new` asks for.
     fn replace(&mut self, id: TaskId, mut new: NewTask, now: Timestamp) -> Verdict<TaskId> {
         let missing = || Halt::Broken(format!("task {id} has no status"));
@@ -164,12 +194,7 @@ impl Core {
         if !status.replace(new.first_due(now)) {
             return Err(Halt::Broken(format!("task {id} does not wait")));
         }
-        let mut requests = old.new.idempotency.clone();
-        requests.append(&mut new.idempotency);
-        for forgotten in requests.drain(..requests.len().saturating_sub(MAX_IDEMPOTENCY_KEYS)) {
-            self.trees.request.remove(forgotten.key.as_bytes())?;
-        }
-        new.idempotency = requests;
+        new.idempotency = self.join_requests(&old.new.idempotency, new.idempotency)?;
         // It stays a member of its batch, which waits for it.
         new.batch = old.new.batch;
         let spec = Arc::new(Spec { new, created_at: old.created_at, first_event: old.first_event });
@@ -178,7 +203,7 @@ impl Core {
             self.trees.link.remove(&link)?;
         }
         self.index.leave(id, &old, &before);
-        self.leave_flow(id, &old);
+        self.leave_flow(id, &old)?;
         self.write(id, &spec, &status, now)?;
         Ok(id)
     }
@@ -187,10 +212,7 @@ impl Core {
     fn write(&mut self, id: TaskId, spec: &Arc<Spec>, status: &Status, now: Timestamp) -> Verdict<()> {
         self.trees.body.put(&keys::task(id), spec)?;
         self.trees.live.put(&keys::task(id), status)?;
-        if let Some(request) = spec.new.idempotency.last() {
-            let known = KnownRecord { id, fingerprint: request.fingerprint };
-            self.trees.request.put(request.key.as_bytes(), &known)?;
-        }
+        self.keep_request(id, spec)?;
         for link in keys::links(id, &spec.new) {
             self.trees.link.put(&link, &())?;
         }

@@ -45,12 +45,12 @@ impl Core {
         Ok(page)
     }
 
-    /// Removes records all of whose events are beyond the bound.
-    pub(super) fn prune_events(&mut self, max_events: u64) -> Verdict<()> {
+    /// Removes records all of whose events are beyond the bound, one slice. Whether there are more.
+    pub(super) fn prune_events(&mut self, max_events: u64) -> Verdict<bool> {
         let oldest_kept = (self.commit.last_event + 1).saturating_sub(max_events);
-        let Some(first) = self.trees.event.first_key()?.and_then(|key| keys::event_of(&key)) else { return Ok(()) };
+        let Some(first) = self.trees.event.first_key()?.and_then(|key| keys::event_of(&key)) else { return Ok(false) };
         if first >= oldest_kept {
-            return Ok(());
+            return Ok(false);
         }
         let mut before: Option<u64> = None;
         let mut gone = Vec::new();
@@ -62,9 +62,9 @@ impl Core {
             }
             gone.extend(before.replace(first));
         }
-        for first in gone {
-            self.trees.event.remove(&keys::event(first))?;
+        for first in &gone {
+            self.trees.event.remove(&keys::event(*first))?;
         }
-        Ok(())
+        Ok(gone.len() + 1 == MAX_PRUNE)
     }
 }

@@ -1,7 +1,7 @@
 //! Verbs that make schedules fire: advancing one and creating its tasks are one commit.
 
 use super::core::{Core, Halt, Verdict};
-use crate::event::Change;
+use crate::event::{Change, ScheduleChange};
 use crate::schedule::{Action, Schedule, Start, Timetable};
 use crate::store::StoreError;
 use crate::store::request::{Dispatched, Enqueued};
@@ -34,6 +34,7 @@ impl Core {
         let dispatches = matches!(schedule.spec.action, Action::Dispatch { .. });
         let busy =
             if dispatches { query.busy.iter().any(|busy| busy == name) } else { self.index.outstanding(name) > 0 };
+        let missed_before = schedule.missed;
         let look = schedule.look(busy, now);
         let tasks: Vec<_> = look
             .firings
@@ -42,6 +43,10 @@ impl Core {
             .collect();
         let wanted: Vec<_> = tasks.iter().flatten().cloned().collect();
         self.check_room(&wanted, None, now)?;
+        let missed = schedule.missed - missed_before;
+        if missed > 0 {
+            self.emit_schedule(&schedule, ScheduleChange::Missed { times: missed }, now);
+        }
         for (firing, task) in look.firings.iter().zip(tasks) {
             let overlapped = firing.start == Start::Overlapped;
             self.emit(now, Change::Schedule { name: name.to_owned(), nominal: firing.nominal, overlapped });
@@ -82,6 +87,7 @@ impl Core {
         if done.created > 0 {
             schedule.backfilled += done.created;
             self.put_schedule(&schedule)?;
+            self.emit_schedule(&schedule, ScheduleChange::Backfilled { tasks: done.created }, now);
         }
         Ok(done)
     }
@@ -106,7 +112,7 @@ impl Core {
         let mut schedule = self.schedule(name)?;
         // A pass that goes well says nothing about the tasks that failed before.
         let counts = error.is_some() || schedule.last_error.is_some();
-        let counted = counts && schedule.ended(error.is_some(), now);
+        let counted = counts && self.count_end(&mut schedule, error.is_some(), now);
         if counted || schedule.last_error != error {
             schedule.last_error = error;
             self.put_schedule(&schedule)?;
@@ -125,7 +131,7 @@ impl Core {
         };
         if let Some(failed) = failed.filter(|_| interest.counts)
             && let Some(mut schedule) = self.find_schedule(name)?
-            && schedule.ended(failed, now)
+            && self.count_end(&mut schedule, failed, now)
         {
             self.put_schedule(&schedule)?;
         }

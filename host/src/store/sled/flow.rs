@@ -247,17 +247,15 @@ impl Core {
     }
 
     /// A task lives no more, or becomes another one.
-    pub(super) fn leave_flow(&mut self, id: TaskId, spec: &Spec) {
+    pub(super) fn leave_flow(&mut self, id: TaskId, spec: &Spec) -> Verdict<()> {
         if spec.new.after.is_empty() {
-            return;
+            return Ok(());
         }
         for parent in self.flow.leave(id, &spec.new.after) {
-            // It may be forgotten from now on: a search that has passed it begins there again.
-            let before = parent.as_u128().checked_sub(1).map(TaskId::from_u128);
-            for searched in self.searched.iter_mut().filter(|searched| searched.is_some_and(|at| at >= parent)) {
-                *searched = before;
-            }
+            // It may be forgotten from now on, if it has ended.
+            self.reconsider(parent)?;
         }
+        Ok(())
     }
 
     /// A task has ended or lives again: those that come after it will be told.

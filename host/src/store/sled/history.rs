@@ -1,5 +1,6 @@
 //! Ended tasks: what is kept of them, what is forgotten, and what is put back.
 
+use std::collections::BTreeSet;
 use std::ops::Bound;
 
 use super::codec::Account;
@@ -7,7 +8,7 @@ use super::core::{Core, Halt, MAX_SCAN, Verdict};
 use super::events::MAX_PRUNE;
 use super::keys;
 use crate::store::StoreError;
-use crate::store::request::{Keep, RedriveQuery, Redriven, Retention};
+use crate::store::request::{Keep, Pruned, RedriveQuery, Redriven, Retention};
 use crate::task::{AttemptEnd, Failure, Spec, State, Status, TaskId};
 use crate::time::Timestamp;
 
@@ -87,15 +88,60 @@ pub(super) fn count(accounts: &mut [Account; 3], spec: &Spec, status: &Status) {
     }
 }
 
+/// What is to be forgotten of a state, and what was found of that.
+struct Excess {
+    tasks: u64,
+    bytes: u64,
+    limit: usize,
+    ids: Vec<TaskId>,
+}
+
+impl Excess {
+    fn is_left(&self) -> bool {
+        self.tasks > 0 || self.bytes > 0
+    }
+
+    fn goes_on(&self) -> bool {
+        self.is_left() && self.ids.len() < self.limit
+    }
+}
+
 impl Core {
     /// A task has ended: it counts from here on.
     pub(super) fn count_in(&mut self, id: TaskId, spec: &Spec, status: &Status) {
         let Some((ended, _)) = Ended::of(&status.state) else { return };
         count(&mut self.commit.ended, spec, status);
-        if let Some(searched) = self.searched.get_mut(ended as usize)
-            && searched.is_some_and(|searched| id <= searched)
-        {
-            *searched = None;
+        self.pass(id, ended);
+    }
+
+    /// An ended task that was needed is needed no more.
+    pub(super) fn reconsider(&mut self, id: TaskId) -> Verdict<()> {
+        if self.searched.iter().all(|searched| searched.is_none_or(|searched| searched < id)) {
+            return Ok(());
+        }
+        let status = self.trees.done.get(&keys::task(id))?;
+        if let Some((ended, _)) = status.and_then(|status| Ended::of(&status.state)) {
+            self.pass(id, ended);
+        }
+        Ok(())
+    }
+
+    /// A task may be forgotten that was not there, or was needed, when a search came by.
+    fn pass(&mut self, id: TaskId, ended: Ended) {
+        let (Some(searched), Some(passed)) =
+            (self.searched.get_mut(ended as usize), self.passed.get_mut(ended as usize))
+        else {
+            return;
+        };
+        if searched.is_none_or(|searched| searched < id) {
+            return;
+        }
+        passed.insert(id);
+        if passed.len() > MAX_SEARCH {
+            // Rather than remember all of them, the search begins at the oldest one again.
+            let oldest = passed.first().and_then(|oldest| oldest.as_u128().checked_sub(1));
+            *searched = oldest.map(TaskId::from_u128);
+            passed.clear();
         }
     }
 
@@ -109,56 +155,76 @@ impl Core {
     }
 
     /// See [`crate::store::Store::prune`].
-    pub(super) fn prune(&mut self, retention: Retention, now: Timestamp) -> Verdict<Vec<TaskId>> {
-        let mut gone = Vec::new();
+    pub(super) fn prune(&mut self, retention: Retention, now: Timestamp) -> Verdict<Pruned> {
+        let mut pruned = Pruned::default();
         for ended in Ended::ALL {
-            let excess = self.excess(ended, ended.keep(&retention), MAX_PRUNE - gone.len())?;
+            let (excess, more) = self.excess(ended, ended.keep(&retention), MAX_PRUNE - pruned.forgotten.len())?;
             self.forget_all(&excess, now)?;
-            gone.extend(excess);
+            pruned.forgotten.extend(excess);
+            pruned.more |= more;
         }
-        let aged = self.aged(&retention, MAX_PRUNE - gone.len(), now)?;
+        let aged = self.aged(&retention, MAX_PRUNE - pruned.forgotten.len(), now)?;
         self.forget_all(&aged, now)?;
-        gone.extend(aged);
-        self.prune_events(retention.max_events)?;
+        pruned.forgotten.extend(aged);
+        pruned.more |= self.prune_events(retention.max_events)?;
         self.keep_tokens(now)?;
         self.sweep_state(now)?;
         self.sweep_batches(&retention, now)?;
-        Ok(gone)
+        Ok(pruned)
     }
 
     fn forget_all(&mut self, ids: &[TaskId], now: Timestamp) -> Verdict<()> {
         ids.iter().try_for_each(|id| self.forget(*id, now))
     }
 
-    /// The oldest tasks of a state that are beyond its bounds in number or bytes. What was searched
-    /// in vain is not searched again: other states may fill the front.
-    fn excess(&mut self, ended: Ended, keep: Keep, limit: usize) -> Verdict<Vec<TaskId>> {
+    /// The oldest tasks of a state that are beyond its bounds in number or bytes, and whether there may be more. What
+    /// was searched in vain is not searched again: other states may fill the front, and what could not be
+    /// forgotten then is remembered when it can.
+    fn excess(&mut self, ended: Ended, keep: Keep, limit: usize) -> Verdict<(Vec<TaskId>, bool)> {
         let account = self.commit.ended.get(ended as usize).copied().unwrap_or_default();
-        let mut tasks = account.count.saturating_sub(keep.max_tasks);
-        let mut bytes = account.bytes.saturating_sub(keep.max_bytes);
-        let mut ids = Vec::new();
+        let mut excess = Excess {
+            tasks: account.count.saturating_sub(keep.max_tasks),
+            bytes: account.bytes.saturating_sub(keep.max_bytes),
+            limit,
+            ids: Vec::new(),
+        };
+        while excess.goes_on()
+            && let Some(id) = self.passed.get_mut(ended as usize).and_then(BTreeSet::pop_first)
+        {
+            if let Some(status) = self.trees.done.get(&keys::task(id))? {
+                self.take_excess(ended, id, &status, &mut excess)?;
+            }
+        }
         let mut searched = self.searched.get(ended as usize).copied().flatten();
         let from = searched.map(keys::task);
         let from = from.as_ref().map_or(Bound::Unbounded, |key| Bound::Excluded(key.as_slice()));
+        let mut examined = 0;
         for record in self.trees.done.range(from, Bound::Unbounded).take(MAX_SEARCH) {
-            if (tasks == 0 && bytes == 0) || ids.len() >= limit {
+            if !excess.goes_on() {
                 break;
             }
             let (key, value) = record?;
+            examined += 1;
             let Some(id) = keys::task_of(&key) else { continue };
             let status = self.trees.done.decode(&value)?;
             searched = Some(id);
-            let is_wanted = Ended::of(&status.state).is_some_and(|(found, _)| found == ended);
-            if is_wanted && !self.flow.is_needed(id) {
-                tasks = tasks.saturating_sub(1);
-                bytes = bytes.saturating_sub(weight(&self.trees.spec(id)?, &status));
-                ids.push(id);
-            }
+            self.take_excess(ended, id, &status, &mut excess)?;
         }
         if let Some(known) = self.searched.get_mut(ended as usize) {
             *known = searched;
         }
-        Ok(ids)
+        let more = excess.is_left() && (examined == MAX_SEARCH || excess.ids.len() >= limit);
+        Ok((excess.ids, more))
+    }
+
+    fn take_excess(&self, ended: Ended, id: TaskId, status: &Status, excess: &mut Excess) -> Verdict<()> {
+        let is_wanted = Ended::of(&status.state).is_some_and(|(found, _)| found == ended);
+        if is_wanted && !self.flow.is_needed(id) {
+            excess.tasks = excess.tasks.saturating_sub(1);
+            excess.bytes = excess.bytes.saturating_sub(weight(&self.trees.spec(id)?, status));
+            excess.ids.push(id);
+        }
+        Ok(())
     }
 
     /// Ended tasks that are too old. Ids sort by creation, not by end, so every call looks at the

@@ -227,6 +227,13 @@ impl Index {
         run.status = status;
     }
 
+    /// What is asked for otherwise than by its place in the queue has changed.
+    pub(super) fn respecify(&mut self, id: TaskId, spec: &Arc<Spec>) {
+        if let Some(run) = self.running.get_mut(&id) {
+            run.spec = Arc::clone(spec);
+        }
+    }
+
     /// Running tasks in certain states.
     pub(super) fn all_running(&self, is_wanted: impl Fn(&State) -> bool) -> Vec<TaskId> {
         let mut ids: Vec<_> =

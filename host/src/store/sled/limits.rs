@@ -6,12 +6,17 @@ use std::ops::Bound;
 use super::core::{Core, Verdict};
 use super::index::{Charged, Count};
 use super::keys;
+use crate::event::{Change, LimitChange, PauseChange};
 use crate::limit::{Fairness, Limit, LimitRule, MAX_RULES};
 use crate::schedule::{Origin, Pause};
 use crate::store::StoreError;
 use crate::store::limits::{Backlog, LimitUse, Limits, Pausable, ValueUse};
 use crate::time::Timestamp;
 
+/// Tasks that change their lanes between two groups, at most.
+const MAX_RELANED: usize = 2_048;
+/// Changes of the rules that waiting tasks are behind, at most: further ones are refused until they have caught up.
+const MAX_BEHIND: usize = 8;
 /// Queues and kinds that are paused at the same time.
 const MAX_PAUSES: usize = 10_000;
 /// Values of a rule that are told, the busiest first.
@@ -49,7 +54,12 @@ impl Core {
     }
 
     /// See [`crate::store::Store::declare_limits`].
-    pub(super) fn declare_limits(&mut self, rules: Vec<LimitRule>, fairness: Option<Fairness>) -> Verdict<()> {
+    pub(super) fn declare_limits(
+        &mut self,
+        rules: Vec<LimitRule>,
+        fairness: Option<Fairness>,
+        now: Timestamp,
+    ) -> Verdict<()> {
         let before = self.known_limits()?;
         let mut limits: BTreeMap<_, _> = before
             .iter()
@@ -74,27 +84,37 @@ impl Core {
         if shares == fairness && before == limits {
             return Ok(());
         }
+        self.check_caught_up()?;
         if shares != fairness {
             match &fairness {
                 Some(fairness) => self.trees.fairness.put(keys::FAIRNESS, fairness)?,
                 None => drop(self.trees.fairness.remove(keys::FAIRNESS)?),
             }
+            self.emit(now, Change::Shares { key: fairness.as_ref().map(|fairness| fairness.key.to_string()) });
         }
-        self.keep_limits(&before, limits, fairness)
+        self.keep_limits(&before, limits, fairness, now)
     }
 
-    /// Writes what is different, and counts by it.
+    /// Writes and tells what is different, and counts by it.
     fn keep_limits(
         &mut self,
         before: &BTreeMap<String, Limit>,
         limits: BTreeMap<String, Limit>,
         fairness: Option<Fairness>,
+        now: Timestamp,
     ) -> Verdict<()> {
-        for name in before.keys().filter(|name| !limits.contains_key(*name)) {
+        let told = |limit: &Limit, change| {
+            let name = limit.rule.name.clone();
+            Change::Limit { name, revision: limit.revision, change }
+        };
+        for (name, gone) in before.iter().filter(|(name, _)| !limits.contains_key(*name)) {
             self.trees.limit.remove(name.as_bytes())?;
+            self.emit(now, told(gone, LimitChange::Deleted));
         }
         for (name, limit) in limits.iter().filter(|(name, limit)| before.get(*name) != Some(limit)) {
             self.trees.limit.put(name.as_bytes(), limit)?;
+            let change = if before.contains_key(name) { LimitChange::Changed } else { LimitChange::Declared };
+            self.emit(now, told(limit, change));
         }
         for (name, old) in before {
             let new = limits.get(name).map(|limit| &limit.rule);
@@ -103,8 +123,31 @@ impl Core {
             }
         }
         let rules = limits.into_values().map(|limit| limit.rule).collect();
-        // One at a time: a queue may be long, and what is asked for may be large.
-        for task in self.index.limit(rules, fairness) {
+        self.index.limit(rules, fairness);
+        self.relane()?;
+        self.wake();
+        Ok(())
+    }
+
+    /// Refuses one more change of the rules while waiting tasks are far behind: to catch up at once would hold up
+    /// every other verb.
+    fn check_caught_up(&self) -> Verdict<()> {
+        if self.index.generations_behind() < MAX_BEHIND {
+            return Ok(());
+        }
+        let text =
+            format!("waiting tasks are still being put in order after {MAX_BEHIND} changes of limits: try again soon");
+        Err(StoreError::Conflict(text).into())
+    }
+
+    /// Puts one slice of the tasks that wait by rules of before into their place by those of today. The others do not
+    /// begin meanwhile; further slices follow between groups, so that a long queue holds up no verb.
+    pub(super) fn relane(&mut self) -> Verdict<()> {
+        let unplaced = self.index.unplaced(MAX_RELANED);
+        if unplaced.is_empty() {
+            return Ok(());
+        }
+        for task in unplaced {
             let spec = self.trees.spec(task.id)?;
             self.index.relane(&spec, task);
         }
@@ -142,7 +185,7 @@ impl Core {
         self.index.advance(now);
         let limits = self.known_limits()?;
         let names: Vec<_> = limits.keys().map(String::as_str).collect();
-        let values = self.index.values(&names, now);
+        let values = self.index.values(&names);
         let usage = |(limit, mut busiest): (Limit, Vec<ValueUse>)| {
             let values = busiest.len();
             let running = busiest.iter().map(|value| u64::from(value.running)).sum();
@@ -155,7 +198,7 @@ impl Core {
     }
 
     /// See [`crate::store::Store::put_limit`].
-    pub(super) fn put_limit(&mut self, rule: LimitRule, revision: Option<u64>) -> Verdict<Limit> {
+    pub(super) fn put_limit(&mut self, rule: LimitRule, revision: Option<u64>, now: Timestamp) -> Verdict<Limit> {
         let before = self.known_limits()?;
         let revision = match (before.get(&rule.name), revision) {
             (None, None) if before.len() >= MAX_RULES => {
@@ -171,22 +214,24 @@ impl Core {
                 next
             }
         };
+        self.check_caught_up()?;
         let limit = Limit { rule, origin: Origin::Client, revision };
         let mut limits = before.clone();
         limits.insert(limit.rule.name.clone(), limit.clone());
         let fairness = self.trees.fairness.get(keys::FAIRNESS)?;
-        self.keep_limits(&before, limits, fairness)?;
+        self.keep_limits(&before, limits, fairness, now)?;
         Ok(limit)
     }
 
     /// See [`crate::store::Store::delete_limit`].
-    pub(super) fn delete_limit(&mut self, name: &str, revision: u64) -> Verdict<()> {
+    pub(super) fn delete_limit(&mut self, name: &str, revision: u64, now: Timestamp) -> Verdict<()> {
         let before = self.known_limits()?;
         changeable(before.get(name).ok_or(StoreError::NotFound)?, Some(revision))?;
+        self.check_caught_up()?;
         let mut limits = before.clone();
         limits.remove(name);
         let fairness = self.trees.fairness.get(keys::FAIRNESS)?;
-        self.keep_limits(&before, limits, fairness)
+        self.keep_limits(&before, limits, fairness, now)
     }
 
     /// See [`crate::store::Store::pause`].
@@ -196,7 +241,8 @@ impl Core {
             if self.trees.pause.range(Bound::Unbounded, Bound::Unbounded).count() >= MAX_PAUSES {
                 return Err(StoreError::Full(format!("{MAX_PAUSES} queues and kinds are paused already")).into());
             }
-            self.trees.pause.put(&key, &Pause { since: now, reason })?;
+            self.trees.pause.put(&key, &Pause { since: now, reason: reason.clone() })?;
+            self.emit(now, told(line, PauseChange::Paused { reason }));
             self.index.pause(line, true);
             self.wake();
         }
@@ -206,6 +252,7 @@ impl Core {
     /// See [`crate::store::Store::resume`].
     pub(super) fn resume(&mut self, line: &Pausable, now: Timestamp) -> Verdict<Backlog> {
         if self.trees.pause.remove(&keys::pause(line))? {
+            self.emit(now, told(line, PauseChange::Resumed));
             self.index.pause(line, false);
             self.wake();
         }
@@ -247,6 +294,14 @@ impl Core {
             line.paused = Some(self.trees.pause.decode(&value)?);
         }
         Ok(lines.into_values().collect())
+    }
+}
+
+/// The event of a pause.
+fn told(line: &Pausable, change: PauseChange) -> Change {
+    match line.clone() {
+        Pausable::Queue(name) => Change::Queue { name, change },
+        Pausable::Kind(name) => Change::Kind { name, change },
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::ops::Bound;
 
 use super::core::{Core, Halt, MAX_PAGE, Verdict};
+use crate::event::{Change, ScheduleChange};
 use crate::schedule::{Origin, Schedule, ScheduleSpec};
 use crate::store::StoreError;
 use crate::store::request::Page;
@@ -21,22 +22,22 @@ impl Core {
         for record in self.trees.schedule.range(Bound::Unbounded, Bound::Unbounded) {
             let old: Schedule = self.trees.schedule.decode(&record?.1)?;
             if old.origin == Origin::Config && !names.contains(old.spec.name.as_str()) {
-                gone.push(old.spec.name);
+                gone.push(old);
             }
         }
-        for name in gone {
-            self.forget_schedule(&name)?;
+        for old in gone {
+            self.forget_schedule(&old, now)?;
         }
         for spec in specs {
-            let schedule = match self.trees.schedule.get(spec.name.as_bytes())? {
-                None => Schedule::declared(spec, Origin::Config, now),
+            let (schedule, change) = match self.trees.schedule.get(spec.name.as_bytes())? {
+                None => (Schedule::declared(spec, Origin::Config, now), ScheduleChange::Declared),
                 Some(old) if old.spec == spec && old.origin == Origin::Config => continue,
                 Some(mut old) => {
                     old.redeclare(spec, Origin::Config, now);
-                    old
+                    (old, ScheduleChange::Changed)
                 }
             };
-            self.keep_schedule(&schedule)?;
+            self.keep_schedule(&schedule, change, now)?;
         }
         Ok(())
     }
@@ -70,7 +71,7 @@ impl Core {
             return Err(StoreError::Full(format!("there are {MAX_SCHEDULES} schedules already")).into());
         }
         let schedule = Schedule::declared(spec, Origin::Client, now);
-        self.keep_schedule(&schedule)?;
+        self.keep_schedule(&schedule, ScheduleChange::Declared, now)?;
         Ok(schedule)
     }
 
@@ -78,22 +79,22 @@ impl Core {
     pub(super) fn replace_schedule(&mut self, spec: ScheduleSpec, revision: u64, now: Timestamp) -> Verdict<Schedule> {
         let mut schedule = self.own_schedule(&spec.name, revision)?;
         schedule.redeclare(spec, Origin::Client, now);
-        self.keep_schedule(&schedule)?;
+        self.keep_schedule(&schedule, ScheduleChange::Changed, now)?;
         Ok(schedule)
     }
 
     /// See [`crate::store::Store::delete_schedule`].
-    pub(super) fn delete_schedule(&mut self, name: &str, revision: u64) -> Verdict<()> {
-        self.own_schedule(name, revision)?;
-        self.forget_schedule(name)
+    pub(super) fn delete_schedule(&mut self, name: &str, revision: u64, now: Timestamp) -> Verdict<()> {
+        let schedule = self.own_schedule(name, revision)?;
+        self.forget_schedule(&schedule, now)
     }
 
     /// See [`crate::store::Store::pause_schedule`].
     pub(super) fn pause_schedule(&mut self, name: &str, reason: String, now: Timestamp) -> Verdict<Schedule> {
         let mut schedule = self.schedule(name)?;
         if schedule.paused.is_none() {
-            schedule.pause(reason, now);
-            self.keep_schedule(&schedule)?;
+            schedule.pause(reason.clone(), now);
+            self.keep_schedule(&schedule, ScheduleChange::Paused { reason }, now)?;
         }
         Ok(schedule)
     }
@@ -102,8 +103,10 @@ impl Core {
     pub(super) fn resume_schedule(&mut self, name: &str, now: Timestamp) -> Verdict<Schedule> {
         let mut schedule = self.schedule(name)?;
         if schedule.paused.is_some() {
+            let before = schedule.skipped;
             schedule.resume(now);
-            self.keep_schedule(&schedule)?;
+            let skipped = schedule.skipped - before;
+            self.keep_schedule(&schedule, ScheduleChange::Resumed { skipped }, now)?;
         }
         Ok(schedule)
     }
@@ -115,7 +118,7 @@ impl Core {
             return Err(StoreError::Full(format!("{MAX_WAITING} firings of `{name}` wait already")).into());
         }
         schedule.trigger(now);
-        self.keep_schedule(&schedule)?;
+        self.keep_schedule(&schedule, ScheduleChange::Triggered, now)?;
         Ok(schedule)
     }
 
@@ -124,11 +127,28 @@ impl Core {
         self.trees.schedule.get(name.as_bytes())?.ok_or(Halt::Refused(StoreError::NotFound))
     }
 
-    /// Writes a schedule, and tells the ticker.
-    pub(super) fn keep_schedule(&mut self, schedule: &Schedule) -> Verdict<()> {
+    /// Writes a schedule that somebody has changed, and tells the ticker.
+    fn keep_schedule(&mut self, schedule: &Schedule, change: ScheduleChange, now: Timestamp) -> Verdict<()> {
         self.put_schedule(schedule)?;
+        self.emit_schedule(schedule, change, now);
         self.wake_ticker();
         Ok(())
+    }
+
+    /// An event about a schedule as such.
+    pub(super) fn emit_schedule(&mut self, schedule: &Schedule, change: ScheduleChange, now: Timestamp) {
+        let (name, revision) = (schedule.spec.name.clone(), schedule.revision);
+        self.emit(now, Change::ScheduleState { name, revision, change });
+    }
+
+    /// Counts the end of a task or of a pass; a schedule may pause itself then. Answers whether anything has changed.
+    pub(super) fn count_end(&mut self, schedule: &mut Schedule, failed: bool, now: Timestamp) -> bool {
+        let was_paused = schedule.paused.is_some();
+        let counted = schedule.ended(failed, now);
+        if let Some(pause) = schedule.paused.as_ref().filter(|_| !was_paused) {
+            self.emit_schedule(schedule, ScheduleChange::Paused { reason: pause.reason.clone() }, now);
+        }
+        counted
     }
 
     /// Writes a schedule whose ticker knows already.
@@ -138,9 +158,11 @@ impl Core {
         self.trees.schedule.put(schedule.spec.name.as_bytes(), schedule)
     }
 
-    fn forget_schedule(&mut self, name: &str) -> Verdict<()> {
+    fn forget_schedule(&mut self, schedule: &Schedule, now: Timestamp) -> Verdict<()> {
+        let name = &schedule.spec.name;
         self.agenda.forget(name);
         self.trees.schedule.remove(name.as_bytes())?;
+        self.emit_schedule(schedule, ScheduleChange::Deleted, now);
         Ok(())
     }
 

@@ -144,7 +144,7 @@ impl Core {
         }
         self.trees.done.put(&keys::task(id), after)?;
         self.index.leave(id, spec, before);
-        self.leave_flow(id, spec);
+        self.leave_flow(id, spec)?;
         self.leave_batch(id, spec, &after.state, now);
         self.touch(id);
         self.keep_key(id, spec, &after.state, now)?;

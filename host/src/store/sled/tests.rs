@@ -61,7 +61,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn i6_permits_in_use_are_running_leases_and_nobody_who_may_begin_waits(plan in limited::plan(), fair in any::<bool>()) {
@@ -77,7 +77,7 @@ async fn i6_thousands_over_their_limit_write_nothing_and_are_not_moved() {
     let store = open(dir.path()).unwrap();
     let key = Some("attributes.tenant".to_owned());
     let rule = Declaration { concurrency: Some(1), key, ..Declaration::default() }.check("tenant").unwrap();
-    store.declare_limits(vec![rule], None).await.unwrap();
+    store.declare_limits(vec![rule], None, at(0)).await.unwrap();
     let of = |at: usize| vec![("tenant".to_owned(), (at % 100).to_string())];
     let tasks = (0..5_000).map(|at| NewTask { attributes: of(at), ..new_task() }).collect();
     store.enqueue(tasks, at(0)).await.unwrap();
@@ -95,6 +95,42 @@ async fn i6_thousands_over_their_limit_write_nothing_and_are_not_moved() {
     store.close().await;
     let mark = Mark::read(dir.path()).unwrap().unwrap();
     assert_eq!(mark.seq, 3, "one commit to declare the rule, one to create the tasks, one to claim");
+}
+
+#[tokio::test]
+async fn i8_limits_that_change_faster_than_tasks_can_be_put_in_order_are_refused() {
+    use crate::limit::Declaration;
+    const TASKS: usize = 40_000;
+    let dir = Directory::new();
+    let store = open(dir.path()).unwrap();
+    let task = NewTask { attributes: vec![("tenant".to_owned(), "t".to_owned())], ..new_task() };
+    for _ in 0..4 {
+        store.enqueue(vec![task.clone(); TASKS / 4], at(0)).await.unwrap();
+    }
+    let rule = |number: usize| {
+        let key = Some("attributes.tenant".to_owned());
+        Declaration { concurrency: Some(3), key, ..Declaration::default() }.check(&format!("l{number}")).unwrap()
+    };
+    let put = futures_util::future::join_all((0..12).map(|number| store.put_limit(rule(number), None, at(1)))).await;
+    let refused: Vec<_> = put.iter().filter_map(|put| put.as_ref().err()).collect();
+    assert!((1..=4).contains(&refused.len()), "{refused:?}");
+    let is_told = |error: &&StoreError| matches!(error, StoreError::Conflict(why) if why.ends_with("try again soon"));
+    assert!(refused.iter().all(is_told), "{refused:?}");
+    assert_eq!(store.limits(at(1)).await.unwrap().limits.len(), put.len() - refused.len(), "nothing half-written");
+    // Each verb finds them a slice further; then another change is taken, and every task has its place.
+    let mut tries = 0..1_000;
+    while store.put_limit(rule(99), None, at(1)).await.is_err() {
+        tries.next().expect("it catches up");
+    }
+    let mut claimed = 0;
+    while claimed < 3 {
+        tries.next().expect("it catches up");
+        claimed += conformance::claim(&*store, 1_000, 1).await.claimed.len();
+    }
+    assert_eq!(conformance::claim(&*store, 1_000, 1).await.claimed.len(), 0);
+    let queue = store.queues(at(1)).await.unwrap().remove(0);
+    assert_eq!((claimed, queue.running, queue.queued), (3, 3, TASKS as u64 - 3));
+    store.close().await;
 }
 
 #[tokio::test]

@@ -125,8 +125,8 @@ fn next_group(
     bounds: GroupBounds,
 ) -> Result<Option<Vec<Box<dyn Job>>>, String> {
     let first = loop {
-        if opened.core.flow.is_behind() {
-            // There is something to commit: what is there is taken along, nothing is waited for.
+        if opened.core.is_behind() {
+            // There is something to do: what is there is taken along, nothing is waited for.
             match jobs.try_recv() {
                 Ok(job) => break job,
                 Err(TryRecvError::Empty) => return Ok(Some(Vec::new())),
@@ -197,6 +197,9 @@ fn serve(core: &mut Core, group: Vec<Box<dyn Job>>, outlets: &Outlets) -> Result
         if news.wake_ticker {
             outlets.schedule_wakeups.send_modify(|count| *count = count.wrapping_add(1));
         }
+    }
+    if core.take_wake() {
+        outlets.wakeups.send_modify(|count| *count = count.wrapping_add(1));
     }
     answer_parked(served);
     for job in writes {

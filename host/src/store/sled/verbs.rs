@@ -16,7 +16,7 @@ use crate::store::flow::{LinkedTask, Relations, TreeNode};
 use crate::store::limits::{Backlog, Limits, Pausable};
 use crate::store::request::{
     Claim, ClaimRequest, Dispatched, Enqueued, EventPage, Finish, Heartbeat, KindCount, MediaQuery, MediaRecord,
-    NewMedia, Page, RedriveQuery, Redriven, Retention, StateEntry, StateWrite, Swapped, TaskQuery,
+    NewMedia, Page, Pruned, RedriveQuery, Redriven, Retention, StateEntry, StateWrite, Swapped, TaskQuery,
 };
 use crate::store::schedules::{Backfill, Backfilled, DueQuery, FiredDue};
 use crate::store::{Store, StoreError};
@@ -129,7 +129,7 @@ impl Store for SledStore {
         self.read(move |core| Ok(core.index.outstanding(&schedule))).await
     }
 
-    async fn prune(&self, retention: Retention, now: Timestamp) -> Result<Vec<TaskId>, StoreError> {
+    async fn prune(&self, retention: Retention, now: Timestamp) -> Result<Pruned, StoreError> {
         self.write(0, move |core| core.prune(retention, now)).await
     }
 
@@ -158,21 +158,26 @@ impl Store for SledStore {
         self.write(0, move |core| core.cancel_batch(id, now)).await
     }
 
-    async fn declare_limits(&self, rules: Vec<LimitRule>, fairness: Option<Fairness>) -> Result<(), StoreError> {
-        self.write(0, move |core| core.declare_limits(rules, fairness)).await
+    async fn declare_limits(
+        &self,
+        rules: Vec<LimitRule>,
+        fairness: Option<Fairness>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.write(0, move |core| core.declare_limits(rules, fairness, now)).await
     }
 
     async fn limits(&self, now: Timestamp) -> Result<Limits, StoreError> {
         self.write(0, move |core| core.limits(now)).await
     }
 
-    async fn put_limit(&self, rule: LimitRule, revision: Option<u64>) -> Result<Limit, StoreError> {
-        self.write(0, move |core| core.put_limit(rule, revision)).await
+    async fn put_limit(&self, rule: LimitRule, revision: Option<u64>, now: Timestamp) -> Result<Limit, StoreError> {
+        self.write(0, move |core| core.put_limit(rule, revision, now)).await
     }
 
-    async fn delete_limit(&self, name: &str, revision: u64) -> Result<(), StoreError> {
+    async fn delete_limit(&self, name: &str, revision: u64, now: Timestamp) -> Result<(), StoreError> {
         let name = name.to_owned();
-        self.write(0, move |core| core.delete_limit(&name, revision)).await
+        self.write(0, move |core| core.delete_limit(&name, revision, now)).await
     }
 
     async fn pause(&self, line: Pausable, reason: String, now: Timestamp) -> Result<Backlog, StoreError> {
@@ -218,9 +223,9 @@ impl Store for SledStore {
         self.write(0, move |core| core.replace_schedule(spec, revision, now)).await
     }
 
-    async fn delete_schedule(&self, name: &str, revision: u64) -> Result<(), StoreError> {
+    async fn delete_schedule(&self, name: &str, revision: u64, now: Timestamp) -> Result<(), StoreError> {
         let name = name.to_owned();
-        self.write(0, move |core| core.delete_schedule(&name, revision)).await
+        self.write(0, move |core| core.delete_schedule(&name, revision, now)).await
     }
 
     async fn pause_schedule(&self, name: &str, reason: String, now: Timestamp) -> Result<Schedule, StoreError> {

@@ -12,7 +12,6 @@ use tokio::time::timeout;
 
 use super::{count_home, dispatch, echo_host, failing, instant, schedule_until};
 use crate::support::binary::Place;
-use crate::support::events::PATIENCE;
 use crate::support::folder::variant;
 use crate::support::{Home, TestHost, answer, attempts, list};
 
@@ -182,19 +181,26 @@ async fn v12_a_file_that_could_not_be_deleted_is_not_forgotten() {
     std::fs::create_dir(&path).unwrap();
     std::fs::write(path.join("x"), "x").unwrap();
     let id = media["id"].as_str().unwrap();
+    let mut events = host.events_of("?kind=video.clear", None).await;
+    let mut of_media = host.events_of(&format!("?media={id}"), None).await;
     answer(host.request(Method::DELETE, &format!("/v1/media/{id}?grace=0"))).await;
-    let mut interval = tokio::time::interval(Duration::from_millis(20));
-    let cleared = async {
-        while answer(host.request(Method::GET, &format!("/v1/media/{id}"))).await.0 != StatusCode::NOT_FOUND {
-            interval.tick().await;
-        }
-    };
-    timeout(PATIENCE, cleared).await.expect("the record is purged");
-    let home = host.stop().await;
+    let seen = events.until(|event| event.name == "task.retrying").await;
+    let failed = seen.last().unwrap();
+    let message = failed.data["error"]["message"].as_str().unwrap();
+    assert!(message.contains("the file cannot be deleted"), "{message}");
+    let (status, record) = answer(host.request(Method::GET, &format!("/v1/media/{id}"))).await;
+    assert_eq!((status, &record["state"]), (StatusCode::OK, &json!("trashed")), "{record:#}");
+
+    // Once it can be deleted, the same task deletes it: the record, the file and the event that says so.
     std::fs::remove_dir_all(&path).unwrap();
     std::fs::rename(&aside, &path).unwrap();
-    let host = home.start().await;
-    assert!(host.files("media").is_empty(), "the next start deletes it: {:?}", host.files("media"));
+    let task = host.wait_task(failed.task()).await;
+    assert_eq!((&task["state"], &task["output"]), (&json!("succeeded"), &json!({ "purged": true })), "{task:#}");
+    assert!(host.files("media").is_empty(), "{:?}", host.files("media"));
+    assert_eq!(answer(host.request(Method::GET, &format!("/v1/media/{id}"))).await.0, StatusCode::NOT_FOUND);
+    let told = of_media.until(|event| event.name == "media.purged").await;
+    let names: Vec<_> = told.iter().map(|event| event.name.as_str()).filter(|name| *name != "hello").collect();
+    assert_eq!(names, ["media.trashed", "media.purged"]);
     host.stop().await;
 }
 

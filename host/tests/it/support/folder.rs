@@ -71,10 +71,18 @@ pub(crate) fn variant(name: &str, from: &str, to: &str) -> Vec<u8> {
 /// A plugin that `cargo xtask plugins` has built: its component and its manifest.
 pub(crate) fn built(name: &str) -> (Vec<u8>, Option<String>) {
     let folder = built_folder();
-    let component = std::fs::read(folder.join(format!("{name}.wasm"))).unwrap_or_else(|error| {
-        panic!("{}/{name}.wasm: {error}: run `cargo xtask plugins` first", folder.display());
-    });
+    let component = read(&folder.join(format!("{name}.wasm")));
     (component, std::fs::read_to_string(folder.join(format!("{name}.toml"))).ok())
+}
+
+/// A plugin for tests that `cargo xtask plugins` has built.
+pub(crate) fn tester(name: &str) -> Vec<u8> {
+    read(&built_folder().with_file_name("test-plugins").join(format!("{name}.wasm")))
+}
+
+fn read(file: &Path) -> Vec<u8> {
+    let read = std::fs::read(file);
+    read.unwrap_or_else(|error| panic!("{}: {error}: run `cargo xtask plugins` first", file.display()))
 }
 
 /// Where `cargo xtask plugins` puts what it builds: beside the profile's folder that holds the binary under test.

@@ -2,6 +2,7 @@ use std::sync::{Arc, Mutex};
 
 use super::{Book, MAX_LINE_BYTES};
 use crate::plugin::ports::{LogLevel, LogLine, LogPort, LogSource};
+use crate::secret::{Censor, Secret};
 use crate::task::TaskId;
 
 #[derive(Default)]
@@ -78,4 +79,46 @@ fn messages_and_fields_are_bounded() {
     assert!(lines[0].fields.iter().all(|(key, value)| key.len() == 128 && value.len() == 4096));
     assert_eq!(lines[1].message, "a\\nb");
     assert!(lines[2].message.starts_with("0 lines ("), "{}", lines[2].message);
+}
+
+fn hiding(secret: &str) -> (Arc<Lines>, Book) {
+    let censor = Censor::of(&[("KEY".to_owned(), Secret::new(secret).unwrap())]);
+    let (lines, book) = book(1 << 20);
+    (lines, book.hiding(&Arc::new(censor)))
+}
+
+#[test]
+fn no_line_shows_a_secret_wherever_it_is_cut() {
+    const SECRET: &str = "k3y/of+everything";
+    for before in MAX_LINE_BYTES - 40..MAX_LINE_BYTES + 40 {
+        let (lines, book) = hiding(SECRET);
+        let text = format!("{}{SECRET}{SECRET} and so on", "x".repeat(before));
+        for piece in text.as_bytes().chunks(4099) {
+            book.output(LogSource::Stdout, piece);
+        }
+        book.finish();
+        let texts = texts(&lines);
+        assert!(texts.iter().all(|text| text.len() <= MAX_LINE_BYTES), "{before}");
+        assert!(
+            !texts.concat().contains("k3y") && texts.concat().ends_with("[secret KEY][secret KEY] and so on"),
+            "{before}"
+        );
+    }
+}
+
+#[test]
+fn no_message_and_no_field_shows_a_secret() {
+    const SECRET: &str = "k3y/of+everything";
+    let (lines, book) = hiding(SECRET);
+    for before in [0, MAX_LINE_BYTES - 5, 4091, 123] {
+        let text = format!("{}{SECRET}", "x".repeat(before));
+        book.line(LogLevel::Info, text.clone(), vec![(text.clone(), text)]);
+    }
+    book.host(LogLevel::Warn, format!("the host says {SECRET}"));
+    book.output(LogSource::Stderr, format!("panicked: {SECRET}").as_bytes());
+    assert_eq!(book.last_words().unwrap(), "panicked: [secret KEY]");
+    for line in &*lines.0.lock().unwrap() {
+        let fields = line.fields.iter().flat_map(|(key, value)| [key, value]);
+        assert!(fields.chain([&line.message]).all(|text| !text.contains("k3y")), "{line:?}");
+    }
 }

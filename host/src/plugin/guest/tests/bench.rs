@@ -16,6 +16,7 @@ use crate::plugin::control::{Control, Directive};
 use crate::plugin::engine::Sandbox;
 use crate::plugin::limits::Limits;
 use crate::plugin::link::{Grants, LinkRequest, Linked, LoadError, TaskCheck};
+use crate::plugin::outside::Outside;
 use crate::plugin::ports::{
     CheckpointPort, CutRequest, FfmpegError, FfmpegPort, LibraryPort, LogLine, LogPort, LogSource, Media, OnPercent,
     Parent, ParentState, ParentsPort, PortError, Ports, ProbeInfo, StateEntry, StatePort, StateWrite, Swapped,
@@ -243,6 +244,7 @@ impl Bench {
             checkpoints: recorder.clone(),
             parents: recorder.clone(),
             logs: recorder.clone(),
+            outside: Outside::absent(),
             compiler: Arc::new(InProcess),
         };
         Self { sandbox: Sandbox::start(&settings, ports).unwrap(), recorder, _dir: dir }

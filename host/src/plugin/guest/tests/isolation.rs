@@ -22,6 +22,7 @@ fn caller(bench: &Bench) -> Arc<Linked> {
         queue: Some(QueueGrant { kinds: vec!["*".to_owned()] }),
         library: Some(LibraryGrant { write: true }),
         ffmpeg: Some(FfmpegGrant {}),
+        ..Grants::default()
     };
     let limits = Limits { cpu_ms: 60_000, ..Limits::default() };
     bench.link(&hostile("calls-everything"), limits, grants).unwrap()

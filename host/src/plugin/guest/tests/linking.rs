@@ -47,7 +47,7 @@ fn unknown_imports_are_refused() {
     assert!(refused.starts_with("imports acme:coffee/machine@1.0.0, which this host does not provide"), "{refused}");
     assert!(matches!(refusal(&import("taskhost:exec/command@0.1.0")), LoadError::UnknownImport { .. }));
     let refused = refusal(&import("wasi:http/types@0.2.10")).to_string();
-    assert!(refused.contains("no network") && refused.contains("--disable http fetch-event"), "{refused}");
+    assert!(refused.contains("`[[grant.http]] host = ") && refused.contains("--disable http fetch-event"), "{refused}");
     let refused = refusal(&import("taskhost:host/log@0.2.0")).to_string();
     assert!(refused.starts_with("its import taskhost:host/log@0.2.0 is of another version"), "{refused}");
     assert!(refused.contains("this host speaks 0.1.0") && refused.contains("upgrade the host"), "{refused}");

@@ -29,7 +29,6 @@ pub(in super::super) use self::waiting::Waiting;
 use self::waiting::{Head, Held, Later, Place, Ready, Turn};
 use super::Pick;
 use super::slab::Slab;
-use crate::limit::SLACK_MS;
 use crate::store::request::GenerationRoom;
 use crate::task::NewTask;
 use crate::time::Timestamp;
@@ -102,8 +101,9 @@ pub(super) struct Lanes {
     groups: Groups,
     paused_kinds: HashSet<Box<str>>,
     paused_queues: HashSet<Box<str>>,
-    /// The latest instant that was heard of.
-    now: Timestamp,
+    /// By rules of before, the oldest first: their tasks are still to be put into lanes of today. Until then they do not
+    /// compete.
+    earlier: Vec<Self>,
 }
 
 impl Lanes {
@@ -124,8 +124,16 @@ impl Lanes {
 
     /// A task that waits does so no more.
     pub(super) fn remove(&mut self, new: &NewTask, task: Waiting) {
-        let Some(at) = self.find_key(new).and_then(|key| self.by_key.get(&key).copied()) else { return };
-        let Some(lane) = self.lanes.get_mut(at) else { return };
+        if !self.earlier.iter_mut().any(|earlier| earlier.take_out(new, task)) {
+            self.take_out(new, task);
+        }
+    }
+
+    /// Whether it was there.
+    fn take_out(&mut self, new: &NewTask, task: Waiting) -> bool {
+        let Some(at) = self.find_key(new).and_then(|key| self.by_key.get(&key).copied()) else { return false };
+        let Some(lane) = self.lanes.get_mut(at) else { return false };
+        let mut was_there = true;
         if let Some(kind) = self.kinds.get_mut(lane.key.kind)
             && kind.later.remove(&Later::new(task, at))
         {
@@ -137,8 +145,11 @@ impl Lanes {
                 // Others may have counted on it to bring them along.
                 keyed.iter().for_each(|bucket| self.buckets.reopen(*bucket));
             }
+        } else {
+            was_there = false;
         }
         self.close_if_empty(at);
+        was_there
     }
 
     fn wait(&mut self, at: u32, task: Waiting) {
@@ -176,7 +187,7 @@ impl Lanes {
             // It may have changed: a group has heads in several classes, a kind may be named twice.
             let mut current = self.candidate(class, now);
             if current == Some(candidate) {
-                let Some((task, buckets)) = self.take(candidate, now) else { continue };
+                let Some((task, buckets)) = self.take(candidate) else { continue };
                 *room -= 1;
                 picks.push(Pick { task, digest: generation.digest, buckets });
                 current = self.candidate(class, now);
@@ -189,21 +200,19 @@ impl Lanes {
         let open = generations.iter().zip(&rooms).filter(|(_, room)| **room > 0);
         let mut next_due = self.buckets.timers.first().map(|(when, _)| *when);
         for kind in open.flat_map(|(generation, _)| &generation.kinds) {
-            next_due = [next_due, self.next_due(kind, now)].into_iter().flatten().min();
+            next_due = [next_due, self.next_due(kind)].into_iter().flatten().min();
         }
         (picks, next_due)
     }
 
     /// Hears of the time, and lets those compete again who may.
     fn tick(&mut self, now: Timestamp) {
-        let set_back = self.now.millis_since(now) > SLACK_MS;
-        self.buckets.wake(now, set_back);
-        self.now = if set_back { now } else { now.max(self.now) };
+        self.buckets.wake(now);
         let mut opened = std::mem::take(&mut self.buckets.opened);
         opened.sort_unstable();
         opened.dedup();
         for bucket in opened {
-            self.offer(bucket, None, now);
+            self.offer(bucket, None);
         }
     }
 
@@ -245,7 +254,7 @@ impl Lanes {
         loop {
             let Self { classes, groups, buckets, .. } = self;
             let class = classes.get_mut(class)?;
-            if class.shared.iter().any(|bucket| buckets.check(*bucket, now).is_err()) {
+            if class.shared.iter().any(|bucket| buckets.check(*bucket).is_err()) {
                 return None;
             }
             let (pass, head) = class.first(|group| groups.pass(group))?;
@@ -259,14 +268,14 @@ impl Lanes {
                 }
                 self.wait(head.lane, task);
                 if self.reseat(head.lane) {
-                    self.pass_on(head.lane, None, now);
+                    self.pass_on(head.lane, None);
                 }
-            } else if let Some((place, shut)) = self.obstacle(head.lane, now) {
+            } else if let Some((place, shut)) = self.obstacle(head.lane) {
                 self.hold(head.lane, place, pass);
                 if let (Place::Bucket(bucket), Some(until)) = (place, shut.until) {
                     self.buckets.remind(bucket, until);
                 }
-                self.pass_on(head.lane, Some(place), now);
+                self.pass_on(head.lane, Some(place));
             } else {
                 return Some(Candidate { pass, head });
             }
@@ -274,18 +283,18 @@ impl Lanes {
     }
 
     /// What holds a lane back.
-    fn obstacle(&self, at: u32, now: Timestamp) -> Option<(Place, Shut)> {
+    fn obstacle(&self, at: u32) -> Option<(Place, Shut)> {
         let lane = self.lanes.get(at)?;
         let queue = self.queues.get(lane.key.queue)?;
         if self.paused_queues.contains(&queue.name) {
             return Some((Place::Queue(lane.key.queue), Shut { until: None }));
         }
-        let shut = |bucket: &u32| self.buckets.check(*bucket, now).err().map(|shut| (Place::Bucket(*bucket), shut));
+        let shut = |bucket: &u32| self.buckets.check(*bucket).err().map(|shut| (Place::Bucket(*bucket), shut));
         lane.key.keyed.iter().find_map(shut)
     }
 
     /// Takes a candidate: it runs.
-    fn take(&mut self, candidate: Candidate, now: Timestamp) -> Option<(Waiting, Box<[u32]>)> {
+    fn take(&mut self, candidate: Candidate) -> Option<(Waiting, Box<[u32]>)> {
         let at = candidate.head.lane;
         let ready = self.first_ready(at)?;
         self.ready.remove(&ready);
@@ -295,23 +304,23 @@ impl Lanes {
         let taken: Box<[u32]> = lane.key.keyed.iter().chain(shared).copied().collect();
         for bucket in &taken {
             self.buckets.begin(*bucket);
-            self.buckets.charge(*bucket, now);
+            self.buckets.charge(*bucket);
         }
         self.groups.serve(candidate.head.group);
         self.reseat(at);
-        self.pass_on(at, None, now);
+        self.pass_on(at, None);
         self.close_if_empty(at);
         Some((ready.waiting(self.aging_ms), taken))
     }
 
     /// When a kind is worth looking at again: a task of it becomes due, or a rule without a key has a
     /// token.
-    fn next_due(&self, name: &str, now: Timestamp) -> Option<Timestamp> {
+    fn next_due(&self, name: &str) -> Option<Timestamp> {
         let kind = self.kinds.get(*self.kind_names.get(name)?).filter(|_| !self.paused_kinds.contains(name))?;
         let waiting = kind.classes.iter().filter_map(|class| self.classes.get(*class)).filter(|it| !it.is_silent());
         let tokens = waiting.filter_map(|class| {
             // It is shut until the last of them opens, or for as long as no running task ends.
-            let shut = class.shared.iter().filter_map(|bucket| self.buckets.check(*bucket, now).err());
+            let shut = class.shared.iter().filter_map(|bucket| self.buckets.check(*bucket).err());
             shut.map(|shut| shut.until).reduce(|a, b| Some(a?.max(b?))).flatten()
         });
         kind.later.first().map(|later| later.due_at).into_iter().chain(tokens).min()

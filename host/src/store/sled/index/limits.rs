@@ -19,19 +19,28 @@ pub(in super::super) struct Count {
 }
 
 impl Index {
-    /// Counts by these rules from now on. When they count other tasks than before, the waiting ones are
-    /// answered, for [`Self::relane`]: until then they do not wait.
-    pub(in super::super) fn limit(&mut self, rules: Vec<LimitRule>, fairness: Option<Fairness>) -> Vec<Waiting> {
+    /// Counts by these rules from now on. When they count other tasks than before, the waiting ones do not compete
+    /// until they are put in anew ([`Self::unplaced`], [`Self::relane`]): none begins against a rule.
+    pub(in super::super) fn limit(&mut self, rules: Vec<LimitRule>, fairness: Option<Fairness>) {
         if self.lanes.counts_like(&rules, fairness.as_ref()) {
             rules.into_iter().for_each(|rule| self.lanes.renumber(rule));
             fairness.into_iter().for_each(|fairness| self.lanes.reweigh(fairness));
-            return Vec::new();
+            return;
         }
-        let waiting = self.lanes.reset(rules, fairness);
+        self.lanes.reset(rules, fairness);
         for Run { spec, buckets, .. } in self.running.values_mut() {
             *buckets = self.lanes.occupy(&spec.new);
         }
-        waiting
+    }
+
+    /// Some of the tasks that wait by rules of before, for [`Self::relane`].
+    pub(in super::super) fn unplaced(&mut self, limit: usize) -> Vec<Waiting> {
+        self.lanes.unplaced(limit)
+    }
+
+    /// How many changes of the rules some waiting tasks are behind.
+    pub(in super::super) fn generations_behind(&self) -> usize {
+        self.lanes.generations_behind()
     }
 
     /// A task that waited goes on to wait.
@@ -64,9 +73,9 @@ impl Index {
     }
 
     /// What each value of each of these rules occupies, the busiest first.
-    pub(in super::super) fn values(&self, rules: &[&str], now: Timestamp) -> Vec<Vec<ValueUse>> {
+    pub(in super::super) fn values(&self, rules: &[&str]) -> Vec<Vec<ValueUse>> {
         let due = self.lanes.due_by_bucket();
-        rules.iter().map(|rule| self.lanes.values(rule, &due, now)).collect()
+        rules.iter().map(|rule| self.lanes.values(rule, &due)).collect()
     }
 
     /// Every queue with live tasks, by name.

@@ -41,7 +41,7 @@ async fn fill(store: &dyn Store) {
     let rate = RateDeclaration { tasks: Some(9), per_ms: Some(1_000), burst: None };
     let rule = Declaration { rate: Some(rate), ..Declaration::default() }.check("rate").unwrap();
     let fairness = Fairness::check("attributes.tenant", std::collections::BTreeMap::default()).unwrap();
-    store.declare_limits(vec![rule], Some(fairness)).await.unwrap();
+    store.declare_limits(vec![rule], Some(fairness), at(0)).await.unwrap();
     store.pause(Pausable::Queue("slow".to_owned()), "by hand".to_owned(), at(1)).await.unwrap();
     let ended = add(store, new_task(), 1).await;
     let attempt = claim_one(store, 1).await;

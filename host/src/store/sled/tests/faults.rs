@@ -2,6 +2,7 @@
 //! there, at most what was in flight is there besides, and each group as a whole.
 
 mod flow;
+mod kept;
 
 use std::collections::{HashMap, HashSet};
 use std::io::{BufRead, BufReader, Write};
@@ -48,7 +49,7 @@ async fn victim() {
     let settings = Settings { max_growth_bytes: 20_000, ..Settings::new(dir, BootId(fastrand::u64(..))) };
     let store: Arc<dyn Store> = SledStore::open(settings, at(0)).unwrap();
     let writers = (0..WRITERS).map(|writer| write(&*store, format!("{}-{writer}", number(ROUND))));
-    tokio::join!(futures_util::future::join_all(writers), work(&*store), flow::live(&*store));
+    tokio::join!(futures_util::future::join_all(writers), work(&*store), flow::live(&*store), kept::live(&*store));
 }
 
 /// Makes pairs of tasks: one commit each.
@@ -85,6 +86,8 @@ async fn work(store: &dyn Store) {
 pub(super) struct Said {
     added: HashSet<String>,
     ended: HashSet<String>,
+    /// The latest count.
+    kept: u64,
 }
 
 impl Said {
@@ -93,6 +96,10 @@ impl Said {
         match line.trim_end().split_once(' ') {
             Some(("added", name)) => self.added.insert(name.to_owned()),
             Some(("ended", id)) => self.ended.insert(id.to_owned()),
+            Some(("kept", count)) => {
+                self.kept = count.parse().unwrap();
+                true
+            }
             _ => false,
         };
     }
@@ -165,7 +172,9 @@ pub(super) async fn check(dir: &Path, said: &Said, rounds: usize) {
     let changes = |task: &Task| 1 + u64::from(task.status.attempt) + task.status.history.len() as u64;
     let last = store.events(0, 1).await.unwrap().last;
     let of_flows = flow::check(&*store, &tasks).await;
-    assert_eq!(last, tasks.iter().map(changes).sum::<u64>() + of_flows, "records and events are one commit");
+    let of_others = kept::check(&*store, said.kept, rounds).await;
+    let expected = tasks.iter().map(changes).sum::<u64>() + of_flows + of_others;
+    assert_eq!(last, expected, "records and events are one commit");
     store.close().await;
 }
 

@@ -6,7 +6,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::super::slab::Slab;
-use crate::limit::{LimitRule, TokenBucket};
+use crate::limit::{LimitRule, SLACK_MS, TokenBucket};
 use crate::time::Timestamp;
 
 /// A rule and its buckets.
@@ -62,11 +62,14 @@ pub(super) struct Buckets {
     charged: BTreeSet<u32>,
     /// Those that may take more than when that was looked at.
     pub(super) opened: Vec<u32>,
+    /// The latest instant that was heard of. When the clock goes back a little, nothing is given or taken until it
+    /// has caught up.
+    now: Timestamp,
 }
 
 impl Buckets {
-    pub(super) fn new(slots: Vec<Slot>) -> Self {
-        Self { slots, ..Self::default() }
+    pub(super) fn new(slots: Vec<Slot>, now: Timestamp) -> Self {
+        Self { slots, now, ..Self::default() }
     }
 
     /// The bucket of a rule and a value, if there is one.
@@ -117,15 +120,15 @@ impl Buckets {
     }
 
     /// Whether a task may begin.
-    pub(super) fn check(&self, at: u32, now: Timestamp) -> Result<(), Shut> {
+    pub(super) fn check(&self, at: u32) -> Result<(), Shut> {
         let Some(bucket) = self.slab.get(at) else { return Ok(()) };
         let Some(rule) = self.rule(bucket) else { return Ok(()) };
         if rule.concurrency.is_some_and(|most| bucket.running >= most) {
             return Err(Shut { until: None });
         }
         if let (Some(rate), Some(tokens)) = (rule.rate, &bucket.tokens) {
-            let next = tokens.next_at(rate, now);
-            if next > now {
+            let next = tokens.next_at(rate, self.now);
+            if next > self.now {
                 return Err(Shut { until: Some(next) });
             }
         }
@@ -140,12 +143,12 @@ impl Buckets {
     }
 
     /// A task that begins costs a token.
-    pub(super) fn charge(&mut self, at: u32, now: Timestamp) {
+    pub(super) fn charge(&mut self, at: u32) {
         let rate = self.slab.get(at).and_then(|bucket| self.rule(bucket)?.rate);
         let (Some(rate), Some(bucket)) = (rate, self.slab.get_mut(at)) else { return };
-        let mut tokens = bucket.tokens.unwrap_or(TokenBucket::full(rate, now));
-        tokens.take(rate, now);
-        self.put_tokens(at, tokens, now);
+        let mut tokens = bucket.tokens.unwrap_or(TokenBucket::full(rate, self.now));
+        tokens.take(rate, self.now);
+        self.put_tokens(at, tokens);
         self.charged.insert(at);
     }
 
@@ -166,15 +169,44 @@ impl Buckets {
     }
 
     /// Sets what is left of a rate.
-    pub(super) fn put_tokens(&mut self, at: u32, tokens: TokenBucket, now: Timestamp) {
+    pub(super) fn put_tokens(&mut self, at: u32, tokens: TokenBucket) {
         let rate = self.slab.get(at).and_then(|bucket| self.rule(bucket)?.rate);
         let (Some(rate), Some(bucket)) = (rate, self.slab.get_mut(at)) else { return };
         bucket.tokens = Some(tokens);
-        let full_at = tokens.full_at(rate, now);
+        let full_at = tokens.full_at(rate, self.now);
         if let Some(before) = bucket.full_at.replace(full_at) {
             self.filling.remove(&(before, at));
         }
         self.filling.insert((full_at, at));
+    }
+
+    /// The rule of a slot has other numbers.
+    pub(super) fn renumber(&mut self, at: usize, rule: LimitRule) {
+        let Some(slot) = self.slots.get_mut(at) else { return };
+        let has_rate = rule.rate.is_some();
+        slot.rule = rule;
+        for bucket in slot.by_value.values().copied().collect::<Vec<_>>() {
+            if let Some(tokens) = self.slab.get(bucket).and_then(|bucket| bucket.tokens) {
+                if has_rate {
+                    // It will be full at another time.
+                    self.put_tokens(bucket, tokens);
+                } else {
+                    self.forget_tokens(bucket);
+                }
+            }
+            self.opened.push(bucket);
+            self.drop_if_idle(bucket);
+        }
+    }
+
+    /// A bucket is full, or has no rate any more.
+    fn forget_tokens(&mut self, at: u32) {
+        if let Some(bucket) = self.slab.get_mut(at) {
+            bucket.tokens = None;
+            if let Some(when) = bucket.full_at.take() {
+                self.filling.remove(&(when, at));
+            }
+        }
     }
 
     /// Looks at a bucket again at an instant.
@@ -186,9 +218,13 @@ impl Buckets {
         self.timers.insert((when, at));
     }
 
-    /// Notes the buckets whose time has come. When the clock was set back, all that wait for one.
-    pub(super) fn wake(&mut self, now: Timestamp, set_back: bool) {
-        while let Some((when, at)) = self.timers.first().copied().filter(|(when, _)| *when <= now || set_back) {
+    /// Hears of the time, and notes the buckets whose time has come. When the clock was set back, all that wait
+    /// for one.
+    pub(super) fn wake(&mut self, now: Timestamp) {
+        let set_back = self.now.millis_since(now) > SLACK_MS;
+        self.now = if set_back { now } else { now.max(self.now) };
+        let latest = if set_back { Timestamp::MAX } else { self.now };
+        while let Some((when, at)) = self.timers.first().copied().filter(|(when, _)| *when <= latest) {
             self.timers.remove(&(when, at));
             if let Some(bucket) = self.slab.get_mut(at) {
                 bucket.timer = None;
@@ -198,15 +234,22 @@ impl Buckets {
     }
 
     /// Forgets some that have become full.
-    pub(super) fn forget_full(&mut self, now: Timestamp, limit: usize) {
+    pub(super) fn forget_full(&mut self, limit: usize) {
         for _ in 0..limit {
-            let Some((when, at)) = self.filling.first().copied().filter(|(when, _)| *when <= now) else { return };
-            self.filling.remove(&(when, at));
-            if let Some(bucket) = self.slab.get_mut(at) {
-                (bucket.tokens, bucket.full_at) = (None, None);
-                self.charged.insert(at);
-            }
+            let Some((_, at)) = self.filling.first().copied().filter(|(when, _)| *when <= self.now) else { return };
+            self.forget_tokens(at);
+            self.charged.insert(at);
         }
+    }
+
+    /// Hears of the time when there is nobody yet to whom it matters.
+    pub(super) fn start(&mut self, now: Timestamp) {
+        self.now = now.max(self.now);
+    }
+
+    /// The latest instant that was heard of.
+    pub(super) fn now(&self) -> Timestamp {
+        self.now
     }
 
     /// Those whose tokens changed, how they stand now.

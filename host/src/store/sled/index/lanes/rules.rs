@@ -178,7 +178,8 @@ impl Lanes {
 
     /// Forgets some token buckets that have become full.
     pub(in super::super) fn forget_full(&mut self, now: Timestamp, limit: usize) {
-        self.buckets.forget_full(now, limit);
+        self.tick(now);
+        self.buckets.forget_full(limit);
     }
 
     /// Sets what is left of a rate, as it was kept. Answers `false` when no rule wants to know.
@@ -188,7 +189,8 @@ impl Lanes {
         let Some(at) = slots.iter().position(named) else { return false };
         let Some(tokens) = charged.tokens else { return false };
         let bucket = self.buckets.of(at, &charged.value);
-        self.buckets.put_tokens(bucket, tokens, now);
+        self.buckets.start(now);
+        self.buckets.put_tokens(bucket, tokens);
         true
     }
 
@@ -204,10 +206,9 @@ impl Lanes {
 
     /// Other numbers for a rule that counts as before.
     pub(in super::super) fn renumber(&mut self, rule: LimitRule) {
-        let Self { buckets, .. } = self;
-        let Some(slot) = buckets.slots.iter_mut().find(|slot| slot.rule.name == rule.name) else { return };
-        slot.rule = rule;
-        buckets.opened.extend(slot.by_value.values());
+        if let Some(at) = self.buckets.slots.iter().position(|slot| slot.rule.name == rule.name) {
+            self.buckets.renumber(at, rule);
+        }
     }
 
     /// Other weights for the same key.
@@ -215,31 +216,61 @@ impl Lanes {
         self.groups.reweigh(fairness);
     }
 
-    /// Counts by these rules and shares by this key from now on. Nothing waits or runs until it is put in
-    /// again: answers what waited. Tokens of rules that count as before stay.
-    pub(in super::super) fn reset(&mut self, rules: Vec<LimitRule>, fairness: Option<Fairness>) -> Vec<Waiting> {
-        let ready = self.ready.iter().map(|ready| ready.waiting(self.aging_ms));
-        let later = self.kinds.iter().flat_map(|(_, kind)| kind.later.iter().map(|later| later.waiting()));
-        let waiting = ready.chain(later).collect();
+    /// Counts by these rules and shares by this key from now on. Nothing competes or runs until it is put in
+    /// again: what waited is answered by [`Self::unplaced`], slice by slice. Tokens of rules that count as before stay.
+    pub(in super::super) fn reset(&mut self, rules: Vec<LimitRule>, fairness: Option<Fairness>) {
         let stays = |old: &LimitRule| rules.iter().any(|rule| rule.name == old.name && rule.key == old.key);
         let kept = self.buckets.slots.iter().filter(|slot| stays(&slot.rule));
         let kept: Vec<_> = kept.map(|slot| slot.rule.name.clone()).collect();
         let tokens: Vec<_> = self.buckets.unfilled().into_iter().filter(|it| kept.contains(&it.rule)).collect();
         let slots = rules.into_iter().map(|rule| Slot { rule, by_value: HashMap::new() }).collect();
-        let before = std::mem::take(self);
+        let mut before = std::mem::take(self);
+        let now = before.buckets.now();
         *self = Self {
             aging_ms: before.aging_ms,
-            buckets: Buckets::new(slots),
+            buckets: Buckets::new(slots, now),
             groups: Groups::new(fairness),
-            paused_kinds: before.paused_kinds,
-            paused_queues: before.paused_queues,
-            now: before.now,
+            paused_kinds: std::mem::take(&mut before.paused_kinds),
+            paused_queues: std::mem::take(&mut before.paused_queues),
+            earlier: std::mem::take(&mut before.earlier),
             ..Self::default()
         };
-        for charged in tokens {
-            self.restore(&charged, before.now);
+        if !before.by_key.is_empty() {
+            self.earlier.push(before);
         }
-        waiting
+        for charged in tokens {
+            self.restore(&charged, now);
+        }
+    }
+
+    /// Takes out tasks that wait by rules of before, for [`Self::insert`].
+    pub(in super::super) fn unplaced(&mut self, limit: usize) -> Vec<Waiting> {
+        let mut taken = Vec::new();
+        while let Some(earlier) = self.earlier.first_mut() {
+            let Self { ready, kinds, aging_ms, .. } = earlier;
+            while taken.len() < limit
+                && let Some(ready) = ready.pop_first()
+            {
+                taken.push(ready.waiting(*aging_ms));
+            }
+            for kind in kinds.values_mut() {
+                while taken.len() < limit
+                    && let Some(later) = kind.later.pop_first()
+                {
+                    taken.push(later.waiting());
+                }
+            }
+            if taken.len() >= limit {
+                break;
+            }
+            self.earlier.remove(0);
+        }
+        taken
+    }
+
+    /// How many times the rules were changed while tasks wait by rules of before.
+    pub(in super::super) fn generations_behind(&self) -> usize {
+        self.earlier.len()
     }
 
     /// Pauses a kind or lets it go on.

@@ -2,26 +2,25 @@
 
 use super::waiting::{Head, Held, Place, Ready, Turn};
 use super::{Lanes, Stand};
-use crate::time::Timestamp;
 
 impl Lanes {
     /// A lane brings along the next one of each bucket that has room still.
-    pub(super) fn pass_on(&mut self, at: u32, except: Option<Place>, now: Timestamp) {
+    pub(super) fn pass_on(&mut self, at: u32, except: Option<Place>) {
         let Some(lane) = self.lanes.get(at) else { return };
         let class = lane.class;
         let buckets = lane.key.keyed.iter().copied().filter(|bucket| Some(Place::Bucket(*bucket)) != except);
         let waited_for = |bucket: &u32| self.buckets.slab.get(*bucket).is_some_and(|bucket| bucket.held > 0);
         for bucket in buckets.filter(waited_for).collect::<Vec<_>>() {
-            self.offer(bucket, Some(class), now);
+            self.offer(bucket, Some(class));
         }
     }
 
     /// Lets the best of the lanes that a bucket holds back compete, one of each class, if it has room.
-    pub(super) fn offer(&mut self, bucket: u32, only: Option<u32>, now: Timestamp) {
+    pub(super) fn offer(&mut self, bucket: u32, only: Option<u32>) {
         if self.buckets.slab.get(bucket).is_none_or(|bucket| bucket.held == 0) {
             return;
         }
-        if let Err(shut) = self.buckets.check(bucket, now) {
+        if let Err(shut) = self.buckets.check(bucket) {
             if let Some(until) = shut.until {
                 self.buckets.remind(bucket, until);
             }

@@ -15,6 +15,7 @@ const MAX_LOOKED: usize = 1_000;
 impl Lanes {
     /// Lets everything that is due count as due.
     pub(in super::super) fn advance_all(&mut self, now: Timestamp) {
+        self.tick(now);
         let kinds: Vec<_> = self.kinds.iter().map(|(at, _)| at).collect();
         kinds.into_iter().for_each(|kind| self.advance(kind, now));
     }
@@ -32,12 +33,13 @@ impl Lanes {
     }
 
     /// What each value of a rule occupies, the busiest first.
-    pub(in super::super) fn values(&self, rule: &str, due: &HashMap<u32, u64>, now: Timestamp) -> Vec<ValueUse> {
+    pub(in super::super) fn values(&self, rule: &str, due: &HashMap<u32, u64>) -> Vec<ValueUse> {
         let Some(slot) = self.buckets.slots.iter().find(|slot| slot.rule.name == rule) else { return Vec::new() };
+        let now = self.buckets.now();
         #[expect(clippy::borrowed_box, reason = "what the map yields")]
         let told = |(value, at): (&Box<str>, &u32)| {
             let bucket = self.buckets.slab.get(*at)?;
-            let is_shut = self.buckets.check(*at, now).is_err();
+            let is_shut = self.buckets.check(*at).is_err();
             let left = |rate: Rate| bucket.tokens.map_or(rate.burst, |tokens: TokenBucket| tokens.tokens(rate, now));
             Some(ValueUse {
                 value: value.to_string(),
@@ -54,9 +56,10 @@ impl Lanes {
     /// Since when the oldest task waits that is due, by kind and by queue.
     pub(in super::super) fn oldest(&self) -> (HashMap<&str, Timestamp>, HashMap<&str, Timestamp>) {
         let (mut kinds, mut queues) = (HashMap::new(), HashMap::new());
-        for (at, lane) in self.lanes.iter().filter(|(_, lane)| lane.ready > 0) {
-            let Some(oldest) = self.oldest_of(at) else { continue };
-            let (Some(kind), Some(queue)) = (self.kinds.get(lane.key.kind), self.queues.get(lane.key.queue)) else {
+        let all = std::iter::once(self).chain(&self.earlier);
+        for (of, at, lane) in all.flat_map(|of| of.lanes.iter().map(move |(at, lane)| (of, at, lane))) {
+            let Some(oldest) = of.oldest_of(at).filter(|_| lane.ready > 0) else { continue };
+            let (Some(kind), Some(queue)) = (of.kinds.get(lane.key.kind), of.queues.get(lane.key.queue)) else {
                 continue;
             };
             for (map, name) in [(&mut kinds, &*kind.name), (&mut queues, &*queue.name)] {
