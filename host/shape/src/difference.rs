@@ -254,17 +254,17 @@ impl Found {
             (Shape::Tuple(left), Shape::Tuple(right)) if left.len() == right.len() => {
                 left.iter().zip(right).fold(true, |told, (left, right)| self.descend(left, right) && told)
             }
-            (Shape::Record(Some(name), left), Shape::Record(_, right)) => {
-                self.parts("record", name, Item::Field, &with_types(left), &with_types(right))
+            (Shape::Record(Some(name), left), Shape::Record(other, right)) => {
+                self.parts("record", (name, other.as_deref()), Item::Field, &with_types(left), &with_types(right))
             }
-            (Shape::Variant(Some(name), left), Shape::Variant(_, right)) => {
-                self.parts("variant", name, Item::Case, &with_payloads(left), &with_payloads(right))
+            (Shape::Variant(Some(name), left), Shape::Variant(other, right)) => {
+                self.parts("variant", (name, other.as_deref()), Item::Case, &with_payloads(left), &with_payloads(right))
             }
-            (Shape::Enum(Some(name), left), Shape::Enum(_, right)) => {
-                self.parts("enum", name, Item::Case, &plain(left), &plain(right))
+            (Shape::Enum(Some(name), left), Shape::Enum(other, right)) => {
+                self.parts("enum", (name, other.as_deref()), Item::Case, &plain(left), &plain(right))
             }
-            (Shape::Flags(Some(name), left), Shape::Flags(_, right)) => {
-                self.parts("flags", name, Item::Flag, &plain(left), &plain(right))
+            (Shape::Flags(Some(name), left), Shape::Flags(other, right)) => {
+                self.parts("flags", (name, other.as_deref()), Item::Flag, &plain(left), &plain(right))
             }
             _ => same(left, right),
         }
@@ -278,9 +278,16 @@ impl Found {
         }
     }
 
-    /// Two types without a part in common are not one that has changed, but two.
-    fn parts(&mut self, sort: &str, name: &str, item: Item, left: &[Member<'_>], right: &[Member<'_>]) -> bool {
-        let shared = left.iter().any(|(name, _)| right.iter().any(|(other, _)| name == other));
+    /// Two types of different names, or of which one has none, that have no part in common are not one that has changed, but two.
+    fn parts(
+        &mut self,
+        sort: &str,
+        (name, other): (&str, Option<&str>),
+        item: Item,
+        left: &[Member<'_>],
+        right: &[Member<'_>],
+    ) -> bool {
+        let shared = other == Some(name) || left.iter().any(|(name, _)| right.iter().any(|(other, _)| name == other));
         if shared {
             self.members(&Place::Type(sort.to_owned(), name.to_owned()), item, left, right);
         }

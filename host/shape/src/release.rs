@@ -56,7 +56,8 @@ pub fn check(released: &Contract, current: &Contract) -> Verdict {
             Some((now, new)) => world(&mut verdict, now, old, new),
         }
     }
-    for (id, _) in current.interfaces.iter().filter(|(id, _)| counterpart(&released.interfaces, id).is_none()) {
+    let known: BTreeSet<_> = released.interfaces.keys().map(|id| line_of(id)).collect();
+    for id in current.interfaces.keys().filter(|id| !known.contains(&line_of(id))) {
         grown.insert(id.as_str());
         verdict.added.push(format!("{id}: the interface is new"));
     }
@@ -175,7 +176,7 @@ mod tests {
             ("ask: func", "tell: func(x: u8); ask: func"),
             ("enum level", "enum colour { red } enum level"),
             ("interface more", "interface extra { f: func(); } interface more"),
-            ("import log;", "import log; import log2;} interface log2 { f: func(); } world other {"),
+            ("world plugin {", "interface log2 { f: func(); } world plugin { import log2;"),
             ("@0.1.0", "@0.1.7"),
             ("world plugin {", "world second { import log; } world plugin {"),
         ] {

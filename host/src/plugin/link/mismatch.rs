@@ -108,14 +108,16 @@ fn of_this_host(id: &str) -> Option<&'static Interface> {
 
 /// What keeps the two from being linked: a guest imports no more than it calls, and may export more than the host calls.
 fn differences(host: &Interface, guest: &Interface, direction: Direction) -> Vec<Difference> {
-    let host = Interface { types: BTreeMap::new(), functions: host.functions.clone() };
+    // Types are compared where a function has them.
+    let functions = |of: &Interface| Interface { types: BTreeMap::new(), functions: of.functions.clone() };
+    let (host, guest) = (functions(host), functions(guest));
     let matters = |difference: &Difference| {
         !matches!(
             (&difference.what, direction),
             (What::Missing(Item::Function, _), Direction::Import) | (What::Added(Item::Function, _), Direction::Export)
         )
     };
-    compare(&host, guest, true).into_iter().filter(matters).collect()
+    compare(&host, &guest, true).into_iter().filter(matters).collect()
 }
 
 fn interface(of: &ComponentInstance, engine: &Engine) -> Interface {
