@@ -126,6 +126,13 @@ pub trait LogReader: Send + Sync + 'static {
     async fn remove(&self, tasks: Vec<TaskId>) -> std::io::Result<()>;
 }
 
+/// Knows the tokens of callbacks.
+pub trait CallbackTokens: Send + Sync + 'static {
+    /// The attempt of `task` that a token was made for; `None` when it was made for none. Takes the same time however much
+    /// of a token is right.
+    fn attempt(&self, task: TaskId, token: &str) -> Option<u32>;
+}
+
 /// What requests are served from.
 #[derive(Clone)]
 pub struct AppState {
@@ -137,6 +144,8 @@ pub struct AppState {
     pub media: Library,
     /// Task logs.
     pub logs: Arc<dyn LogReader>,
+    /// Tokens of callbacks.
+    pub callbacks: Arc<dyn CallbackTokens>,
     /// Bounds and names.
     pub settings: Settings,
     /// Requests at the same time.
@@ -169,6 +178,7 @@ pub fn router(state: AppState) -> Router {
         .route("/v1/tasks/purge", post(tasks::purge::many))
         .route("/v1/tasks/{id}", get(tasks::read).delete(tasks::purge::one))
         .route("/v1/tasks/{id}/cancel", post(tasks::cancel::one))
+        .route("/v1/tasks/{id}/callback", post(tasks::callback::call_back))
         .route("/v1/tasks/{id}/events", get(events::of_task))
         .route("/v1/tasks/{id}/retry", post(tasks::retry))
         .route("/v1/tasks/{id}/attempts", get(tasks::attempts::list))

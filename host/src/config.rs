@@ -68,6 +68,8 @@ pub struct Config {
 pub struct Server {
     /// Where HTTP is served.
     pub listen: SocketAddr,
+    /// Under which address others reach the host, such as `https://tasks.example`; empty when nobody said.
+    pub public_url: String,
     /// Connections at the same time.
     pub max_connections: u32,
     /// Requests at the same time, over all connections.
@@ -134,6 +136,8 @@ pub struct Runner {
     pub lease_ms: u64,
     /// When a kind whose tasks take the guest down is left alone, and for how long.
     pub breaker: BreakerSettings,
+    /// How long outside work may take to stop, gracefully and then immediately, in milliseconds each.
+    pub stop_grace_ms: u64,
     /// How long running attempts may go on after a stop was asked for, in milliseconds.
     pub shutdown_grace_ms: u64,
 }
@@ -238,6 +242,19 @@ pub enum Format {
     Json,
 }
 
+impl Server {
+    /// The host's name in [`Self::public_url`].
+    pub fn public_host(&self) -> Option<&str> {
+        let (_, rest) = self.public_url.split_once("://")?;
+        let authority = rest.split('/').next()?;
+        let host = match authority.rsplit_once(':') {
+            Some((host, port)) if port.bytes().all(|digit| digit.is_ascii_digit()) => host,
+            Some(_) | None => authority,
+        };
+        Some(host).filter(|host| !host.is_empty())
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -268,6 +285,7 @@ impl Default for Server {
     fn default() -> Self {
         Self {
             listen: (Ipv4Addr::LOCALHOST, 7420).into(),
+            public_url: String::new(),
             max_connections: 1_024,
             max_requests: 256,
             max_streams: 64,
@@ -296,6 +314,7 @@ impl Default for Runner {
             aging_ms: 60 * SECOND_MS,
             lease_ms: 30 * SECOND_MS,
             breaker: BreakerSettings::default(),
+            stop_grace_ms: 30 * SECOND_MS,
             shutdown_grace_ms: 20 * SECOND_MS,
         }
     }

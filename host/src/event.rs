@@ -144,6 +144,19 @@ pub enum TaskChange {
         /// How many of them live.
         parents: u32,
     },
+    /// The attempt has started work outside of the host, and its handle is kept.
+    WorkStarted,
+    /// Outside work is looked after again: the attempt goes on.
+    Attached {
+        /// The generation that looks after it.
+        digest: Digest,
+    },
+    /// Nobody looks after the attempt's outside work for now.
+    Detached,
+    /// Somebody outside has news about the attempt's work.
+    CalledBack,
+    /// Outside work has succeeded; its results are being brought home.
+    Exporting,
 }
 
 /// What happened to a batch.
@@ -234,7 +247,7 @@ pub enum MediaChange {
 }
 
 /// Every event's name.
-pub const TYPES: [&str; 38] = [
+pub const TYPES: [&str; 43] = [
     "task.waiting",
     "task.queued",
     "task.started",
@@ -247,6 +260,11 @@ pub const TYPES: [&str; 38] = [
     "task.failed",
     "task.cancelled",
     "task.purged",
+    "task.work-started",
+    "task.attached",
+    "task.detached",
+    "task.called-back",
+    "task.exporting",
     "media.added",
     "media.trashed",
     "media.restored",
@@ -318,6 +336,11 @@ impl Change {
                 TaskChange::Cancelled { .. } => "task.cancelled",
                 TaskChange::Purged => "task.purged",
                 TaskChange::Waiting { .. } => "task.waiting",
+                TaskChange::WorkStarted => "task.work-started",
+                TaskChange::Attached { .. } => "task.attached",
+                TaskChange::Detached => "task.detached",
+                TaskChange::CalledBack => "task.called-back",
+                TaskChange::Exporting => "task.exporting",
             },
             Self::Media { change, .. } => match change {
                 MediaChange::Added => "media.added",

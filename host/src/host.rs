@@ -1,7 +1,9 @@
 //! The composition root: opens the parts, wires them, starts them, and stops them in two phases.
 
+mod callback;
 mod compile;
 mod dev;
+mod files;
 mod lend;
 mod network;
 pub mod rehearsal;
@@ -18,6 +20,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use self::callback::Callbacks;
 pub use self::compile::{COMPILE_COMMAND, this_program};
 pub use self::rules::plugin_rules;
 use self::space::SpaceWatch;
@@ -42,6 +45,8 @@ use crate::time::now;
 const ADDRESS_FILE: &str = "address";
 /// The folder below the data directory that the store keeps.
 pub const STORE_FOLDER: &str = "store";
+/// The file below the data directory with the key of callbacks.
+const CALLBACK_KEY_FILE: &str = "callback.key";
 /// How long requests that are being answered may go on after everything else has stopped.
 const HTTP_DRAIN_MS: u64 = 2_000;
 
@@ -88,6 +93,7 @@ struct Parts {
     logs: Arc<TaskLogs>,
     plugins: Arc<Plugins>,
     breakers: Arc<Breakers>,
+    callbacks: Arc<Callbacks>,
     boot: BootId,
 }
 
@@ -216,14 +222,18 @@ impl Parts {
             .with_context(|| DataDirectory::cannot("use", &data.join("logs")))?;
         let logs = Arc::new(logs);
         let compiler = compile::compiler(config.plugins.compiler.as_deref(), compile::Bounds::of(config), &supervisor);
+        let callbacks = Callbacks::open(&data.join(CALLBACK_KEY_FILE), &config.server.public_url)
+            .with_context(|| DataDirectory::cannot("use", &data.join(CALLBACK_KEY_FILE)))?;
+        let callbacks = Arc::new(callbacks);
+        let lent = (Arc::clone(&callbacks) as _, compiler);
+        let ports = lend::ports(&store, &library, &Arc::new(ffmpeg), &logs, lent);
         let outside = network::outside(config, network)?;
-        let ports = lend::ports(&store, &library, &Arc::new(ffmpeg), &logs, compiler);
         let plugins = Self::start_plugins(config, Ports { outside, ..ports }).await?;
         store.declare_schedules(config.schedules.clone(), now()).await.context("cannot declare the schedules")?;
         let limits = store.declare_limits(config.limits.clone(), config.fairness.clone(), now()).await;
         limits.context("cannot declare the limits")?;
         let breakers = Breakers::new(config.runner.breaker);
-        Ok(Self { store, media: library, supervisor, logs, plugins, breakers, boot })
+        Ok(Self { store, media: library, supervisor, logs, plugins, breakers, callbacks, boot })
     }
 
     async fn start_plugins(config: &Config, ports: Ports) -> anyhow::Result<Arc<Plugins>> {
@@ -246,13 +256,14 @@ impl Parts {
             }),
             media: self.media.clone(),
             logs: Arc::new(lend::Logs(Arc::clone(&self.logs))),
+            callbacks: Arc::clone(&self.callbacks) as _,
             settings: api::Settings {
                 max_body_bytes: usize::try_from(server.max_body_bytes).unwrap_or(usize::MAX),
                 max_batch_bytes: usize::try_from(server.max_batch_bytes).unwrap_or(usize::MAX),
                 max_input_bytes: usize::try_from(server.max_input_bytes).unwrap_or(usize::MAX),
                 limits,
                 loopback: server.listen.ip().is_loopback(),
-                host_names: Vec::new(),
+                host_names: host_names(server),
             },
             limiter: ConnectionLimiter::new(limits),
             info,
@@ -265,6 +276,7 @@ impl Parts {
         let settings = runner::Settings {
             concurrency: config.runner.concurrency,
             lease_ms: config.runner.lease_ms,
+            stop_grace_ms: config.runner.stop_grace_ms,
             boot: self.boot,
         };
         let breakers = Arc::clone(&self.breakers);
@@ -307,6 +319,12 @@ fn plugin_settings(config: &Config) -> anyhow::Result<crate::plugin::Settings> {
         dev: config.plugins.dev,
         rules: plugin_rules(config).map_err(anyhow::Error::msg)?,
     })
+}
+
+/// A host that only this machine reaches may be reached under its public address, too: through a proxy.
+fn host_names(server: &crate::config::Server) -> Vec<String> {
+    let loopback = server.listen.ip().is_loopback();
+    server.public_host().filter(|_| loopback).map(str::to_owned).into_iter().collect()
 }
 
 fn media_settings(config: &Config) -> crate::media::Settings {

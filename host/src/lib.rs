@@ -26,6 +26,7 @@ pub mod host;
 pub mod limit;
 pub mod limiter;
 pub mod logs;
+pub mod mac;
 pub mod media;
 pub mod plugin;
 pub mod process;

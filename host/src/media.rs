@@ -343,6 +343,17 @@ impl Upload {
         self.writer.write(bytes).await
     }
 
+    /// Ends the upload: the file is durable when this returns, but gets its record from somebody else.
+    pub async fn stage(self, name: &str, content_type: Option<&str>) -> Result<Staged, MediaError> {
+        let id = MediaId::generate();
+        let name = name::display_name(name, id);
+        let content_type = name::content_type(content_type, &name);
+        let temp = self.writer.into_temp().await?;
+        let files = Arc::clone(&self.home.files);
+        let (placed, size) = blocking(move || files.place(temp, id)).await?;
+        Ok(Staged { id: id.to_string(), name, content_type, size, placed })
+    }
+
     /// Ends the upload: the file is durable and visible when this returns.
     pub async fn finish(
         self,
@@ -353,6 +364,27 @@ impl Upload {
     ) -> Result<MediaRecord, MediaError> {
         let temp = self.writer.into_temp().await?;
         self.home.adopt(temp, name, content_type, task, now).await
+    }
+}
+
+/// A durable file without a record. Dropping it removes the file; so does the next start when it finds no record.
+#[derive(Debug)]
+pub struct Staged {
+    /// Its opaque id.
+    pub id: String,
+    /// For people.
+    pub name: String,
+    /// MIME type.
+    pub content_type: String,
+    /// Bytes.
+    pub size: u64,
+    placed: TempFile,
+}
+
+impl Staged {
+    /// There is a record, or may be one: the file stays.
+    pub fn keep(self) {
+        self.placed.keep();
     }
 }
 

@@ -3,6 +3,7 @@
 //! Four lifetimes: the *engine* (process), a *generation* (one digest of one plugin, compiled and
 //! linked), an *attempt* (one Store), a *guest's state* (inside the Store).
 
+mod added;
 pub mod alone;
 mod capability;
 pub mod check;
@@ -22,6 +23,7 @@ pub mod registry;
 mod reload;
 mod schema;
 pub mod signature;
+pub mod steer;
 #[cfg(test)]
 mod testbed;
 
@@ -80,6 +82,8 @@ pub struct Job {
     pub spec: Arc<Spec>,
     /// When it was claimed: its wall budget counts from here.
     pub started_at: Timestamp,
+    /// Pieces of outside work of this task that have ended.
+    pub works: u32,
 }
 
 /// What a dispatcher answered, already checked against grants, kinds and schemas.

@@ -5,22 +5,32 @@
 
 mod attempt;
 mod claims;
+mod ending;
+mod pace;
+mod steer;
+mod unattended;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use tokio::sync::Semaphore;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use self::attempt::Attempt;
 use self::claims::{Admissions, Answered, Claims, Terms};
+use self::ending::Ending;
+use self::steer::{Age, Reins, Steering};
+use self::unattended::Unattended;
 use crate::event::{Change, Event, TaskChange};
-use crate::limiter::{AttemptLimiter, AttemptPermits, Breakers};
+use crate::limiter::{AttemptLimiter, AttemptPermit, AttemptPermits, Breakers};
 use crate::plugin::control::{Control, Directive};
-use crate::plugin::{Executor, Plugins};
+use crate::plugin::{Executor, Generation, Plugins};
 use crate::store::{Claim, Claimed, Finish, Heartbeat, Store, StoreError};
 use crate::task::{AttemptReport, BootId, Outcome, TaskId};
 use crate::time::{Timestamp, now};
@@ -32,12 +42,16 @@ pub struct Settings {
     pub concurrency: u32,
     /// How long a lease lives without a heartbeat, in milliseconds; renewed at a third of it.
     pub lease_ms: u64,
+    /// How long outside work may take to stop, gracefully and then immediately, in milliseconds each.
+    pub stop_grace_ms: u64,
     /// This start of the host.
     pub boot: BootId,
 }
 
 /// How long a loop waits after the store refused a verb, before it tries again.
 const STORE_RETRY: Duration = Duration::from_millis(200);
+/// Results of outside work that are brought home at the same time, at most: each is a guest that holds no permit.
+const MAX_EXPORTS: usize = 16;
 
 /// When to end, in two phases.
 #[derive(Clone, Debug, Default)]
@@ -58,12 +72,16 @@ pub struct Runner {
     settings: Settings,
     shutdown: Shutdown,
     running: HashMap<TaskId, Running>,
-    attempts: JoinSet<TaskId>,
+    attempts: JoinSet<Ran>,
     claims: Claims,
     /// When the next task is due that nobody can claim yet, as far as the store has said.
     next_due: Option<Timestamp>,
     /// The store refused: no claim before then.
     retry_at: Option<Instant>,
+    /// Whether there may be outside work that nobody looks after.
+    unattended: Unattended,
+    /// Places for bringing its results home.
+    exports: Arc<Semaphore>,
 }
 
 /// An attempt that runs now.
@@ -71,7 +89,12 @@ pub struct Runner {
 struct Running {
     attempt: u32,
     control: Arc<Control>,
+    /// Of an attempt whose work lives elsewhere.
+    reins: Option<Reins>,
 }
+
+/// An attempt that has ended: by its control it is told from the next one of its task, which may run already.
+type Ran = (TaskId, Arc<Control>);
 
 impl Runner {
     /// A runner that has claimed nothing yet.
@@ -95,6 +118,8 @@ impl Runner {
             claims: Claims::default(),
             next_due: None,
             retry_at: None,
+            unattended: Unattended::Perhaps,
+            exports: Arc::new(Semaphore::new(MAX_EXPORTS)),
         }
     }
 
@@ -108,6 +133,7 @@ impl Runner {
             // Interest first, question second: a change between the two is not lost.
             freed.mark_unchanged();
             reloads.mark_unchanged();
+            self.take_up().await;
             let ask_at = self.ask();
             tokio::select! {
                 biased;
@@ -116,7 +142,8 @@ impl Runner {
                 Some(ended) = self.attempts.join_next() => self.reap_all(ended),
                 received = events.recv() => self.hear(received).await,
                 _ = freed.changed() => {}
-                _ = reloads.changed() => {}
+                // Whoever looks after outside work may have come.
+                _ = reloads.changed() => self.unattended = Unattended::Perhaps,
                 () = tokio::time::sleep_until(ask_at) => self.claims.withdraw(),
                 () = tokio::time::sleep_until(beat_at) => {
                     self.beat().await;
@@ -166,7 +193,7 @@ impl Runner {
         }
     }
 
-    fn reap_all(&mut self, ended: Result<TaskId, tokio::task::JoinError>) {
+    fn reap_all(&mut self, ended: Result<Ran, tokio::task::JoinError>) {
         let mut next = Some(ended);
         while let Some(ended) = next {
             self.reap(ended);
@@ -184,56 +211,85 @@ impl Runner {
             tracing::error!(%kind, "the store answered a claim with what was not asked for");
             return;
         };
+        self.run_on(Arc::clone(&executor.generation), claimed, Some(permit));
+    }
+
+    /// Runs an attempt on a generation. Only one that brings results home has no permit.
+    fn run_on(&mut self, generation: Arc<Generation>, claimed: Claimed, permit: Option<AttemptPermit>) {
         let control = Arc::new(Control::default());
         if claimed.status.cancel.is_some() {
             control.direct(Directive::Cancel);
         }
-        let id = claimed.id;
-        let watched = self.breakers.begin(kind, executor.generation.digest().0);
-        let running = Running { attempt: claimed.status.attempt, control: Arc::clone(&control) };
+        let (id, attempt) = (claimed.id, claimed.status.attempt);
+        let watched = self.breakers.begin(&claimed.spec.new.kind, generation.digest().0);
+        let reins = generation.is_actuator().then(Reins::default);
+        let running = Running { attempt, control: Arc::clone(&control), reins: reins.clone() };
         self.running.insert(id, running);
-        let attempt = attempt::Attempt {
+        let ending = Ending {
             store: Arc::clone(&self.store),
-            generation: Arc::clone(&executor.generation),
-            claimed,
-            control,
+            id,
+            attempt,
+            control: Arc::clone(&control),
             lease_ms: self.settings.lease_ms,
-            abort: self.shutdown.abort.clone(),
+        };
+        let abort = self.shutdown.abort.clone();
+        let ran: BoxFuture<'static, _> = match (reins, permit) {
+            (Some(reins), permit) => {
+                let plugins = Arc::clone(&self.plugins);
+                let exports = Arc::clone(&self.exports);
+                let stop_grace = Duration::from_millis(self.settings.stop_grace_ms);
+                let age = Age::of(&claimed.status);
+                let steering =
+                    Steering { ending, plugins, generation, claimed, reins, exports, stop_grace, age, abort };
+                Box::pin(steering.run(permit))
+            }
+            (None, Some(permit)) => Box::pin(Attempt { ending, generation, claimed, abort }.run(permit)),
+            (None, None) => return tracing::error!(task = %id, "an attempt without a permit"),
         };
         let attempt = async move {
-            let (trial, permit) = attempt.run(permit).await;
+            let (trial, permit) = ran.await;
             watched.end(trial, now().as_millis());
             // Before this, an attempt that went down could be followed by another one of its kind.
             drop(permit);
-            id
+            (id, control)
         };
         // On the guests' threads from the start: what it does besides is to wait for the store.
         self.attempts.spawn_on(attempt, &self.plugins.runtime());
     }
 
-    fn reap(&mut self, ended: Result<TaskId, tokio::task::JoinError>) {
+    fn reap(&mut self, ended: Result<Ran, tokio::task::JoinError>) {
         match ended {
-            Ok(id) => {
-                self.running.remove(&id);
+            Ok((id, control)) => {
+                if self.running.get(&id).is_some_and(|running| Arc::ptr_eq(&running.control, &control)) {
+                    self.running.remove(&id);
+                }
             }
             // The lease of the attempt expires and its task is requeued as crashed.
             Err(error) => tracing::error!(%error, "an attempt's supervisor panicked"),
         }
     }
 
-    /// Cancel requests arrive as events; after a lag every lease is asked instead.
+    /// Cancel requests and callbacks arrive as events; after a lag every lease is asked, and every work looked at, instead.
     async fn hear(&mut self, received: Result<Arc<[Event]>, RecvError>) {
         match received {
             Ok(batch) => {
                 for event in batch.iter() {
-                    if let Change::Task { id, change: TaskChange::CancelRequested, .. } = &event.change
-                        && let Some(running) = self.running.get(id)
-                    {
+                    let Change::Task { id, change, .. } = &event.change else { continue };
+                    let running = self.running.get(id);
+                    if let (TaskChange::CancelRequested, Some(running)) = (change, running) {
                         running.control.direct(Directive::Cancel);
+                    } else if let (TaskChange::CalledBack, Some(running)) = (change, running) {
+                        running.ring();
+                    } else if matches!(change, TaskChange::Detached) {
+                        self.unattended = Unattended::Perhaps;
                     }
                 }
             }
-            Err(RecvError::Lagged(_)) => self.beat().await,
+            Err(RecvError::Lagged(_)) => {
+                self.running.values().for_each(Running::ring);
+                self.unattended = Unattended::Perhaps;
+                self.beat().await;
+            }
             Err(RecvError::Closed) => self.shutdown.stop.cancel(),
         }
     }
@@ -259,7 +315,7 @@ impl Runner {
                     }
                 }
                 // Just finished, or reclaimed: its result will be refused, so it need not go on.
-                Err(StoreError::Stale | StoreError::NotFound) => running.control.direct(Directive::Cancel),
+                Err(StoreError::Stale | StoreError::NotFound) => running.lose(),
                 Err(error) => tracing::warn!(%error, "cannot renew a lease"),
             }
         }
@@ -303,8 +359,25 @@ impl Runner {
                 if let Err(error) = store.finish(finish, now()).await {
                     tracing::warn!(task = %id, %error, "a task that was just claimed was not given back");
                 }
-                id
+                (id, Arc::default())
             });
+        }
+    }
+}
+
+impl Running {
+    /// Somebody outside has news about its work.
+    fn ring(&self) {
+        if let Some(reins) = &self.reins {
+            reins.bell.notify_one();
+        }
+    }
+
+    /// It has just ended, or its lease is another one's: what it says is refused. Outside work must not hear of that.
+    fn lose(&self) {
+        match &self.reins {
+            Some(reins) => reins.lost.cancel(),
+            None => self.control.direct(Directive::Cancel),
         }
     }
 }

@@ -14,6 +14,7 @@ pub mod memory;
 pub mod request;
 pub mod schedules;
 pub mod sled;
+mod work;
 
 use std::sync::Arc;
 
@@ -26,9 +27,9 @@ pub use self::bulk::{CancelledMany, PurgedMany, TaskFilter};
 pub use self::flow::{Brief, LinkedTask, Parent, Relations, TreeNode};
 pub use self::limits::{Backlog, LimitUse, Limits, Pausable, ValueUse};
 pub use self::request::{
-    Claim, ClaimRequest, Claimed, Dispatched, Enqueued, EventPage, Expected, Finish, GenerationRoom, Heartbeat, Keep,
-    KindCount, MediaQuery, MediaRecord, MediaStatus, NewMedia, Page, Pruned, RedriveQuery, Redriven, Related,
-    Retention, StateEntry, StateWrite, Swapped, TakenKey, TaskQuery,
+    AttachRequest, Attached, Claim, ClaimRequest, Claimed, Dispatched, Enqueued, EventPage, Expected, Finish,
+    GenerationRoom, Heartbeat, Keep, KindCount, MediaQuery, MediaRecord, MediaStatus, NewMedia, Page, Pruned,
+    RedriveQuery, Redriven, Related, Retention, StateEntry, StateWrite, Swapped, TakenKey, TaskQuery, WorkRecord,
 };
 pub use self::schedules::{Backfill, Backfilled, DueQuery, FiredDue};
 use crate::event::Event;
@@ -119,10 +120,25 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
         now: Timestamp,
         withdrawn: &CancellationToken,
     ) -> Result<Claim, StoreError>;
+    /// Keeps the handle of outside work that an attempt has started, at most [`crate::task::MAX_HANDLE_BYTES`]. From
+    /// here on the attempt is neither requeued nor crashed by the end of its lease or of its host, but waits to be
+    /// attached. Fenced by the attempt; one attempt has one.
+    async fn keep_work(&self, id: TaskId, attempt: u32, handle: Vec<u8>, now: Timestamp) -> Result<(), StoreError>;
+    /// What is kept of a task's outside work, while there is any.
+    async fn work(&self, id: TaskId) -> Result<Option<WorkRecord>, StoreError>;
+    /// The outside work has succeeded with `output` (JSON text): its results are to be brought home, and what the task
+    /// occupies of limits is free. Fenced by the attempt.
+    async fn begin_export(&self, id: TaskId, attempt: u32, output: String, now: Timestamp) -> Result<(), StoreError>;
+    /// Takes up outside work that nobody looks after, oldest task first: attempts go on with their number.
+    async fn attach(&self, request: AttachRequest, now: Timestamp) -> Result<Attached, StoreError>;
+    /// Somebody outside has news about an attempt's work: whoever looks after it is told by an event.
+    /// [`StoreError::Stale`] when that attempt has ended.
+    async fn call_back(&self, id: TaskId, attempt: u32, now: Timestamp) -> Result<(), StoreError>;
     /// Extends a lease, keeps the progress and that the guest has seen a cancel. `Ok(true)` when one was
     /// requested.
     async fn heartbeat(&self, beat: Heartbeat, now: Timestamp) -> Result<bool, StoreError>;
-    /// Ends an attempt: the task's next state, its output and its outbox in one commit.
+    /// Ends an attempt: the task's next state, its output, its outbox and its files in one commit. One that gives way or
+    /// is interrupted while it has outside work does not end: it is let go of, for [`Self::attach`].
     async fn finish(&self, finish: Finish, now: Timestamp) -> Result<Task, StoreError>;
     /// Asks to stop a task: queued ones end at once, running ones are asked, ended ones stay.
     async fn request_cancel(&self, id: TaskId, now: Timestamp) -> Result<Task, StoreError>;
@@ -139,7 +155,8 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// Puts failed tasks back, oldest first, at most a slice at a time. [`StoreError::Full`] when not
     /// even the first fits.
     async fn redrive_failed(&self, query: RedriveQuery, now: Timestamp) -> Result<Redriven, StoreError>;
-    /// Requeues running tasks whose lease has expired at `now`; each counts as a crash.
+    /// Requeues running tasks whose lease has expired at `now`; each counts as a crash. (Those with outside work are let go
+    /// of.)
     /// Returns how many. (Leases of older starts are reclaimed when the store opens.)
     async fn reclaim_expired(&self, now: Timestamp) -> Result<usize, StoreError>;
     /// Ends waiting tasks whose deadline has passed. Answers the next deadline.
@@ -193,7 +210,7 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     async fn limits(&self, now: Timestamp) -> Result<Limits, StoreError>;
     /// Declares a client's limit, which the next claim obeys. Without a `revision` it is a new one;
     /// [`StoreError::Stale`] when it has another one, [`StoreError::Conflict`] when the configuration
-    /// declares it.
+    /// declares it, or while many waiting tasks are still behind earlier changes.
     async fn put_limit(&self, rule: LimitRule, revision: Option<u64>, now: Timestamp) -> Result<Limit, StoreError>;
     /// Forgets a client's limit. Refuses like [`Self::put_limit`].
     async fn delete_limit(&self, name: &str, revision: u64, now: Timestamp) -> Result<(), StoreError>;

@@ -12,17 +12,19 @@ mod status;
 pub(crate) mod text;
 mod unique;
 pub mod urgency;
+mod work;
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::attempt::{AttemptEnd, AttemptRecord, AttemptReport, LogSize, Outcome, StoppedBy};
+pub use self::attempt::{AddedFile, AttemptEnd, AttemptRecord, AttemptReport, LogSize, Outcome, StoppedBy};
 pub use self::batch::{BatchSpec, BatchTally, Callbacks, MAX_BATCH_NAME_LEN, Milestone};
 pub use self::flow::{MAX_PARENTS, OnParentFailure, PARENT_FAILED};
 pub use self::id::{BatchId, BootId, Digest, InvalidBatchId, InvalidTaskId, TaskId};
 pub use self::status::{Cancel, Lease, POISON, Reported, Stale, Status};
 pub use self::unique::{BadPaths, Fate, Holding, STATE_NAMES, StateSet, UniqueMode, UniqueRule, key_of_paths};
+pub use self::work::{CALLBACK_PACE_MS, MAX_HANDLE_BYTES, Work, WorkPhase, Works};
 use crate::retry::Backoff;
 use crate::time::Timestamp;
 

@@ -17,7 +17,8 @@ pub(crate) const PLUGINS: [(&str, &str); 4] = [
 ];
 
 /// Plugins that only tests use.
-pub(crate) const TESTERS: [(&str, &str); 1] = [("web-probe", "host/tests/guests/web-probe")];
+pub(crate) const TESTERS: [(&str, &str); 2] =
+    [("outside", "host/tests/guests/outside"), ("web-probe", "host/tests/guests/web-probe")];
 
 /// Builds every plugin and puts them with their manifests into `target/plugins`, which it answers; those for tests into
 /// `target/test-plugins`.

@@ -106,6 +106,9 @@ impl context::Host for Bare {
     fn parent_output(&mut self, _: String) -> Result<String, context::ParentError> {
         Err(context::ParentError::NotAParent)
     }
+    fn callback(&mut self) -> Option<context::Webhook> {
+        None
+    }
 }
 
 struct BareLoop {
@@ -191,7 +194,7 @@ impl BareLoop {
 
 fn job(subject: &Subject) -> Job {
     let spec = Arc::new(Spec { new: NewTask::new(subject.kind, subject.input), created_at: now(), first_event: 1 });
-    Job { id: TaskId::generate(), attempt: 1, spec, started_at: now() }
+    Job { id: TaskId::generate(), attempt: 1, spec, started_at: now(), works: 0 }
 }
 
 async fn attempt(generation: &Arc<Generation>, subject: &Subject) {

@@ -13,8 +13,8 @@ use async_trait::async_trait;
 use taskhost::event::{Change, TaskChange};
 use taskhost::limiter::{BreakerSettings, Breakers};
 use taskhost::plugin::ports::{
-    CheckpointPort, CutRequest, FfmpegError, FfmpegPort, LibraryPort, LogLine, LogPort, Media, OnPercent, Parent,
-    ParentsPort, PortError, Ports, ProbeInfo, StateEntry, StatePort, StateWrite, Swapped,
+    CallbackPort, CheckpointPort, CutRequest, FfmpegError, FfmpegPort, LibraryPort, LogLine, LogPort, Media, OnPercent,
+    Parent, ParentsPort, PortError, Ports, ProbeInfo, StateEntry, StatePort, StateWrite, Swapped,
 };
 use taskhost::plugin::{self, Plugins};
 use taskhost::runner::{self, Runner, Shutdown};
@@ -108,6 +108,16 @@ impl ParentsPort for Bare {
     }
 }
 
+impl CallbackPort for Bare {
+    fn token(&self, _task: TaskId, _attempt: u32) -> String {
+        String::new()
+    }
+
+    fn url(&self, _task: TaskId) -> Option<String> {
+        None
+    }
+}
+
 impl LogPort for Bare {
     fn append(&self, task: TaskId, _line: LogLine) -> bool {
         (self.on_log)(task);
@@ -153,6 +163,7 @@ impl Rig {
             ffmpeg: Arc::new(bare.clone()),
             checkpoints: Arc::new(bare.clone()),
             parents: Arc::new(bare.clone()),
+            callbacks: Arc::new(bare.clone()),
             logs: Arc::new(bare),
             outside: taskhost::plugin::outside::Outside::absent(),
             compiler: Arc::new(taskhost::plugin::compile::InProcess),
@@ -165,7 +176,7 @@ impl Rig {
     /// Starts a runner; it ends when the shutdown says so.
     pub(crate) fn runner(&self, concurrency: u32) -> (Shutdown, JoinHandle<()>) {
         let shutdown = Shutdown::default();
-        let settings = runner::Settings { concurrency, lease_ms: 30_000, boot: self.boot };
+        let settings = runner::Settings { concurrency, lease_ms: 30_000, stop_grace_ms: 30_000, boot: self.boot };
         let breakers = Breakers::new(BreakerSettings::default());
         let (store, plugins) = (Arc::clone(&self.store), Arc::clone(&self.plugins));
         let runner = Runner::new(store, plugins, breakers, settings, shutdown.clone());

@@ -48,6 +48,19 @@ pub async fn read_json(request: Request<Body>, max_bytes: usize) -> Result<Bytes
     }
 }
 
+/// Takes a body of at most `max_bytes`, of whatever type, and drops it.
+pub async fn discard(request: Request<Body>, max_bytes: usize) -> Result<(), Problem> {
+    let (parts, mut body) = request.into_parts();
+    let declared = content_length(&parts.headers).unwrap_or(0);
+    let taken =
+        if declared > max_bytes as u64 { Err(too_large(max_bytes)) } else { collect(&mut body, max_bytes).await };
+    if let Err(problem) = taken {
+        linger(&parts.headers, body).await;
+        return Err(problem);
+    }
+    Ok(())
+}
+
 fn check(headers: &HeaderMap, max_bytes: usize) -> Result<(), Problem> {
     match content_length(headers) {
         Some(0) => Err(empty()),

@@ -1,8 +1,9 @@
-//! Tasks: create, list, read, cancel, retry.
+//! Tasks: create, list, read, cancel, retry, call back.
 
 pub mod after;
 pub mod attempts;
 pub mod batch;
+pub mod callback;
 pub mod cancel;
 pub mod create;
 mod filter;

@@ -1,6 +1,7 @@
 //! The routes, called as a client calls them.
 
 mod batches;
+mod callback;
 mod events;
 mod flow;
 pub(in crate::api) mod harness;

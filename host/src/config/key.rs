@@ -25,6 +25,7 @@ enum Slot<'a> {
     /// An empty text means none.
     OptionalPath(&'a mut Option<PathBuf>),
     Address(&'a mut SocketAddr),
+    Url(&'a mut String),
     Count(&'a mut u32, u32, u32),
     Bytes(&'a mut u64, u64, u64),
     Millis(&'a mut u64, u64, u64),
@@ -64,6 +65,7 @@ const FORMATS: [(&str, Format); 3] = [("auto", Format::Auto), ("text", Format::T
 pub(super) const KEYS: &[Key] = &[
     Key { name: "data", slot: |c| Slot::Path(&mut c.data) },
     Key { name: "server.listen", slot: |c| Slot::Address(&mut c.server.listen) },
+    Key { name: "server.public_url", slot: |c| Slot::Url(&mut c.server.public_url) },
     Key { name: "server.max_connections", slot: |c| Slot::Count(&mut c.server.max_connections, 1, 65_536) },
     Key { name: "server.max_requests", slot: |c| Slot::Count(&mut c.server.max_requests, 1, 65_536) },
     Key { name: "server.max_streams", slot: |c| Slot::Count(&mut c.server.max_streams, 1, 65_536) },
@@ -98,6 +100,7 @@ pub(super) const KEYS: &[Key] = &[
     Key { name: "runner.breaker_poisoned", slot: |c| Slot::Count(&mut c.runner.breaker.poisoned, 1, 1_000) },
     Key { name: "runner.breaker_window", slot: |c| Slot::Millis(&mut c.runner.breaker.window_ms, SECOND_MS, DAY_MS) },
     Key { name: "runner.breaker_cool_down", slot: |c| Slot::Millis(&mut c.runner.breaker.cool_down_ms, 1, DAY_MS) },
+    Key { name: "runner.stop_grace", slot: |c| Slot::Millis(&mut c.runner.stop_grace_ms, 100, HOUR_MS) },
     Key { name: "runner.shutdown_grace", slot: |c| Slot::Millis(&mut c.runner.shutdown_grace_ms, 0, HOUR_MS) },
     Key { name: "plugins.dir", slot: |c| Slot::Path(&mut c.plugins.dir) },
     Key { name: "plugins.threads", slot: |c| Slot::Count(&mut c.plugins.threads, 0, 1_024) },
@@ -145,6 +148,7 @@ impl Key {
             Slot::Path(at) => quote(&at.to_string_lossy()),
             Slot::OptionalPath(at) => quote(&at.as_deref().unwrap_or(Path::new("")).to_string_lossy()),
             Slot::Address(at) => quote(&at.to_string()),
+            Slot::Url(at) => quote(at),
             Slot::Count(at, ..) => at.to_string(),
             Slot::Bytes(at, ..) => quote(&show_bytes(*at)),
             Slot::Millis(at, ..) => quote(&show_millis(*at)),
@@ -164,6 +168,7 @@ impl Key {
                 *at = if none { None } else { Some(path(raw)?) };
             }
             Slot::Address(at) => *at = address(raw)?,
+            Slot::Url(at) => *at = url(raw)?,
             Slot::Count(at, min, max) => *at = count(&raw, min, max)?,
             Slot::Bytes(at, min, max) => *at = quantity(raw, min, max, parse_bytes, show_bytes)?,
             Slot::Millis(at, min, max) => *at = quantity(raw, min, max, parse_millis, show_millis)?,
@@ -295,6 +300,22 @@ fn address(raw: Raw) -> Result<SocketAddr, String> {
     let wrong =
         |_| format!("`{}` is not an IP address and a port, such as `127.0.0.1:7420` or `[::1]:0`", abridged(&text));
     text.parse().map_err(wrong)
+}
+
+/// The address of a server: what follows the host is a path at most.
+fn url(raw: Raw) -> Result<String, String> {
+    let text = text(raw)?;
+    let rest = ["http://", "https://"].iter().find_map(|scheme| text.strip_prefix(scheme));
+    let is_plain = |rest: &str| {
+        let authority = rest.split('/').next().unwrap_or_default();
+        !authority.is_empty()
+            && !authority.contains('@')
+            && rest.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#\\\"".contains(&byte))
+    };
+    if text.is_empty() || rest.is_some_and(is_plain) {
+        return Ok(text);
+    }
+    Err(format!("`{}` is not the address of a server, such as `https://tasks.example`", abridged(&text)))
 }
 
 /// A size or a duration: text with a unit, or an integer of the smallest one.

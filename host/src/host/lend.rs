@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use super::files::GuestFile;
 use crate::api::{LogPage, LogReader, LogSlice, PluginDirectory};
 use crate::ffmpeg::{self, Ffmpeg};
 use crate::limiter::{BreakerInfo, Breakers};
@@ -13,9 +14,9 @@ use crate::media::{Library, MediaError, Step};
 use crate::plugin::compile::CompilePort;
 use crate::plugin::outside::Outside;
 use crate::plugin::ports::{
-    Accuracy, CheckpointPort, CutRequest, Expected, FfmpegError, FfmpegPort, ImageFormat, LibraryPort, LogPort, Media,
-    OnPercent, Parent, ParentState, ParentsPort, PortError, Ports, ProbeInfo, StateEntry, StatePort, StateWrite,
-    StillRequest, StreamInfo, Swapped,
+    Accuracy, CallbackPort, CheckpointPort, CutRequest, Expected, FfmpegError, FfmpegPort, FilePort, ImageFormat,
+    LibraryPort, LogPort, Media, OnPercent, Parent, ParentState, ParentsPort, PortError, Ports, ProbeInfo, StateEntry,
+    StatePort, StateWrite, StillRequest, StreamInfo, Swapped,
 };
 use crate::plugin::{InputError, PluginInfo, Plugins};
 use crate::store::{self, MediaQuery, MediaRecord, MediaStatus, Store, StoreError};
@@ -28,7 +29,7 @@ pub(super) fn ports(
     library: &Library,
     ffmpeg: &Arc<Ffmpeg>,
     logs: &Arc<TaskLogs>,
-    compiler: Arc<dyn CompilePort>,
+    (callbacks, compiler): (Arc<dyn CallbackPort>, Arc<dyn CompilePort>),
 ) -> Ports {
     let kept = Arc::new(Kept(Arc::clone(store)));
     let logs: Arc<dyn LogPort> = Arc::clone(logs) as _;
@@ -36,6 +37,7 @@ pub(super) fn ports(
         state: Arc::clone(&kept) as _,
         checkpoints: Arc::clone(&kept) as _,
         parents: kept,
+        callbacks,
         ffmpeg: Arc::new(Cutter { media: library.clone(), ffmpeg: Arc::clone(ffmpeg) }),
         library: Arc::new(Shelf(library.clone())),
         logs,
@@ -207,6 +209,10 @@ impl LibraryPort for Shelf {
     async fn purge(&self, id: &str) -> Result<(), PortError> {
         self.0.purge(id, now()).await.map(drop).map_err(unlent)
     }
+
+    async fn add(&self, name: String, content_type: Option<String>) -> Result<Box<dyn FilePort>, PortError> {
+        GuestFile::begin(&self.0, name, content_type).await
+    }
 }
 
 /// ffmpeg over files of the library.
@@ -215,7 +221,7 @@ struct Cutter {
     ffmpeg: Arc<Ffmpeg>,
 }
 
-fn unlent(error: MediaError) -> PortError {
+pub(super) fn unlent(error: MediaError) -> PortError {
     match error {
         MediaError::NotFound => PortError::NotFound,
         MediaError::Conflict(why) => PortError::Conflict(why),

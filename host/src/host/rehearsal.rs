@@ -12,6 +12,7 @@ use anyhow::{Context as _, bail};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::callback::Callbacks;
 use super::{compile, ffmpeg_settings, lend, network, plugin_settings};
 use crate::config::Config;
 use crate::ffmpeg::Ffmpeg;
@@ -19,7 +20,7 @@ use crate::logs::TaskLogs;
 use crate::media::Library;
 use crate::plugin::alone::Alone;
 use crate::plugin::control::{Control, Directive, Usage};
-use crate::plugin::ports::{LogLine, LogPort};
+use crate::plugin::ports::{LogLine, LogPort, Pending};
 use crate::plugin::{Batch, GenerationInfo, Job};
 use crate::process::Supervisor;
 use crate::store::memory::{self, Memory};
@@ -132,7 +133,10 @@ impl Rehearsal {
         let ffmpeg = Arc::new(Ffmpeg::detect(ffmpeg_settings(config), supervisor.clone()).await);
         let logs = TaskLogs::open(&scratch.path().join("logs"), config.log.task_log_bytes)?;
         let compiler = compile::compiler(config.plugins.compiler.as_deref(), compile::Bounds::of(config), &supervisor);
-        let mut ports = lend::ports(&store, &library, &ffmpeg, &Arc::new(logs), compiler);
+        // Nobody calls back here, but an actuator asks where.
+        let callbacks = Callbacks::open(&scratch.path().join("callback.key"), &config.server.public_url)?;
+        let lent = (Arc::new(callbacks) as _, compiler);
+        let mut ports = lend::ports(&store, &library, &ffmpeg, &Arc::new(logs), lent);
         ports.logs = Arc::new(Live(Arc::clone(&listener)));
         ports.outside = network::outside(config, Arc::new(network::System::new()))?;
         let mut settings = plugin_settings(config)?;
@@ -170,6 +174,11 @@ impl Rehearsal {
         out: Option<&Path>,
         stop: CancellationToken,
     ) -> anyhow::Result<Performed> {
+        if self.alone.generation().is_actuator() {
+            bail!(
+                "the plugin is an actuator, whose work goes on elsewhere: try it in the folder of `taskhost serve --dev`"
+            );
+        }
         self.alone.check_input(&task.kind, &task.input).map_err(|error| anyhow::anyhow!(explain(&error)))?;
         let mut clock = now();
         let enqueued = self.store.enqueue(vec![task], clock).await.context("the task cannot be created")?;
@@ -235,14 +244,14 @@ impl Rehearsal {
         let attempt = claimed.status.attempt;
         (self.listener)(Told::Begins(attempt));
         let control = Arc::new(Control::default());
-        let job = Job { id: claimed.id, attempt, spec: Arc::clone(&claimed.spec), started_at: now() };
+        let job = Job { id: claimed.id, attempt, spec: Arc::clone(&claimed.spec), started_at: now(), works: 0 };
         let began = Instant::now();
-        let mut guest = pin!(self.alone.generation().execute(job, Arc::clone(&control)));
+        let mut guest = pin!(self.alone.generation().attempt(job, Arc::clone(&control)));
         let mut seen = 0;
-        let outcome = loop {
+        let ended = loop {
             tokio::select! {
                 biased;
-                outcome = &mut guest => break outcome,
+                ended = &mut guest => break ended,
                 () = stop.cancelled(), if control.directive() == Directive::Proceed => control.direct(Directive::Cancel),
                 (news, count) = control.reported(seen) => {
                     seen = count;
@@ -257,11 +266,18 @@ impl Rehearsal {
         if let Some(progress) = news.progress.filter(|_| count > seen) {
             (self.listener)(Told::Progress(progress));
         }
-        let result = AttemptResult { attempt, outcome, wall: began.elapsed(), usage: control.usage() };
+        let result = AttemptResult { attempt, outcome: ended.outcome, wall: began.elapsed(), usage: control.usage() };
         (self.listener)(Told::Ended(result.clone()));
-        let report = AttemptReport { progress: control.progress(), log: Some(control.log()) };
+        // Files that are not kept are removed with `pending`.
+        let (files, pending): (Vec<_>, Vec<_>) =
+            ended.added.into_iter().map(|added| (added.file, added.pending)).unzip();
+        let (progress, log) = (control.progress(), Some(control.log()));
+        let report = AttemptReport { progress, log, files, ..AttemptReport::default() };
         let finish = Finish { id: claimed.id, attempt, outcome: result.outcome.clone(), jitter: 0.5, report };
-        self.store.finish(finish, now()).await.context("the end of the attempt cannot be kept")?;
+        let task = self.store.finish(finish, now()).await.context("the end of the attempt cannot be kept")?;
+        if matches!(task.status.state, State::Succeeded { .. }) {
+            pending.into_iter().for_each(Pending::keep);
+        }
         Ok(result)
     }
 }

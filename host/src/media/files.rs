@@ -23,6 +23,11 @@ pub struct TempFile {
 }
 
 impl TempFile {
+    /// It stays, whatever becomes of the guard.
+    pub(super) fn keep(mut self) {
+        self.path = None;
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         self.path.as_deref().unwrap_or(Path::new(""))
@@ -74,7 +79,14 @@ impl MediaFiles {
     }
 
     /// Makes a temporary file the file of `id`; durable when this returns. Answers its length.
-    pub(super) fn publish(&self, mut temp: TempFile, id: MediaId) -> io::Result<u64> {
+    pub(super) fn publish(&self, temp: TempFile, id: MediaId) -> io::Result<u64> {
+        let (placed, len) = self.place(temp, id)?;
+        placed.keep();
+        Ok(len)
+    }
+
+    /// The same, but the file is removed again when what is answered is dropped.
+    pub(super) fn place(&self, mut temp: TempFile, id: MediaId) -> io::Result<(TempFile, u64)> {
         let source = temp.path().to_owned();
         if !fs::symlink_metadata(&source)?.is_file() {
             return Err(io::Error::other("a temporary file was replaced by something else"));
@@ -92,11 +104,10 @@ impl MediaFiles {
         }
         let target = self.path(id);
         fs::rename(&source, &target)?;
-        // From here on the guard removes the file under its new name, until that is durable.
+        // From here on the guard removes the file under its new name.
         temp.path = Some(target);
         sync_dir(&shard)?;
-        temp.path = None;
-        Ok(len)
+        Ok((temp, len))
     }
 
     /// The file of an id, for reading.

@@ -4,7 +4,7 @@ mod config;
 mod context;
 mod ffmpeg;
 pub(super) mod http;
-mod library;
+pub(super) mod library;
 pub(super) mod log;
 mod queue;
 mod state;

@@ -8,7 +8,6 @@
 
 mod cache;
 mod child;
-mod mac;
 
 use std::hash::{Hash as _, Hasher as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -11,7 +11,7 @@ use super::link::{Descriptor, Kind};
 mod wish;
 
 pub(super) use self::bindings::COMPONENT_TYPE;
-pub(super) use self::bindings::exports::taskhost::plugin::{dispatcher, executor, metadata};
+pub(super) use self::bindings::exports::taskhost::plugin::{actuator, collector, dispatcher, executor, metadata};
 pub(super) use self::bindings::taskhost::host::{config, context, log, queue, state};
 pub(super) use self::bindings::taskhost::media::{ffmpeg, library};
 pub(super) use self::bindings::taskhost::task::types as wire;
@@ -29,6 +29,9 @@ const MAX_SCHEMA_BYTES: usize = 256 * 1024;
 const MAX_CODE_BYTES: usize = 64;
 const MAX_MESSAGE_BYTES: usize = 4096;
 const MAX_DETAILS_BYTES: usize = 64 * 1024;
+const MAX_UNIT_BYTES: usize = 32;
+/// Of a message of progress.
+const MAX_PROGRESS_BYTES: usize = 256;
 
 /// Generated. A world of everything that the host provides and calls; a component needs only a part.
 mod bindings {
@@ -48,6 +51,8 @@ mod bindings {
                 export taskhost:plugin/metadata@0.1.0;
                 export taskhost:plugin/dispatcher@0.1.0;
                 export taskhost:plugin/executor@0.1.0;
+                export taskhost:plugin/actuator@0.1.0;
+                export taskhost:plugin/collector@0.1.0;
             }
         ",
         world: "taskhost:runtime/runtime",
@@ -61,6 +66,7 @@ mod bindings {
             "taskhost:media/library": async,
             "taskhost:media/ffmpeg": async,
         },
+        with: { "taskhost:media/library.writer": crate::plugin::capability::library::Writing },
         exports: { default: async },
         include_component_type: true,
     });
@@ -115,12 +121,20 @@ pub(super) fn clip(text: &str) -> &str {
     &text[..text.floor_char_boundary(MAX_CODE_BYTES)]
 }
 
+/// How far a guest's work has come, cut to what a record may hold.
+pub(super) fn progress(progress: types::Progress, censor: &Censor) -> task::Progress {
+    let types::Progress { done, total, unit, message } = progress;
+    let message = message.map(|message| clip_to(censor.hide(message), MAX_PROGRESS_BYTES));
+    task::Progress { done, total, unit: clip_to(unit, MAX_UNIT_BYTES), message }
+}
+
 /// An attempt as its guest sees it.
 pub(super) fn task(job: &Job, deadline: Timestamp) -> types::Task {
     let new = &job.spec.new;
     let id = job.id.to_string();
     types::Task {
-        idempotency_key: id.clone(),
+        // What was started with the key has ended: the next work is another one.
+        idempotency_key: if job.works == 0 { id.clone() } else { format!("{id}.{}", job.works) },
         id,
         kind: new.kind.clone(),
         input: new.input.clone(),

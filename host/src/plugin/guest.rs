@@ -3,6 +3,7 @@
 
 mod call;
 mod cpu;
+mod steer;
 mod stop;
 mod supervise;
 #[cfg(test)]
@@ -32,6 +33,8 @@ use super::contract::{self, wire};
 use super::control::{Control, Directive};
 use super::limits::{Limits, Meter};
 use super::link::{Code, Descriptor, Linked, LoadError, RawBatch};
+use super::ports::Added;
+use super::steer::Ended;
 
 /// Bytes of a dispatcher's cursor.
 const MAX_CURSOR_BYTES: usize = 64 * 1024;
@@ -51,6 +54,18 @@ pub(super) enum Purpose {
     Dispatch,
     /// Everything that is granted.
     Execute { task: TaskId, attempt: u32 },
+    /// The same, for an actuator.
+    Steer { task: TaskId, attempt: u32 },
+}
+
+impl Purpose {
+    /// The attempt that the call belongs to.
+    pub(super) fn attempt(self) -> Option<(TaskId, u32)> {
+        match self {
+            Self::Execute { task, attempt } | Self::Steer { task, attempt } => Some((task, attempt)),
+            Self::Describe | Self::Dispatch => None,
+        }
+    }
 }
 
 /// One call, before it starts.
@@ -76,6 +91,8 @@ pub(super) struct Guest {
     pub(super) web: Option<Box<Web>>,
     pub(super) outbox: Vec<NewTask>,
     pub(super) outbox_bytes: usize,
+    /// Files that it has added to the library; removed with it.
+    pub(super) added: Vec<Added>,
     /// What the guest was last told to do, other than to go on.
     pub(super) told: Directive,
 }
@@ -108,6 +125,7 @@ impl Guest {
         self.meter.renew();
         self.outbox.clear();
         self.outbox_bytes = 0;
+        self.added.clear();
         self.told = Directive::Proceed;
     }
 }
@@ -121,15 +139,14 @@ impl Drop for Guest {
 
 impl Code {
     pub(super) fn call(self: &Arc<Self>, purpose: Purpose, control: Arc<Control>, wall_ms: u64) -> Call {
-        let limits = Limits { wall_ms, ..self.limits.clone() };
-        let subject = match purpose {
-            Purpose::Execute { task, attempt } => Some((task, attempt)),
-            Purpose::Describe | Purpose::Dispatch => None,
-        };
-        let subject = (subject, control.clone());
+        self.call_within(purpose, control, Limits { wall_ms, ..self.limits.clone() })
+    }
+
+    fn call_within(self: &Arc<Self>, purpose: Purpose, control: Arc<Control>, limits: Limits) -> Call {
+        let subject = (purpose.attempt(), control.clone());
         let book =
             Book::new(self.shared.ports.logs.clone(), &self.name, subject, limits.log_bytes).hiding(&self.censor);
-        let deadline = Instant::now() + Duration::from_millis(wall_ms);
+        let deadline = Instant::now() + Duration::from_millis(limits.wall_ms);
         Call { purpose, control, limits, deadline, book: Arc::new(book) }
     }
 
@@ -153,6 +170,7 @@ impl Code {
             web: None,
             outbox: Vec::new(),
             outbox_bytes: 0,
+            added: Vec::new(),
             told: Directive::Proceed,
         };
         let mut store = Store::new(&self.shared.engine, guest);
@@ -166,7 +184,7 @@ impl Code {
 
 impl Linked {
     /// Runs one attempt, for at most `wall_ms` since it was claimed. It may be dropped at any moment.
-    pub async fn execute(&self, job: Job, control: Arc<Control>, wall_ms: u64) -> Outcome {
+    pub async fn attempt(&self, job: Job, control: Arc<Control>, wall_ms: u64) -> Ended {
         let waited_ms = now().millis_since(job.started_at);
         let wall_ms = wall_ms.min(self.code.limits.wall_ms);
         let purpose = Purpose::Execute { task: job.id, attempt: job.attempt };
@@ -180,23 +198,24 @@ impl Linked {
             Ok(done) => match done.answer {
                 Ok(output) => {
                     if let Some(failure) = stop::bad_output(&output, max_output_bytes) {
-                        Outcome::Crashed(failure)
+                        Outcome::Crashed(failure).into()
                     } else {
                         // Only an attempt that went as it should leaves something that can be trusted.
                         if let Some(warm) = done.warm.filter(|_| control.directive() == Directive::Proceed) {
                             self.code.shared.nests.keep(&self.code.nest, warm);
                         }
-                        Outcome::Succeeded { output, outbox: done.outbox }
+                        Ended { outcome: Outcome::Succeeded { output, outbox: done.outbox }, added: done.added }
                     }
                 }
-                Err(error) => refused(error, asked(done.told, &control), &self.code.censor),
+                Err(error) => refused(error, asked(done.told, &control), &self.code.censor).into(),
             },
-            Err(Stop::Crashed(failure)) => Outcome::Crashed(failure),
-            Err(Stop::Retry(failure)) => Outcome::Retry { failure, after_ms: None },
-            Err(Stop::Cancelled) => Outcome::Cancelled,
-            Err(Stop::Killed) => Outcome::Killed,
-            Err(Stop::Interrupted) => Outcome::Interrupted,
+            Err(stop) => steer::ended(stop).into(),
         }
+    }
+
+    /// The same, and only what happened.
+    pub async fn execute(&self, job: Job, control: Arc<Control>, wall_ms: u64) -> Outcome {
+        self.attempt(job, control, wall_ms).await.outcome
     }
 
     /// Asks for the next tasks, at most `limit`.

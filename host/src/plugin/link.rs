@@ -5,10 +5,12 @@ pub(super) mod binary;
 mod http;
 mod imports;
 mod mismatch;
+mod role;
 
 pub use self::http::{HostName, HostPattern, HttpGrant, HttpLimits, HttpRule, PathPattern, Place, Scheme};
 pub(super) use self::http::{Target, decide};
 pub(super) use self::imports::{capability, refused, roles_of};
+pub use self::role::Role;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -20,7 +22,9 @@ use crate::secret::{Censor, Secret};
 use crate::task::{Digest, NewTask};
 
 use super::InputError;
-use super::contract::{self, config, context, dispatcher, executor, ffmpeg, library, log, metadata, queue, state};
+use super::contract::{
+    self, actuator, collector, config, context, dispatcher, executor, ffmpeg, library, log, metadata, queue, state,
+};
 use super::engine::{Compiled, Sandbox, Shared};
 use super::guest::Guest;
 use super::guest::warm::Nest;
@@ -45,7 +49,9 @@ pub struct QueueGrant {
 /// The media library is granted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LibraryGrant {
-    /// Trashing and purging too, not only reading.
+    /// Adding too, not only reading.
+    pub add: bool,
+    /// Adding, trashing and purging too.
     pub write: bool,
 }
 
@@ -88,28 +94,6 @@ pub struct LinkRequest {
 pub trait TaskCheck: Send + Sync {
     /// Whether some live plugin executes `kind` and takes `input`.
     fn check(&self, kind: &str, input: &str) -> Result<(), InputError>;
-}
-
-/// What a component exports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Role {
-    /// Turns a tick into tasks.
-    Dispatcher,
-    /// Does the work of a task.
-    Executor,
-    /// Steers work that lives elsewhere.
-    Actuator,
-}
-
-impl Role {
-    /// Its stable name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Dispatcher => "dispatcher",
-            Self::Executor => "executor",
-            Self::Actuator => "actuator",
-        }
-    }
 }
 
 /// A kind, as its executor describes it.
@@ -231,7 +215,7 @@ pub enum LoadError {
     #[error("not a plugin: it does not export taskhost:plugin/metadata@{VERSION}", VERSION = contract::VERSION)]
     NoMetadata,
     /// Nothing that this host could call.
-    #[error("a plugin without work: it exports neither taskhost:plugin/executor@{VERSION} nor taskhost:plugin/dispatcher@{VERSION}", VERSION = contract::VERSION)]
+    #[error("a plugin without work: it exports none of taskhost:plugin/executor@{VERSION}, taskhost:plugin/actuator@{VERSION} and taskhost:plugin/dispatcher@{VERSION}", VERSION = contract::VERSION)]
     NoRole,
     /// More memories or tables than the pool of instances can hold.
     #[error(
@@ -270,6 +254,8 @@ pub(super) struct Code {
     pub(super) metadata: metadata::GuestIndices,
     pub(super) executor: Option<executor::GuestIndices>,
     pub(super) dispatcher: Option<dispatcher::GuestIndices>,
+    pub(super) actuator: Option<actuator::GuestIndices>,
+    pub(super) collector: Option<collector::GuestIndices>,
     /// Places of the pool that an instance takes.
     pub(super) places: u32,
     /// Instances between two attempts.
@@ -335,11 +321,15 @@ impl Sandbox {
         let wrong = |error: wasmtime::Error| mismatch(&format!("{error:#}"));
         let executor = roles.contains(&Role::Executor).then(|| executor::GuestIndices::new(&pre));
         let dispatcher = roles.contains(&Role::Dispatcher).then(|| dispatcher::GuestIndices::new(&pre));
+        let actuator = roles.contains(&Role::Actuator).then(|| actuator::GuestIndices::new(&pre));
+        let collector = roles.contains(&Role::Collector).then(|| collector::GuestIndices::new(&pre));
         let code = Code {
             shared: self.shared.clone(),
             metadata: metadata::GuestIndices::new(&pre).map_err(wrong)?,
             executor: executor.transpose().map_err(wrong)?,
             dispatcher: dispatcher.transpose().map_err(wrong)?,
+            actuator: actuator.transpose().map_err(wrong)?,
+            collector: collector.transpose().map_err(wrong)?,
             pre,
             places,
             name: request.name,

@@ -1,13 +1,13 @@
 //! What the host lends to guests: traits that the plugin runtime owns and the composition root implements.
 //!
-//! Coarse permission is decided when a component is linked, fine permission and quotas before a
-//! port is called; a port only does the work.
+//! Whether something is allowed is decided before: coarsely when a component is linked. A port only does the work.
 
 use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
+pub use super::added::{Added, CallbackPort, FilePort, Pending};
 use super::compile::CompilePort;
 use super::outside::Outside;
 use crate::task::TaskId;
@@ -125,6 +125,10 @@ pub trait LibraryPort: Send + Sync {
     async fn trash(&self, id: &str) -> Result<(), PortError>;
     /// Deletes a trashed file whose grace has passed; a file that is gone is success.
     async fn purge(&self, id: &str) -> Result<(), PortError>;
+    /// Begins a new file.
+    async fn add(&self, _name: String, _content_type: Option<String>) -> Result<Box<dyn FilePort>, PortError> {
+        Err(PortError::Unavailable("this host takes no files of guests".to_owned()))
+    }
 }
 
 /// Why ffmpeg did not do it.
@@ -379,6 +383,8 @@ pub struct Ports {
     pub checkpoints: Arc<dyn CheckpointPort>,
     /// What became of a task's parents.
     pub parents: Arc<dyn ParentsPort>,
+    /// How the outside calls back.
+    pub callbacks: Arc<dyn CallbackPort>,
     /// Task logs.
     pub logs: Arc<dyn LogPort>,
     /// The way to the web.

@@ -119,7 +119,7 @@ impl Testbed {
 pub(super) async fn run(generation: &Arc<Generation>, kind: &str, control: Arc<Control>) -> Outcome {
     let now = crate::time::now();
     let spec = Arc::new(Spec { new: NewTask::new(kind, "{}"), created_at: Timestamp::default(), first_event: 1 });
-    generation.execute(Job { id: TaskId::generate(), attempt: 1, spec, started_at: now }, control).await
+    generation.execute(Job { id: TaskId::generate(), attempt: 1, spec, started_at: now, works: 0 }, control).await
 }
 
 /// A success with this output and nothing else.

@@ -176,6 +176,11 @@ impl Claims {
         (request, rooms, probes)
     }
 
+    /// Whether no claim is under way.
+    pub(super) fn is_empty(&self) -> bool {
+        self.under_way.is_empty()
+    }
+
     /// What the claims under way may take of a plugin.
     fn held_of(&self, plugin: &str) -> u32 {
         self.held.values().flat_map(|held| &held.rooms).filter(|(of, _)| of == plugin).map(|(_, room)| room).sum()

@@ -17,6 +17,7 @@ pub(crate) mod schedules;
 pub(crate) mod state;
 pub(crate) mod tasks;
 pub(crate) mod waiting;
+pub(crate) mod work;
 
 use std::sync::Arc;
 
@@ -181,6 +182,14 @@ macro_rules! conformance_tests {
             waiting::a_withdrawn_claim_is_answered_and_claims_nothing_more,
             waiting::an_earlier_due_time_is_told,
             waiting::what_is_there_is_claimed_at_once,
+            work::a_cancel_waits_for_outside_work_unless_nobody_can_stop_it,
+            work::callbacks_are_told_at_a_pace_and_only_of_the_attempt_that_works,
+            work::i1_files_of_an_attempt_get_their_records_with_its_success,
+            work::i3_l4_a_lost_lease_fences_whoever_looked_after_the_work,
+            work::i4_l10_outside_work_outlives_the_host_and_goes_on_as_the_same_attempt,
+            work::i6_what_is_brought_home_occupies_no_limit_and_survives_a_restart,
+            work::i8_a_handle_is_bounded_and_belongs_to_the_attempt,
+            work::work_is_let_go_of_and_taken_up_by_another_generation,
         }
     };
     ($harness:expr; $($module:ident :: $check:ident,)*) => {

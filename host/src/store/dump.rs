@@ -23,7 +23,7 @@ use sha2::{Digest as _, Sha256};
 pub(super) use self::read::Reader;
 pub use self::read::{ReadError, Wrong};
 use super::limits::Pausable;
-use super::request::{MediaRecord, StateEntry};
+use super::request::{MediaRecord, StateEntry, WorkRecord};
 use crate::event::Event;
 use crate::limit::{Fairness, Limit, TokenBucket};
 use crate::schedule::{Pause, Schedule};
@@ -100,6 +100,7 @@ pub(super) struct TaskLine {
     pub(super) status: Status,
     #[serde(with = "text::bytes")]
     pub(super) checkpoint: Option<Vec<u8>>,
+    pub(super) work: Option<WorkRecord>,
 }
 
 /// A batch; its members are tasks.

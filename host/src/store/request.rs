@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+pub use super::work::{AttachRequest, Attached, WorkRecord};
 use crate::event::Event;
 use crate::task::{AttemptReport, BatchId, BootId, Digest, NewTask, Outcome, Progress, Spec, Status, TaskId};
 use crate::time::Timestamp;

@@ -37,6 +37,7 @@ mod trees;
 
 mod verbs;
 mod views;
+mod work;
 
 use std::io;
 use std::path::PathBuf;

@@ -97,6 +97,25 @@ pub struct AttemptReport {
     pub progress: Option<Progress>,
     /// What it logged; `None` when nobody knows.
     pub log: Option<LogSize>,
+    /// The generation that ended it, when that may be another one than began it.
+    pub digest: Option<Digest>,
+    /// Its outside work could not be stopped, and may go on.
+    pub abandoned: bool,
+    /// Files that it adds to the library when it succeeds: they are durable, and get their records with its end.
+    pub files: Vec<AddedFile>,
+}
+
+/// A file that an attempt adds to the library.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AddedFile {
+    /// Its opaque id.
+    pub id: String,
+    /// For people.
+    pub name: String,
+    /// MIME type.
+    pub content_type: String,
+    /// Bytes.
+    pub size: u64,
 }
 
 /// One run of a task.

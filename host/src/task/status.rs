@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     AttemptEnd, AttemptRecord, AttemptReport, BootId, Digest, Failure, HISTORY_LEN, MAX_CRASHES, MAX_SNOOZES,
-    MIN_SNOOZE_MS, NewTask, OnParentFailure, Outcome, PARENT_FAILED, Progress, Spec, State, StoppedBy, TaskId,
+    MIN_SNOOZE_MS, NewTask, OnParentFailure, Outcome, PARENT_FAILED, Progress, Spec, State, StoppedBy, TaskId, Works,
 };
 use crate::time::Timestamp;
 
@@ -54,6 +54,8 @@ pub struct Status {
     pub checkpoint_bytes: u64,
     /// The latest attempts, oldest first, at most [`HISTORY_LEN`].
     pub history: Vec<AttemptRecord>,
+    /// Work outside of the host, which an actuator steers.
+    pub works: Works,
 }
 
 /// How a running task that was asked to stop is called.
@@ -88,6 +90,7 @@ impl Status {
             progress: None,
             checkpoint_bytes: 0,
             history: Vec::new(),
+            works: Works::default(),
         }
     }
 
@@ -158,9 +161,9 @@ impl Status {
 
     /// Proof of life of attempt `attempt`: moves the end of its lease.
     pub fn beat(&mut self, attempt: u32, until: Timestamp) -> Result<(), Stale> {
-        let current = self.attempt;
+        let is_current = self.is_current(attempt);
         let State::Running { lease_until, .. } = &mut self.state else { return Err(Stale) };
-        if current != attempt {
+        if !is_current {
             return Err(Stale);
         }
         *lease_until = until;
@@ -199,7 +202,8 @@ impl Status {
                 self.cancel = Some(Cancel { requested_at: now, acknowledged_at: None, stopped_by: None });
                 true
             }
-            State::Running { .. } | State::Succeeded { .. } | State::Failed { .. } | State::Cancelled { .. } => false,
+            State::Running { .. } => self.force_cancel(now),
+            State::Succeeded { .. } | State::Failed { .. } | State::Cancelled { .. } => false,
         }
     }
 
@@ -260,9 +264,10 @@ impl Status {
         (now, jitter): (Timestamp, f64),
     ) -> Result<(), Stale> {
         let State::Running { started_at, digest, .. } = self.state else { return Err(Stale) };
-        if self.attempt != attempt {
+        if !self.is_current(attempt) {
             return Err(Stale);
         }
+        self.works.end();
         let end = match outcome {
             Outcome::Succeeded { .. } => AttemptEnd::Succeeded,
             Outcome::Retry { failure, .. } | Outcome::Fatal(failure) => AttemptEnd::Failed(failure.clone()),
@@ -294,8 +299,10 @@ impl Status {
         if let Some(progress) = &report.progress {
             self.advance(progress, now);
         }
+        self.works.abandoned = self.works.abandoned.saturating_add(u32::from(report.abandoned));
         if let Some(record) = self.history.last_mut() {
             record.log = report.log;
+            record.digest = report.digest.unwrap_or(record.digest);
         }
     }
 
@@ -309,7 +316,7 @@ impl Status {
         AttemptEnd::Snoozed { times: self.snoozes }
     }
 
-    fn remember(&mut self, record: AttemptRecord) {
+    pub(super) fn remember(&mut self, record: AttemptRecord) {
         let is_snooze = |end: &AttemptEnd| matches!(end, AttemptEnd::Snoozed { .. });
         let repeats = is_snooze(&record.end) && self.history.last().is_some_and(|last| is_snooze(&last.end));
         if repeats {

@@ -6,6 +6,7 @@
 
 mod support;
 
+mod actuator;
 mod author;
 mod bad_input;
 mod cancel;

@@ -10,6 +10,7 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
     ("retry", &[]),
     ("process", &[]),
     ("sync", &[]),
+    ("mac", &[]),
     ("limiter", &["sync"]),
     ("spelling", &[]),
     ("quantity", &[]),
@@ -20,7 +21,7 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
     ("event", &["time", "retry", "task", "schedule"]),
     ("store", &["time", "retry", "task", "schedule", "limit", "event"]),
     // Guests reach the rest of the host only through the ports that the plugin runtime owns.
-    ("plugin", &["time", "retry", "task", "quantity", "secret", "spelling", "sync"]),
+    ("plugin", &["time", "retry", "task", "quantity", "secret", "spelling", "sync", "mac"]),
     ("logs", &["time", "task", "plugin"]),
     ("ffmpeg", &["process"]),
     ("media", &["time", "retry", "task", "schedule", "event", "store"]),
@@ -38,8 +39,8 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
     (
         "host",
         &[
-            "api", "config", "event", "ffmpeg", "limiter", "logs", "media", "plugin", "process", "retry", "runner",
-            "schedule", "store", "task", "ticker", "time",
+            "api", "config", "event", "ffmpeg", "limiter", "logs", "mac", "media", "plugin", "process", "retry",
+            "runner", "schedule", "store", "task", "ticker", "time",
         ],
     ),
     ("cli", &["config", "host", "plugin", "quantity", "store", "task"]),

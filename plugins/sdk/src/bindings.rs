@@ -83,3 +83,42 @@ pub mod executor {
         default_bindings_module: "taskhost_sdk::bindings::executor",
     });
 }
+
+/// The role that steers work which lives elsewhere.
+pub mod actuator {
+    wit_bindgen::generate!({
+        path: "../../wit",
+        inline: "
+            package taskhost:sdk;
+            world actuator { export taskhost:plugin/actuator@0.1.0; }
+        ",
+        world: "taskhost:sdk/actuator",
+        with: {
+            "taskhost:task/types@0.1.0": super::imports::taskhost::task::types,
+            "taskhost:plugin/actuator@0.1.0": generate,
+        },
+        pub_export_macro: true,
+        export_macro_name: "export_actuator",
+        default_bindings_module: "taskhost_sdk::bindings::actuator",
+    });
+}
+
+/// The role that brings the results of such work home.
+pub mod collector {
+    wit_bindgen::generate!({
+        path: "../../wit",
+        inline: "
+            package taskhost:sdk;
+            world collector { export taskhost:plugin/collector@0.1.0; }
+        ",
+        world: "taskhost:sdk/collector",
+        with: {
+            "taskhost:task/types@0.1.0": super::imports::taskhost::task::types,
+            "taskhost:plugin/actuator@0.1.0": super::actuator::exports::taskhost::plugin::actuator,
+            "taskhost:plugin/collector@0.1.0": generate,
+        },
+        pub_export_macro: true,
+        export_macro_name: "export_collector",
+        default_bindings_module: "taskhost_sdk::bindings::collector",
+    });
+}

@@ -5,7 +5,9 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::bindings::imports::taskhost::host::context::{self, CheckpointError, Directive, Parent, ParentError};
+use crate::bindings::imports::taskhost::host::context::{
+    self, CheckpointError, Directive, Parent, ParentError, Webhook,
+};
 use crate::{Progress, Task, TaskError};
 
 /// The attempt that is running now: its task, and the thread to whoever steers it.
@@ -72,6 +74,12 @@ impl Context {
     /// What an earlier attempt of this task saved; one that does not fit (another version wrote it) counts as none.
     pub fn load_checkpoint<T: DeserializeOwned>(&self) -> Option<T> {
         context::load_checkpoint().and_then(|bytes| serde_json::from_slice(&bytes).ok())
+    }
+
+    /// How the outside tells the host that there is news about this attempt's work. Absent where nothing can be called
+    /// back: only an [`crate::Actuator`]'s attempt can.
+    pub fn callback(&self) -> Option<Webhook> {
+        context::callback()
     }
 
     /// The tasks that this one comes after, in the order of its creator.

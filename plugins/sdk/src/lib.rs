@@ -23,11 +23,13 @@
 //! # fn main() {}
 //! ```
 //!
-//! A plugin describes itself ([`Plugin`]), takes one role or both ([`Executor`], [`Dispatcher`]) and names them in
-//! [`export!`]. What it may ask of the host is granted by the operator, interface by interface: [`config`],
-//! [`state`], [`queue`], [`library`], [`ffmpeg`], [`command`], [`http`]. The component imports only what the plugin calls.
+//! A plugin describes itself ([`Plugin`]), takes a role or several ([`Executor`], or [`Actuator`] with or without
+//! [`Collector`]; [`Dispatcher`]) and names them in [`export!`]. What it may ask of the host is granted by the operator,
+//! interface by interface: [`config`], [`state`], [`queue`], [`library`], [`ffmpeg`], [`command`], [`http`]. The
+//! component imports only what the plugin calls.
 //! Errors of the host turn into a [`TaskError`] that fits by `?`.
 
+mod actuator;
 #[expect(missing_docs, clippy::same_length_and_capacity, reason = "generated; the contract is documented in wit/")]
 pub mod bindings;
 mod context;
@@ -37,9 +39,10 @@ mod log;
 mod role;
 mod task;
 
+pub use actuator::{Actuator, Collector, Report, StopMode};
 pub use bindings::dispatcher::exports::taskhost::plugin::dispatcher::Batch;
 pub use bindings::imports::taskhost::exec::command;
-pub use bindings::imports::taskhost::host::context::{Directive, Parent, ParentState};
+pub use bindings::imports::taskhost::host::context::{Directive, Parent, ParentState, Webhook};
 pub use bindings::imports::taskhost::host::log::Level;
 pub use bindings::imports::taskhost::host::{config, queue, state};
 pub use bindings::imports::taskhost::media::{ffmpeg, library};
@@ -52,8 +55,8 @@ pub use context::Context;
 pub use log::log;
 pub use role::{Dispatcher, Executor, Plugin};
 
-/// Makes the component: `export!(MyPlugin, executor)`, `export!(MyPlugin, dispatcher)` or
-/// `export!(MyPlugin, dispatcher, executor)`.
+/// Makes the component: `export!(MyPlugin, executor)`, `export!(MyPlugin, dispatcher, executor)`,
+/// `export!(MyPlugin, actuator, collector)` and so on.
 ///
 /// `MyPlugin` implements [`Plugin`] and the trait of each role that is named. Outside of WebAssembly it only checks
 /// that, so that a plugin's unit tests run natively.
@@ -85,5 +88,24 @@ macro_rules! __export_role {
             <$plugin as $crate::Executor>::Input,
             &$crate::Context,
         ) -> Result<<$plugin as $crate::Executor>::Output, $crate::TaskError> = <$plugin as $crate::Executor>::execute;
+    };
+    ($plugin:ident, actuator) => {
+        #[cfg(target_family = "wasm")]
+        $crate::bindings::actuator::export_actuator!($plugin with_types_in $crate::bindings::actuator);
+        #[cfg(not(target_family = "wasm"))]
+        const _: fn(
+            <$plugin as $crate::Actuator>::Input,
+            &$crate::Context,
+        ) -> Result<<$plugin as $crate::Actuator>::Handle, $crate::TaskError> = <$plugin as $crate::Actuator>::start;
+    };
+    ($plugin:ident, collector) => {
+        #[cfg(target_family = "wasm")]
+        $crate::bindings::collector::export_collector!($plugin with_types_in $crate::bindings::collector);
+        #[cfg(not(target_family = "wasm"))]
+        const _: fn(
+            &<$plugin as $crate::Actuator>::Handle,
+            <$plugin as $crate::Collector>::Found,
+            &$crate::Context,
+        ) -> Result<<$plugin as $crate::Collector>::Brought, $crate::TaskError> = <$plugin as $crate::Collector>::collect;
     };
 }

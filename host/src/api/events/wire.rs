@@ -104,7 +104,7 @@ impl<'a> EventWire<'a> {
         match change {
             TaskChange::Queued { due_at } | TaskChange::Snoozed { due_at } => self.due_at = Some(Rfc3339(*due_at)),
             TaskChange::Waiting { parents } => self.parents = Some(*parents),
-            TaskChange::Started { digest } => self.digest = Some(Text(*digest)),
+            TaskChange::Started { digest } | TaskChange::Attached { digest } => self.digest = Some(Text(*digest)),
             TaskChange::Progress(progress) => self.progress = Some(progress.into()),
             TaskChange::Retrying { due_at, failure } => {
                 self.due_at = Some(Rfc3339(*due_at));
@@ -115,7 +115,11 @@ impl<'a> EventWire<'a> {
             TaskChange::CancelRequested
             | TaskChange::CancelAcknowledged
             | TaskChange::Succeeded
-            | TaskChange::Purged => {}
+            | TaskChange::Purged
+            | TaskChange::WorkStarted
+            | TaskChange::Detached
+            | TaskChange::CalledBack
+            | TaskChange::Exporting => {}
         }
     }
 

@@ -68,7 +68,12 @@ pub(super) fn may_end(event: &Event, task: TaskId) -> bool {
         | TaskChange::CancelAcknowledged
         | TaskChange::Snoozed { .. }
         | TaskChange::Retrying { .. }
-        | TaskChange::Waiting { .. } => false,
+        | TaskChange::Waiting { .. }
+        | TaskChange::WorkStarted
+        | TaskChange::Attached { .. }
+        | TaskChange::Detached
+        | TaskChange::CalledBack
+        | TaskChange::Exporting => false,
     }
 }
 

@@ -13,7 +13,7 @@ use super::unique::mode_name;
 use crate::api::PluginDirectory;
 use crate::retry::Backoff;
 use crate::store::Relations;
-use crate::task::{Cancel, Failure, Progress, Reported, Source, State, StoppedBy, Task, UniqueRule};
+use crate::task::{Cancel, Failure, Progress, Reported, Source, State, StoppedBy, Task, UniqueRule, WorkPhase, Works};
 use crate::time::Timestamp;
 
 /// An instant as RFC 3339 in UTC with milliseconds.
@@ -198,7 +198,43 @@ fn is_zero(number: &u32) -> bool {
     *number == 0
 }
 
-/// Why a queued task cannot begin, however many permits are free.
+/// Work outside of the host, which an actuator steers.
+#[derive(Debug, Serialize)]
+struct WorkWire {
+    /// `running` or `exporting`; absent when there is none now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    phase: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    since: Option<Rfc3339>,
+    /// Whether somebody looks after it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attached: Option<bool>,
+    /// Earlier work of this task that has ended.
+    #[serde(skip_serializing_if = "is_zero")]
+    ended: u32,
+    /// Of that, what could not be stopped and may go on.
+    #[serde(skip_serializing_if = "is_zero")]
+    abandoned: u32,
+}
+
+impl WorkWire {
+    fn of(works: Works) -> Option<Self> {
+        let Works { current, ended, abandoned } = works;
+        let phase = |phase| match phase {
+            WorkPhase::Running => "running",
+            WorkPhase::Exporting => "exporting",
+        };
+        (works != Works::default()).then(|| Self {
+            phase: current.map(|work| phase(work.phase)),
+            since: current.map(|work| Rfc3339(work.since)),
+            attached: current.map(|work| work.attached),
+            ended,
+            abandoned,
+        })
+    }
+}
+
+/// Why a task cannot begin, or its outside work cannot be looked after, however many permits are free.
 #[derive(Debug, Serialize)]
 struct ParkedWire {
     reason: String,
@@ -228,12 +264,9 @@ impl<'a> From<&'a State> for StateWire<'a> {
         match state {
             State::Waiting => Self::default(),
             State::Queued { due_at } => Self { due_at: Some(Rfc3339(*due_at)), ..Self::default() },
-            State::Running { boot: _, lease_until, started_at, digest } => Self {
-                started_at: Some(Rfc3339(*started_at)),
-                lease_until: Some(Rfc3339(*lease_until)),
-                digest: Some(Text(*digest)),
-                ..Self::default()
-            },
+            State::Running { boot: _, lease_until: _, started_at, digest } => {
+                Self { started_at: Some(Rfc3339(*started_at)), digest: Some(Text(*digest)), ..Self::default() }
+            }
             State::Succeeded { at, output } => {
                 Self { ended_at: Some(Rfc3339(*at)), output: Some(Verbatim(output)), ..Self::default() }
             }
@@ -262,6 +295,8 @@ pub struct TaskWire<'a> {
     max_attempts: u32,
     queue: &'a str,
     priority: u8,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    work: Option<WorkWire>,
     #[serde(skip_serializing_if = "Option::is_none")]
     parked: Option<ParkedWire>,
     cancel_requested: bool,
@@ -298,14 +333,14 @@ impl<'a> TaskWire<'a> {
     /// A task as it stands, with what `plugins` say about its kind.
     pub fn new(task: &'a Task, plugins: &dyn PluginDirectory) -> Self {
         let (new, status) = (&task.spec.new, &task.status);
-        let waits = matches!(status.state, State::Queued { .. });
+        let waits = matches!(status.state, State::Queued { .. }) || status.is_detached();
         let parked = if waits { plugins.parked(&new.kind).map(|reason| ParkedWire { reason }) } else { None };
         Self {
             id: Text(task.id),
             kind: &new.kind,
             state: status.name(),
             input: Verbatim(&new.input),
-            standing: (&status.state).into(),
+            standing: StateWire { lease_until: status.lease_until().map(Rfc3339), ..(&status.state).into() },
             attempt: status.attempt,
             failures: status.failures,
             crashes: status.crashes,
@@ -313,6 +348,7 @@ impl<'a> TaskWire<'a> {
             max_attempts: new.max_attempts,
             queue: &new.queue,
             priority: new.priority,
+            work: WorkWire::of(status.works),
             parked,
             cancel_requested: status.cancel.is_some(),
             cancel: status.cancel.as_ref().map(Into::into),

@@ -11,7 +11,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
-use crate::api::{AppState, HostInfo, LogPage, LogReader, LogSlice, PluginDirectory, Settings, router};
+use crate::api::{AppState, CallbackTokens, HostInfo, LogPage, LogReader, LogSlice, PluginDirectory, Settings, router};
 use crate::limiter::{BreakerInfo, ConnectionLimiter};
 use crate::logs::TaskLogs;
 use crate::plugin::manifest::Manifest;
@@ -121,6 +121,15 @@ impl LogReader for Logs {
     }
 }
 
+/// The tokens of every task are `1.right`, `2.right` and so on; what is real about them is tested where they are made.
+struct Tokens;
+
+impl CallbackTokens for Tokens {
+    fn attempt(&self, _task: TaskId, token: &str) -> Option<u32> {
+        token.strip_suffix(".right")?.parse().ok()
+    }
+}
+
 pub(in crate::api) struct Api {
     pub(in crate::api) router: Router,
     pub(in crate::api) store: Arc<dyn Store>,
@@ -145,6 +154,7 @@ impl Api {
             plugins: Arc::new(Directory),
             media,
             logs: Arc::clone(&logs) as Arc<dyn LogReader>,
+            callbacks: Arc::new(Tokens),
             limiter: ConnectionLimiter::new(settings.limits),
             settings,
             info: HostInfo {

@@ -45,6 +45,7 @@ const CONTRACT: &[File] = files!("../wit/":
     "deps/task/types.wit",
 );
 const SDK: &[File] = files!("../plugins/sdk/":
+    "src/actuator.rs",
     "src/bindings.rs",
     "src/context.rs",
     "src/error.rs",

@@ -2,19 +2,16 @@
 
 use tokio::time::{Duration, Instant, sleep};
 
-use crate::plugin::contract::clip_to;
+use crate::plugin::contract;
 use crate::plugin::contract::context::{self, CheckpointError, Host, ParentError};
 use crate::plugin::contract::wire;
 use crate::plugin::control::Directive;
 use crate::plugin::guest::{Guest, Purpose};
 use crate::plugin::ports::{Parent, ParentState, PortError};
-use crate::task::Progress;
 
 /// Bytes of a checkpoint.
 const MAX_CHECKPOINT_BYTES: usize = 1024 * 1024;
-const MAX_UNIT_BYTES: usize = 32;
-const MAX_MESSAGE_BYTES: usize = 256;
-const NO_TASK: &str = "only an executor has a checkpoint";
+const NO_TASK: &str = "only an attempt has a checkpoint";
 
 impl Guest {
     /// Tells the guest what the host wants, and remembers that it was told.
@@ -37,13 +34,8 @@ impl Guest {
 
 impl Host for Guest {
     fn report(&mut self, progress: Option<wire::Progress>) -> context::Directive {
-        if let Some(wire::Progress { done, total, unit, message }) = progress {
-            self.call.control.report(Progress {
-                done,
-                total,
-                unit: clip_to(unit, MAX_UNIT_BYTES),
-                message: message.map(|message| clip_to(self.code.censor.hide(message), MAX_MESSAGE_BYTES)),
-            });
+        if let Some(progress) = progress {
+            self.call.control.report(contract::progress(progress, &self.code.censor));
         }
         self.tell()
     }
@@ -68,7 +60,7 @@ impl Host for Guest {
         if data.len() > MAX_CHECKPOINT_BYTES {
             return Err(CheckpointError::TooLarge(MAX_CHECKPOINT_BYTES as u64));
         }
-        let Purpose::Execute { task, attempt } = self.call.purpose else {
+        let Some((task, attempt)) = self.call.purpose.attempt() else {
             return Err(CheckpointError::Unavailable(NO_TASK.to_owned()));
         };
         let saved = self.code.shared.ports.checkpoints.save(task, attempt, data).await;
@@ -81,7 +73,7 @@ impl Host for Guest {
     }
 
     async fn load_checkpoint(&mut self) -> Option<Vec<u8>> {
-        let Purpose::Execute { task, .. } = self.call.purpose else { return None };
+        let (task, _) = self.call.purpose.attempt()?;
         match self.code.shared.ports.checkpoints.load(task).await {
             Ok(data) => data,
             Err(error) => {
@@ -93,19 +85,25 @@ impl Host for Guest {
     }
 
     async fn parents(&mut self) -> Result<Vec<context::Parent>, ParentError> {
-        let Purpose::Execute { task, .. } = self.call.purpose else { return Ok(Vec::new()) };
+        let Some((task, _)) = self.call.purpose.attempt() else { return Ok(Vec::new()) };
         let parents = self.code.shared.ports.parents.list(task).await.map_err(|error| unavailable(&error))?;
         Ok(parents.into_iter().map(parent).collect())
     }
 
     async fn parent_output(&mut self, id: String) -> Result<String, ParentError> {
-        let Purpose::Execute { task, .. } = self.call.purpose else { return Err(ParentError::NotAParent) };
+        let Some((task, _)) = self.call.purpose.attempt() else { return Err(ParentError::NotAParent) };
         let Ok(parent) = id.parse() else { return Err(ParentError::NotAParent) };
         let output = self.code.shared.ports.parents.output(task, parent).await;
         let output = output.map_err(|error| unavailable(&error))?;
         let output = output.ok_or(ParentError::NoOutput)?;
         let bound = self.call.limits.hostcall_bytes;
         if output.len() as u64 > bound { Err(ParentError::TooLarge(bound)) } else { Ok(output) }
+    }
+
+    fn callback(&mut self) -> Option<context::Webhook> {
+        let Purpose::Steer { task, attempt } = self.call.purpose else { return None };
+        let callbacks = &self.code.shared.ports.callbacks;
+        Some(context::Webhook { url: callbacks.url(task), token: callbacks.token(task, attempt) })
     }
 }
 

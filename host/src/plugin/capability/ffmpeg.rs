@@ -10,7 +10,7 @@ use crate::plugin::contract::ffmpeg::{
     self, AudioStream, Error, Host, ImageFormat, Info, Range, Stream, ToolFailure, VideoStream,
 };
 use crate::plugin::control::Directive;
-use crate::plugin::guest::{Call, Guest, Purpose};
+use crate::plugin::guest::{Call, Guest};
 use crate::plugin::ports::{self, Accuracy, CutRequest, FfmpegError, OnPercent, ProbeInfo, StillRequest, StreamInfo};
 use crate::task::{Progress, TaskId};
 
@@ -31,10 +31,7 @@ impl Guest {
 
     /// The task that runs, which is recorded on what is made.
     fn task(&self) -> Option<TaskId> {
-        match self.call.purpose {
-            Purpose::Execute { task, .. } => Some(task),
-            Purpose::Describe | Purpose::Dispatch => None,
-        }
+        self.call.purpose.attempt().map(|(task, _)| task)
     }
 
     fn on_percent(&self) -> OnPercent {

@@ -1,4 +1,4 @@
-//! `taskhost:host/queue`: an executor's outbox. Nothing is created before the attempt's success is committed.
+//! `taskhost:host/queue`: an attempt's outbox. Nothing is created before the attempt's success is committed.
 
 use super::DESCRIBING;
 use crate::plugin::InputError;
@@ -46,7 +46,7 @@ impl Host for Guest {
     /// All or none of `tasks`.
     fn enqueue(&mut self, tasks: Vec<wire::NewTask>) -> Result<(), Error> {
         let task = match self.call.purpose {
-            Purpose::Execute { task, .. } => task,
+            Purpose::Execute { task, .. } | Purpose::Steer { task, .. } => task,
             Purpose::Describe => return Err(Error::Denied(DESCRIBING.to_owned())),
             Purpose::Dispatch => return Err(Error::Denied("a dispatcher returns its tasks".to_owned())),
         };

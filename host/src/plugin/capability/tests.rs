@@ -27,7 +27,7 @@ fn asked(purpose: Purpose) -> Asked {
     let grants = Grants {
         state: Some(StateGrant { quota_bytes: 100 }),
         queue: Some(QueueGrant { kinds: vec!["ok".to_owned(), "other.*".to_owned()] }),
-        library: Some(LibraryGrant { write: false }),
+        library: Some(LibraryGrant { add: false, write: false }),
         ffmpeg: Some(FfmpegGrant {}),
         http: HttpGrant::default(),
     };
@@ -125,7 +125,7 @@ async fn the_library_is_read_in_pieces_and_changed_only_with_a_grant() {
 #[tokio::test]
 async fn a_conflict_of_the_library_is_a_typed_answer() {
     let bench = Bench::new();
-    let grants = Grants { library: Some(LibraryGrant { write: true }), ..Grants::default() };
+    let grants = Grants { library: Some(LibraryGrant { add: false, write: true }), ..Grants::default() };
     let linked = bench.link(&text("ok"), Limits::default(), grants).unwrap();
     let mut store = linked.code.store(linked.code.call(Purpose::Dispatch, Arc::default(), 1000));
     library::Host::trash(store.data_mut(), "m".to_owned()).await.unwrap();

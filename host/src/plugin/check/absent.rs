@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use crate::plugin::compile::InProcess;
 use crate::plugin::outside::Outside;
 use crate::plugin::ports::{
-    CheckpointPort, CutRequest, FfmpegError, FfmpegPort, LibraryPort, LogLine, LogPort, Media, OnPercent, Parent,
-    ParentsPort, PortError, Ports, ProbeInfo, StateEntry, StatePort, StateWrite, Swapped,
+    CallbackPort, CheckpointPort, CutRequest, FfmpegError, FfmpegPort, LibraryPort, LogLine, LogPort, Media, OnPercent,
+    Parent, ParentsPort, PortError, Ports, ProbeInfo, StateEntry, StatePort, StateWrite, Swapped,
 };
 use crate::task::TaskId;
 
@@ -23,6 +23,7 @@ pub(in crate::plugin) fn ports() -> Ports {
         ffmpeg: absent.clone(),
         checkpoints: absent.clone(),
         parents: absent.clone(),
+        callbacks: absent.clone(),
         logs: absent.clone(),
         outside: Outside::absent(),
         compiler: Arc::new(InProcess),
@@ -113,6 +114,16 @@ impl ParentsPort for Absent {
 
     async fn output(&self, _task: TaskId, _parent: TaskId) -> Result<Option<String>, PortError> {
         absent()
+    }
+}
+
+impl CallbackPort for Absent {
+    fn token(&self, _task: TaskId, _attempt: u32) -> String {
+        String::new()
+    }
+
+    fn url(&self, _task: TaskId) -> Option<String> {
+        None
     }
 }
 

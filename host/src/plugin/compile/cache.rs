@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use uuid::Uuid;
 
-use super::mac::{self, Key, Tag};
+use crate::mac::{self, Key, Tag};
 use crate::task::Digest;
 
 /// Begins every entry; the number is the version of its form.

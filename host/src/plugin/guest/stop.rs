@@ -119,6 +119,15 @@ impl Stop {
         }
     }
 
+    /// Whether the guest went down, or used up its computing time.
+    pub(super) fn is_guest_down(&self) -> bool {
+        match self {
+            Self::Crashed(_) => true,
+            Self::Retry(failure) => failure.code == CPU_LIMIT,
+            Self::Cancelled | Self::Killed | Self::Interrupted => false,
+        }
+    }
+
     /// As a failure, for calls that have no attempt.
     pub(super) fn into_failure(self) -> Failure {
         match self {

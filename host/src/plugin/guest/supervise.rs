@@ -21,13 +21,14 @@ use super::{Call, Guest};
 use crate::plugin::control::{Control, Directive};
 use crate::plugin::engine::Shared;
 use crate::plugin::link::Code;
-use crate::plugin::ports::LogLevel;
+use crate::plugin::ports::{Added, LogLevel};
 use crate::task::NewTask;
 
 /// A call that returned.
 pub(super) struct Done<A> {
     pub(super) answer: A,
     pub(super) outbox: Vec<NewTask>,
+    pub(super) added: Vec<Added>,
     pub(super) told: Directive,
     /// The instance, if it may serve another attempt.
     pub(super) warm: Option<Warm>,
@@ -166,10 +167,11 @@ async fn run<I: Invoke>(code: Arc<Code>, call: Call, invoke: I, seat: Seat) -> R
     // Requests end with their attempt, also when the instance stays.
     guest.web = None;
     let (answer, instance) = result.map_err(|error| Stop::of(&error, &guest.call.limits, &guest.meter))?;
-    let (outbox, told, served) = (std::mem::take(&mut guest.outbox), guest.told, served + 1);
+    let (outbox, added) = (std::mem::take(&mut guest.outbox), std::mem::take(&mut guest.added));
+    let (told, served) = (guest.told, served + 1);
     let stays = I::MAY_STAY && served < code.limits.attempts_per_instance;
     let warm = stays.then(|| Warm { store, instance, served, place });
-    Ok(Done { answer, outbox, told, warm })
+    Ok(Done { answer, outbox, added, told, warm })
 }
 
 /// At each tick of the epoch a guest gives way; here its computing time is bounded too.

@@ -16,10 +16,11 @@ const WASI: [&str; 6] = ["wasi:cli/", "wasi:clocks/", "wasi:filesystem/", "wasi:
 
 const METADATA: &str = "taskhost:plugin/metadata";
 
-const ROLES: [(&str, Role); 3] = [
+const ROLES: [(&str, Role); 4] = [
     ("taskhost:plugin/dispatcher", Role::Dispatcher),
     ("taskhost:plugin/executor", Role::Executor),
     ("taskhost:plugin/actuator", Role::Actuator),
+    ("taskhost:plugin/collector", Role::Collector),
 ];
 
 /// Interfaces that need a grant, and the capability that it is called.
@@ -138,8 +139,7 @@ pub(super) fn roles(component: &Component) -> Result<Vec<Role>, LoadError> {
             roles.push(role);
         }
     }
-    // The actuator's calls come with the part of the host that steers outside work.
-    if roles.iter().all(|role| *role == Role::Actuator) {
+    if roles.iter().all(|role| *role == Role::Collector) {
         return Err(LoadError::NoRole);
     }
     Ok(roles)

@@ -100,8 +100,11 @@ impl Table for QueueGrant {
 
 impl Table for LibraryGrant {
     fn keys(&mut self) -> Vec<Key<'_>> {
-        let Self { write } = self;
-        vec![Key::flag("write", write, "Trashing and purging too, not only reading.")]
+        let Self { add, write } = self;
+        vec![
+            Key::flag("add", add, "Adding files too, not only reading."),
+            Key::flag("write", write, "Adding, trashing and purging too, not only reading."),
+        ]
     }
 }
 

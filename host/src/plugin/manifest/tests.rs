@@ -65,7 +65,7 @@ fn everything_can_be_said() {
     let kinds = ["video.*", "echo", "*"].map(str::to_owned).to_vec();
     assert_eq!(manifest.grants.state, Some(StateGrant { quota_bytes: 1 << 30 }));
     assert_eq!(manifest.grants.queue, Some(QueueGrant { kinds }));
-    assert_eq!(manifest.grants.library, Some(LibraryGrant { write: true }));
+    assert_eq!(manifest.grants.library, Some(LibraryGrant { add: false, write: true }));
     assert_eq!(manifest.grants.ffmpeg, Some(FfmpegGrant {}));
     let config = [("dry", "true"), ("preset", "fast"), ("ratio", "1.5"), ("tries", "3")];
     assert_eq!(manifest.config, config.map(|(key, value)| (key.to_owned(), value.to_owned())).into());
@@ -78,7 +78,7 @@ fn true_grants_the_usual() {
     let grants = parse("[grant]\nstate = true\nqueue = true\nlibrary = true\nffmpeg = true\n").unwrap().grants;
     assert_eq!(grants.state, Some(StateGrant { quota_bytes: 16 << 20 }));
     assert_eq!(grants.queue, Some(QueueGrant { kinds: vec!["*".to_owned()] }));
-    assert_eq!(grants.library, Some(LibraryGrant { write: false }));
+    assert_eq!(grants.library, Some(LibraryGrant { add: false, write: false }));
     assert_eq!(granted(&grants), ["state", "queue", "library", "ffmpeg"]);
     assert!(granted(&Grants::default()).is_empty());
 }

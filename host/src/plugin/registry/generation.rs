@@ -13,8 +13,9 @@ use crate::plugin::link::{Descriptor, Grants, Linked, Role, TaskCheck};
 use crate::plugin::manifest::{self, Effective};
 use crate::plugin::schema::Schema;
 use crate::plugin::signature::Signed;
+use crate::plugin::steer::{Ended, Look, Missed, StopMode, Subject, Turn};
 use crate::plugin::{Batch, GenerationInfo, InputError, Job, KindInfo, names};
-use crate::task::{Digest, Failure, Outcome, is_valid_kind};
+use crate::task::{Digest, Failure, NewTask, Outcome, is_valid_kind};
 use crate::time::Timestamp;
 
 /// Kinds of one plugin at most.
@@ -125,6 +126,14 @@ impl Generation {
                 "`describe` names kinds but it exports neither an executor nor an actuator".to_owned()
             });
         }
+        if roles.contains(&Role::Executor) && roles.contains(&Role::Actuator) {
+            return Err("it exports an executor and an actuator, so that nobody can tell which of them does a task: \
+                        make two plugins of it"
+                .to_owned());
+        }
+        if roles.contains(&Role::Collector) && !roles.contains(&Role::Actuator) {
+            return Err("it exports a collector but no actuator whose results it could bring home".to_owned());
+        }
         if descriptor.kinds.len() > MAX_KINDS {
             return Err(format!("`describe` names {} kinds, the limit is {MAX_KINDS}", descriptor.kinds.len()));
         }
@@ -186,9 +195,19 @@ impl Generation {
         self.roles.contains(&Role::Dispatcher)
     }
 
+    /// Whether the work of its kinds lives elsewhere.
+    pub fn is_actuator(&self) -> bool {
+        self.roles.contains(&Role::Actuator)
+    }
+
+    /// Whether it brings the results of outside work home.
+    pub fn is_collector(&self) -> bool {
+        self.roles.contains(&Role::Collector)
+    }
+
     /// The kinds that it executes.
     pub fn kinds(&self) -> impl Iterator<Item = &KindInfo> {
-        let executes = self.roles.contains(&Role::Executor);
+        let executes = self.roles.contains(&Role::Executor) || self.is_actuator();
         self.kinds.iter().filter(move |_| executes).map(|kind| &kind.info)
     }
 
@@ -209,12 +228,52 @@ impl Generation {
 
     /// Runs one attempt. Its wall budget is what the task asks for, else what the kind has as its
     /// default, and never more than the manifest's limit.
-    pub async fn execute(self: &Arc<Self>, job: Job, control: Arc<Control>) -> Outcome {
+    pub async fn attempt(self: &Arc<Self>, job: Job, control: Arc<Control>) -> Ended {
         let _running = Running::of(self);
-        let default = || self.kind(&job.spec.new.kind).and_then(|kind| kind.default_timeout_ms);
-        let asked = job.spec.new.timeout_ms.or_else(default);
-        let wall_ms = asked.unwrap_or(u64::MAX).min(self.limits.wall_ms);
-        self.linked.execute(job, control, wall_ms).await
+        let wall_ms = self.wall_ms(&job.spec.new);
+        self.linked.attempt(job, control, wall_ms).await
+    }
+
+    /// The same, and only what happened.
+    pub async fn execute(self: &Arc<Self>, job: Job, control: Arc<Control>) -> Outcome {
+        self.attempt(job, control).await.outcome
+    }
+
+    /// Wall time of an attempt, in milliseconds.
+    pub fn wall_ms(&self, new: &NewTask) -> u64 {
+        let default = || self.kind(&new.kind).and_then(|kind| kind.default_timeout_ms);
+        new.timeout_ms.or_else(default).unwrap_or(u64::MAX).min(self.limits.wall_ms)
+    }
+
+    /// Starts outside work; answers its handle.
+    pub async fn start(self: &Arc<Self>, job: Job, turn: &mut Turn) -> Result<Vec<u8>, Outcome> {
+        let _running = Running::of(self);
+        let wall_ms = self.wall_ms(&job.spec.new);
+        self.linked.start(job, wall_ms, turn).await
+    }
+
+    /// Looks at outside work.
+    pub async fn look(self: &Arc<Self>, work: &Subject, turn: &mut Turn) -> Result<Look, Missed> {
+        let _running = Running::of(self);
+        self.linked.look(work, turn).await
+    }
+
+    /// Asks outside work to stop.
+    pub async fn stop(self: &Arc<Self>, work: &Subject, mode: StopMode, turn: &mut Turn) -> Result<(), Failure> {
+        let _running = Running::of(self);
+        self.linked.stop(work, mode, turn).await
+    }
+
+    /// Brings the results of outside work home.
+    pub async fn collect(
+        self: &Arc<Self>,
+        job: Job,
+        (work, output): (&Subject, String),
+        control: Arc<Control>,
+        turn: &mut Turn,
+    ) -> Ended {
+        let _running = Running::of(self);
+        self.linked.collect(job, (work, output), control, turn).await
     }
 
     /// Asks the dispatcher for at most `limit` tasks. All of them are acceptable, or the batch fails.

@@ -34,7 +34,7 @@ pub(crate) async fn progress_and_checkpoints_outlive_retries_restarts_and_failur
     store.save_checkpoint(id, attempt.1, vec![3, 3]).await.unwrap();
     // The last report, which no heartbeat has carried, and the size of the log come with the end.
     let log = LogSize { lines: 1, bytes: 10, dropped_lines: 2, dropped_bytes: 20 };
-    let report = AttemptReport { progress: Some(progress(4)), log: Some(log) };
+    let report = AttemptReport { progress: Some(progress(4)), log: Some(log), ..AttemptReport::default() };
     let end = Finish { id, attempt: attempt.1, outcome: failure(0), jitter: 0.5, report };
     let task = store.finish(end, at(2)).await.unwrap();
     let reported = Some(Reported { attempt: 1, at: at(2), progress: progress(4) });

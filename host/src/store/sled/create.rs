@@ -216,6 +216,7 @@ impl Core {
         for link in keys::links(id, &spec.new) {
             self.trees.link.put(&link, &())?;
         }
+        self.index.hear(now);
         self.index.enter(id, spec, status);
         self.enter_batch(id, spec, None, now);
         self.enter_flow(id, spec, status, now)

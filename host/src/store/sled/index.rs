@@ -17,7 +17,7 @@ pub(super) use self::limits::Count;
 use self::tally::Tallies;
 pub(super) use self::tally::Tally;
 use crate::store::request::{GenerationRoom, KindCount};
-use crate::task::{Digest, Source, Spec, State, Status, TaskId, UniqueMode};
+use crate::task::{Digest, Source, Spec, State, Status, TaskId, UniqueMode, WorkPhase};
 use crate::time::Timestamp;
 
 /// A running task.
@@ -126,6 +126,11 @@ impl Index {
         self.queues.count(&spec.new.queue, &change);
     }
 
+    /// Hears of the time, so that what is due already is known to be so when it enters.
+    pub(super) fn hear(&mut self, now: Timestamp) {
+        self.lanes.hear(now);
+    }
+
     /// A task becomes live: queued, waiting for others or (when the store opens) running. It takes its unique key, or
     /// follows the one that has it.
     pub(super) fn enter(&mut self, id: TaskId, spec: &Arc<Spec>, status: &Status) {
@@ -208,9 +213,7 @@ impl Index {
         if !run.spec.new.unique.holds(&run.status.state) {
             self.release(id, &run.spec);
         }
-        if let State::Running { lease_until, .. } = run.status.state {
-            self.leases.insert((lease_until, id));
-        }
+        self.leases.extend(run.status.lease_until().map(|until| (until, id)));
         self.count(&run.spec, |tally| tally.running += 1);
         self.running.insert(id, run);
     }
@@ -218,12 +221,10 @@ impl Index {
     /// A running task's status changed; it keeps running.
     pub(super) fn restate(&mut self, id: TaskId, status: Status) {
         let Some(run) = self.running.get_mut(&id) else { return };
-        if let State::Running { lease_until, .. } = run.status.state {
-            self.leases.remove(&(lease_until, id));
+        if let Some(until) = run.status.lease_until() {
+            self.leases.remove(&(until, id));
         }
-        if let State::Running { lease_until, .. } = status.state {
-            self.leases.insert((lease_until, id));
-        }
+        self.leases.extend(status.lease_until().map(|until| (until, id)));
         run.status = status;
     }
 
@@ -240,6 +241,21 @@ impl Index {
             self.running.iter().filter(|(_, run)| is_wanted(&run.status.state)).map(|(id, _)| *id).collect();
         ids.sort_unstable();
         ids
+    }
+
+    /// Running tasks whose outside work nobody looks after.
+    pub(super) fn detached(&self) -> Vec<TaskId> {
+        let mut ids: Vec<_> =
+            self.running.iter().filter(|(_, run)| run.status.is_detached()).map(|(id, _)| *id).collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    /// A running task occupies nothing of the limits any more.
+    pub(super) fn vacate(&mut self, id: TaskId) {
+        if let Some(run) = self.running.get_mut(&id) {
+            self.lanes.vacate(&std::mem::take(&mut run.buckets));
+        }
     }
 
     /// Running tasks whose lease ended at or before `now`.
@@ -263,7 +279,7 @@ impl Index {
             return self.note_deadline(id, spec, status);
         }
         let Some(task) = waiting(id, spec, status) else {
-            let buckets = self.lanes.occupy(&spec.new);
+            let buckets = if occupies(status) { self.lanes.occupy(&spec.new) } else { Box::default() };
             return self.start(id, Run { spec: Arc::clone(spec), status: status.clone(), buckets });
         };
         self.note_deadline(id, spec, status);
@@ -291,8 +307,8 @@ impl Index {
                 if let Some(run) = self.running.remove(&id) {
                     self.count(spec, |tally| tally.running -= 1);
                     self.lanes.vacate(&run.buckets);
-                    if let State::Running { lease_until, .. } = run.status.state {
-                        self.leases.remove(&(lease_until, id));
+                    if let Some(until) = run.status.lease_until() {
+                        self.leases.remove(&(until, id));
                     }
                 }
             }
@@ -305,6 +321,11 @@ impl Index {
 fn waiting(id: TaskId, spec: &Spec, status: &Status) -> Option<Waiting> {
     let State::Queued { due_at } = status.state else { return None };
     Some(Waiting { id, due_at, priority: spec.new.priority, fresh: *status == Status::queued(due_at) })
+}
+
+/// Whether a running task counts against the limits: not while its results are brought home.
+pub(super) fn occupies(status: &Status) -> bool {
+    status.work_phase() != Some(WorkPhase::Exporting)
 }
 
 /// Until when a task answers for others with its key, when that does not follow from its state.

@@ -48,7 +48,7 @@ pub(super) fn links(id: TaskId, new: &NewTask) -> impl Iterator<Item = [u8; 33]>
     child.into_iter().chain(member).chain(after)
 }
 
-/// A task, in `body`, `live`, `done` and `checkpoint`.
+/// A task, in `body`, `live`, `done`, `checkpoint` and `work`.
 pub(super) fn task(id: TaskId) -> [u8; 16] {
     id.as_u128().to_be_bytes()
 }

@@ -202,6 +202,7 @@ fn load(trees: Trees, commit: CommitRecord, settings: &Settings, now: Timestamp)
     let mut core = Core::new(trees, commit, settings.max_live_tasks, settings.aging_ms);
     // Before the tasks that they are about.
     core.load_limits(now)?;
+    core.index.hear(now);
     // Tasks with one unique key: one that waits has it rather than one that runs and has lost it,
     // and a follower comes after whom it follows.
     let (mut running, mut followers, mut after) = (Vec::new(), Vec::new(), Vec::new());

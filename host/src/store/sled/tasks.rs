@@ -79,8 +79,11 @@ impl Core {
 
     /// See [`crate::store::Store::finish`].
     pub(super) fn finish(&mut self, finish: Finish, now: Timestamp) -> Verdict<Task> {
-        let Finish { id, attempt, mut outcome, jitter, report } = finish;
+        let Finish { id, attempt, mut outcome, jitter, mut report } = finish;
         let (spec, before) = self.attempt(id, attempt)?;
+        if before.works.current.is_some() && matches!(outcome, Outcome::Yielded | Outcome::Interrupted) {
+            return self.let_go(id, false, now);
+        }
         let outbox = match &mut outcome {
             Outcome::Succeeded { outbox, .. } => std::mem::take(outbox),
             Outcome::Retry { .. }
@@ -97,8 +100,12 @@ impl Core {
         }
         let mut status = before.clone();
         status.settle(&spec, attempt, &outcome, (now, jitter)).map_err(|_| StoreError::Stale)?;
+        let files = std::mem::take(&mut report.files);
         status.note(&report, now);
         self.recheck_key(id, &spec, &mut status, now);
+        if matches!(status.state, State::Succeeded { .. }) {
+            self.adopt_files(id, files, now)?;
+        }
         self.end_attempt(id, &spec, (&before, &mut status), now)?;
         for new in outbox {
             self.create(new, now)?;
@@ -119,6 +126,7 @@ impl Core {
         if after.state.is_terminal() {
             self.retire(id, spec, (before, after), now)?;
         } else {
+            self.forget_work(id, before)?;
             self.trees.live.put(&keys::task(id), after)?;
             self.index.requeue(id, spec, (before, after));
         }
@@ -135,6 +143,7 @@ impl Core {
         (before, after): (&Status, &mut Status),
         now: Timestamp,
     ) -> Verdict<()> {
+        self.forget_work(id, before)?;
         self.trees.live.remove(&keys::task(id))?;
         if matches!(after.state, State::Succeeded { .. }) {
             self.trees.checkpoint.remove(&keys::task(id))?;
@@ -253,6 +262,10 @@ impl Core {
     pub(super) fn crash(&mut self, id: TaskId, failure: Failure, now: Timestamp, at_once: bool) -> Verdict<()> {
         let Some(run) = self.index.running(id) else { return Ok(()) };
         let (spec, before) = (Arc::clone(&run.spec), run.status.clone());
+        if before.works.current.is_some() {
+            // Whoever looked after it in an older start is gone; in this one it may still be there.
+            return self.let_go(id, !at_once, now).map(drop);
+        }
         let mut status = before.clone();
         let outcome = Outcome::Crashed(failure);
         if status.settle(&spec, before.attempt, &outcome, (now, jitter(id))).is_ok() {
@@ -279,9 +292,9 @@ impl Core {
     }
 
     /// The running task, if `attempt` is its current attempt.
-    fn attempt(&self, id: TaskId, attempt: u32) -> Verdict<(Arc<Spec>, Status)> {
+    pub(super) fn attempt(&self, id: TaskId, attempt: u32) -> Verdict<(Arc<Spec>, Status)> {
         match self.index.running(id) {
-            Some(run) if run.status.attempt == attempt => Ok((Arc::clone(&run.spec), run.status.clone())),
+            Some(run) if run.status.is_current(attempt) => Ok((Arc::clone(&run.spec), run.status.clone())),
             Some(_) => Err(StoreError::Stale.into()),
             None if self.trees.body.contains(&keys::task(id))? => Err(StoreError::Stale.into()),
             None => Err(StoreError::NotFound.into()),

@@ -16,7 +16,7 @@ use super::fault::{self, Point};
 use super::keys;
 use crate::limit::{Fairness, Limit, TokenBucket};
 use crate::schedule::{Pause, Schedule};
-use crate::store::request::{MediaRecord, StateEntry};
+use crate::store::request::{MediaRecord, StateEntry, WorkRecord};
 use crate::task::{BatchSpec, BatchTally, Spec, Status, TaskId};
 
 /// What a record weighs in memory beside its key and value, roughly, in bytes.
@@ -115,6 +115,8 @@ pub(super) struct Trees {
     pub(super) done: Table<Status>,
     /// What a task's attempts hand on.
     pub(super) checkpoint: Table<Vec<u8>>,
+    /// What is kept of work outside of the host, while it goes on.
+    pub(super) work: Table<WorkRecord>,
     /// Unique keys that ended tasks hold.
     pub(super) held: Table<codec::HeldRecord>,
     /// Idempotency keys of the tasks that are kept.
@@ -177,6 +179,7 @@ impl Unchecked {
             live: table(&db, &tally, "live")?,
             done: table(&db, &tally, "done")?,
             checkpoint: table(&db, &tally, "checkpoint")?,
+            work: table(&db, &tally, "work")?,
             held: table(&db, &tally, "held")?,
             request: table(&db, &tally, "request")?,
             link: table(&db, &tally, "link")?,

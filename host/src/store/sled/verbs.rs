@@ -15,8 +15,9 @@ use crate::store::bulk::{CancelledMany, PurgedMany, TaskFilter};
 use crate::store::flow::{LinkedTask, Relations, TreeNode};
 use crate::store::limits::{Backlog, Limits, Pausable};
 use crate::store::request::{
-    Claim, ClaimRequest, Dispatched, Enqueued, EventPage, Finish, Heartbeat, KindCount, MediaQuery, MediaRecord,
-    NewMedia, Page, Pruned, RedriveQuery, Redriven, Retention, StateEntry, StateWrite, Swapped, TaskQuery,
+    AttachRequest, Attached, Claim, ClaimRequest, Dispatched, Enqueued, EventPage, Finish, Heartbeat, KindCount,
+    MediaQuery, MediaRecord, NewMedia, Page, Pruned, RedriveQuery, Redriven, Retention, StateEntry, StateWrite,
+    Swapped, TaskQuery, WorkRecord,
 };
 use crate::store::schedules::{Backfill, Backfilled, DueQuery, FiredDue};
 use crate::store::{Store, StoreError};
@@ -51,6 +52,26 @@ impl Store for SledStore {
         withdrawn: &CancellationToken,
     ) -> Result<Claim, StoreError> {
         self.park((request, known_due), now, withdrawn).await
+    }
+
+    async fn keep_work(&self, id: TaskId, attempt: u32, handle: Vec<u8>, now: Timestamp) -> Result<(), StoreError> {
+        self.write(handle.len(), move |core| core.keep_work(id, attempt, handle, now)).await
+    }
+
+    async fn work(&self, id: TaskId) -> Result<Option<WorkRecord>, StoreError> {
+        self.read(move |core| core.work(id)).await
+    }
+
+    async fn begin_export(&self, id: TaskId, attempt: u32, output: String, now: Timestamp) -> Result<(), StoreError> {
+        self.write(output.len(), move |core| core.begin_export(id, attempt, output, now)).await
+    }
+
+    async fn attach(&self, request: AttachRequest, now: Timestamp) -> Result<Attached, StoreError> {
+        self.write(0, move |core| core.attach(&request, now)).await
+    }
+
+    async fn call_back(&self, id: TaskId, attempt: u32, now: Timestamp) -> Result<(), StoreError> {
+        self.write(0, move |core| core.call_back(id, attempt, now)).await
     }
 
     async fn heartbeat(&self, beat: Heartbeat, now: Timestamp) -> Result<bool, StoreError> {

@@ -168,3 +168,30 @@ async fn l9_l10_c16_a_cut_that_a_kill_interrupts_is_done_again_and_leaves_one_ou
     assert_eq!(stored.len(), 2, "the source and one output: {stored:?}");
     host.kill().await;
 }
+
+/// The kill comes when the output is in the library, before or after the guest has kept what it was given.
+#[tokio::test]
+async fn l9_a_cut_whose_host_dies_right_behind_its_file_leaves_one_output() {
+    const ROUNDS: usize = 8;
+    let place = Place::with(&[]).built("video-cut");
+    let mut host = place.start().await;
+    let upload = host.client.post(format!("{}/v1/media?name=a.mp4", host.base));
+    let upload = upload.header("content-type", "video/mp4").body(video::clip());
+    let media = expect_json(upload.send().await.unwrap()).await;
+    for round in 0..ROUNDS {
+        let url = format!("{}/v1/events?type=media.added", host.base);
+        let mut events = Events::of(host.client.get(url).send().await.unwrap());
+        let body = json!({ "kind": "video.cut", "input": { "media": media["id"], "start": 0, "end": 1 } });
+        let created = host.client.post(format!("{}/v1/tasks", host.base)).json(&body).send().await.unwrap();
+        let id = expect_json(created).await["id"].as_str().unwrap().to_owned();
+        let seen = events.until(|event| event.name == "media.added" && event.data["media"] != media["id"]).await;
+        let output = seen.last().unwrap().data["media"].clone();
+        host.kill().await;
+        host = place.start().await;
+        let task = wait_task(&host.client, &host.base, &id).await;
+        assert_eq!((&task["state"], &task["output"]["media"]), (&json!("succeeded"), &output), "{task:#}");
+        let stored = files(&place.path("data/media"));
+        assert_eq!(stored.len(), 2 + round, "the source and one output a task: {stored:?}");
+    }
+    host.kill().await;
+}

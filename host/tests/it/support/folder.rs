@@ -75,6 +75,11 @@ pub(crate) fn built(name: &str) -> (Vec<u8>, Option<String>) {
     (component, std::fs::read_to_string(folder.join(format!("{name}.toml"))).ok())
 }
 
+/// The plugin `outside` and its manifest.
+pub(crate) fn outside() -> (Vec<u8>, &'static str) {
+    (tester("outside"), include_str!("../../guests/outside/outside.toml"))
+}
+
 /// A plugin for tests that `cargo xtask plugins` has built.
 pub(crate) fn tester(name: &str) -> Vec<u8> {
     read(&built_folder().with_file_name("test-plugins").join(format!("{name}.wasm")))

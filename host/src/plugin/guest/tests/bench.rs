@@ -18,8 +18,9 @@ use crate::plugin::limits::Limits;
 use crate::plugin::link::{Grants, LinkRequest, Linked, LoadError, TaskCheck};
 use crate::plugin::outside::Outside;
 use crate::plugin::ports::{
-    CheckpointPort, CutRequest, FfmpegError, FfmpegPort, LibraryPort, LogLine, LogPort, LogSource, Media, OnPercent,
-    Parent, ParentState, ParentsPort, PortError, Ports, ProbeInfo, StateEntry, StatePort, StateWrite, Swapped,
+    CallbackPort, CheckpointPort, CutRequest, FfmpegError, FfmpegPort, LibraryPort, LogLine, LogPort, LogSource, Media,
+    OnPercent, Parent, ParentState, ParentsPort, PortError, Ports, ProbeInfo, StateEntry, StatePort, StateWrite,
+    Swapped,
 };
 use crate::plugin::{InputError, Job, Settings};
 use crate::task::{Digest, NewTask, Outcome, Spec, TaskId};
@@ -193,6 +194,16 @@ impl CheckpointPort for Recorder {
     }
 }
 
+impl CallbackPort for Recorder {
+    fn token(&self, task: TaskId, attempt: u32) -> String {
+        format!("{attempt} of {task}")
+    }
+
+    fn url(&self, _task: TaskId) -> Option<String> {
+        None
+    }
+}
+
 /// Knows one kind, `ok`, that takes anything but `bad`.
 pub(in crate::plugin) struct OneKind;
 
@@ -243,6 +254,7 @@ impl Bench {
             ffmpeg: recorder.clone(),
             checkpoints: recorder.clone(),
             parents: recorder.clone(),
+            callbacks: recorder.clone(),
             logs: recorder.clone(),
             outside: Outside::absent(),
             compiler: Arc::new(InProcess),
@@ -306,5 +318,5 @@ pub(in crate::plugin) fn text(fixture: &str) -> Vec<u8> {
 pub(in crate::plugin) fn job(input: &str) -> Job {
     let new = NewTask::new("ok", input);
     let spec = Arc::new(Spec { new, created_at: Timestamp::from_millis(0), first_event: 1 });
-    Job { id: TaskId::generate(), attempt: 1, spec, started_at: now() }
+    Job { id: TaskId::generate(), attempt: 1, spec, started_at: now(), works: 0 }
 }

@@ -20,7 +20,7 @@ fn caller(bench: &Bench) -> Arc<Linked> {
     let grants = Grants {
         state: Some(StateGrant { quota_bytes: 1 << 20 }),
         queue: Some(QueueGrant { kinds: vec!["*".to_owned()] }),
-        library: Some(LibraryGrant { write: true }),
+        library: Some(LibraryGrant { add: false, write: true }),
         ffmpeg: Some(FfmpegGrant {}),
         ..Grants::default()
     };

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::super::{Manifest, schema};
+use super::super::table::{Slot, Table as _};
+use super::super::{Limits, Manifest, everything, schema};
 
 fn validator() -> jsonschema::Validator {
     jsonschema::draft202012::new(&schema()).unwrap()
@@ -147,5 +148,57 @@ fn what_is_out_of_range_fits_neither() {
     {
         assert!(Manifest::parse("a.toml", text).is_ok(), "{text}");
         assert!(validator.is_valid(&as_json(text)), "{text}");
+    }
+}
+
+/// Every leaf below a schema, by its path; of a list the first entry.
+fn leaves(schema: &Value, path: &str, found: &mut Vec<String>) {
+    let tables = schema["oneOf"].as_array().into_iter().flatten().chain([schema, &schema["items"]]);
+    let tables: Vec<_> = tables.filter(|table| table.get("properties").is_some()).collect();
+    if tables.is_empty() {
+        found.push(path.to_owned());
+    }
+    for table in tables {
+        let list = if schema.get("items").is_some() { "[0]" } else { "" };
+        for (name, key) in table["properties"].as_object().unwrap() {
+            let path = if path.is_empty() { name.clone() } else { format!("{path}{list}.{name}") };
+            leaves(key, &path, found);
+        }
+    }
+}
+
+#[test]
+fn every_key_has_a_place_in_what_holds_and_in_the_guide() {
+    let mut found = Vec::new();
+    leaves(&schema(), "", &mut found);
+    let manifest = Manifest { grants: everything(), ..Manifest::default() };
+    let effective = manifest.effective("a.toml");
+    let shown: Vec<_> = effective.flat().into_iter().map(|(path, _)| path).collect();
+    let guide = include_str!("../../../../../plugins/README.md");
+    let (_, guide) = guide.split_once("\n## Manifest\n").unwrap();
+    let words: Vec<_> = guide.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').collect();
+    for path in found.iter().filter(|path| *path != "config") {
+        let granted = format!("{path}.granted");
+        assert!(shown.contains(path) || shown.contains(&granted), "{path} is not in {shown:?}");
+        let name = path.rsplit('.').next().unwrap();
+        assert!(words.contains(&name), "plugins/README.md does not tell `{path}`");
+    }
+}
+
+#[test]
+fn the_manifest_of_the_guide_is_read_and_its_defaults_are_those_that_hold() {
+    let guide = include_str!("../../../../../plugins/README.md");
+    let (_, guide) = guide.split_once("\n## Manifest\n").unwrap();
+    let (_, block) = guide.split_once("```toml\n").unwrap();
+    let (block, _) = block.split_once("```").unwrap();
+    let manifest = Manifest::parse("NAME.toml", &block.replace('…', &"0".repeat(64))).unwrap();
+    assert_eq!(manifest.limits, Limits::default());
+    let mut limits = Limits::default();
+    for key in limits.keys() {
+        let Slot::Number { unit, range, .. } = &key.slot else { panic!("{} is no number", key.name) };
+        let line = block.lines().find(|line| line.starts_with(&format!("{} = ", key.name)) && line.contains(" to "));
+        let line = line.unwrap_or_else(|| panic!("no line tells `{}` and its range", key.name));
+        let range = format!("# {} to {} ", unit.show(*range.start()), unit.show(*range.end()));
+        assert!(line.contains(&range), "{line:?} should say {range:?}");
     }
 }

@@ -104,6 +104,8 @@ pub(super) struct Lanes {
     /// By rules of before, the oldest first: their tasks are still to be put into lanes of today. Until then they do not
     /// compete.
     earlier: Vec<Self>,
+    /// The instant that was heard of last: what is due by then need not wait to become so.
+    heard: Timestamp,
 }
 
 impl Lanes {
@@ -119,7 +121,17 @@ impl Lanes {
             Some(lane) => *lane,
             None => self.open(key, rules),
         };
-        self.wait(lane, task);
+        if task.due_at <= self.heard {
+            // Here rather than with the next claim, which a million of them would hold up.
+            self.make_ready(lane, task);
+        } else {
+            self.wait(lane, task);
+        }
+    }
+
+    /// Hears of the time.
+    pub(super) fn hear(&mut self, now: Timestamp) {
+        self.heard = now;
     }
 
     /// A task that waits does so no more.
@@ -207,6 +219,7 @@ impl Lanes {
 
     /// Hears of the time, and lets those compete again who may.
     fn tick(&mut self, now: Timestamp) {
+        self.hear(now);
         self.buckets.wake(now);
         let mut opened = std::mem::take(&mut self.buckets.opened);
         opened.sort_unstable();
@@ -234,18 +247,25 @@ impl Lanes {
             && let Some(first) = kind.later.first().copied().filter(|first| first.due_at <= now)
         {
             kind.later.remove(&first);
-            let Some(lane) = self.lanes.get_mut(first.lane) else { continue };
-            lane.later -= 1;
-            lane.ready += 1;
-            let ready = Ready::new(first.waiting(), first.lane, self.aging_ms);
-            self.ready.insert(ready);
-            let is_head = match lane.stand {
-                Stand::Idle => true,
-                Stand::Active(turn) | Stand::Held(Held { turn, .. }) => ready.turn < turn,
-            };
-            if is_head {
-                self.reseat(first.lane);
+            if let Some(lane) = self.lanes.get_mut(first.lane) {
+                lane.later -= 1;
             }
+            self.make_ready(first.lane, first.waiting());
+        }
+    }
+
+    /// A due task competes, or is held back with its lane.
+    fn make_ready(&mut self, at: u32, task: Waiting) {
+        let Some(lane) = self.lanes.get_mut(at) else { return };
+        lane.ready += 1;
+        let ready = Ready::new(task, at, self.aging_ms);
+        self.ready.insert(ready);
+        let is_head = match lane.stand {
+            Stand::Idle => true,
+            Stand::Active(turn) | Stand::Held(Held { turn, .. }) => ready.turn < turn,
+        };
+        if is_head {
+            self.reseat(at);
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::lanes::{Charged, Waiting};
 use super::tally::Tally;
-use super::{Index, Run};
+use super::{Index, Run, occupies};
 use crate::limit::{Fairness, LimitRule};
 use crate::store::limits::{Pausable, ValueUse};
 use crate::task::Spec;
@@ -28,7 +28,7 @@ impl Index {
             return;
         }
         self.lanes.reset(rules, fairness);
-        for Run { spec, buckets, .. } in self.running.values_mut() {
+        for Run { spec, buckets, .. } in self.running.values_mut().filter(|run| occupies(&run.status)) {
             *buckets = self.lanes.occupy(&spec.new);
         }
     }

@@ -200,9 +200,9 @@ fn batches(trees: &Trees, mut kept: HashMap<BatchId, Kept>, report: &mut Report)
     Ok(())
 }
 
-/// Body, status and checkpoint of one task agree.
+/// Body, status, checkpoint and outside work of one task agree.
 fn task(trees: &Trees, id: TaskId, row: &Row, report: &mut Report) {
-    let Row { key: _, body, live, done, checkpoint } = row;
+    let Row { key: _, body, live, done, checkpoint, work } = row;
     if body.is_none() && (live.is_some() || done.is_some()) {
         report.problem(format_args!("task {id} has a status and no body"));
     }
@@ -228,6 +228,16 @@ fn task(trees: &Trees, id: TaskId, row: &Row, report: &mut Report) {
             let place = if is_live { "live ones" } else { "ended ones" };
             report.problem(format_args!("task {id} is {} and stored among the {place}", status.state.name()));
         }
+    }
+    let works = live
+        .as_ref()
+        .is_some_and(|status| trees.live.decode(status).is_ok_and(|status| status.works.current.is_some()));
+    if works != work.is_some() {
+        let (has, lacks) = if works { ("outside work", "no handle") } else { ("a handle", "no outside work") };
+        report.problem(format_args!("task {id} has {has} and {lacks}"));
+    }
+    if let Some(work) = work {
+        report.take(format_args!("the outside work of task {id}"), trees.work.decode(work));
     }
     if let Some(checkpoint) = checkpoint {
         report.take(format_args!("the checkpoint of task {id}"), trees.checkpoint.decode(checkpoint));

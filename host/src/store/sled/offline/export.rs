@@ -125,7 +125,8 @@ fn task(trees: &Trees, row: &Row) -> Result<TaskLine, Halt> {
         return Err(Halt::Broken(format!("task {id} is not whole: `taskhost store check` says more")));
     };
     let checkpoint = row.checkpoint.as_ref().map(|bytes| trees.checkpoint.decode(bytes)).transpose()?;
-    Ok(TaskLine { id, spec: trees.body.decode(body)?, status: trees.live.decode(status)?, checkpoint })
+    let work = row.work.as_ref().map(|bytes| trees.work.decode(bytes)).transpose()?;
+    Ok(TaskLine { id, spec: trees.body.decode(body)?, status: trees.live.decode(status)?, checkpoint, work })
 }
 
 fn damaged_key(tree: &str) -> Halt {

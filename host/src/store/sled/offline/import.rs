@@ -205,7 +205,7 @@ impl Filling {
     }
 
     fn task(&mut self, task: &TaskLine) -> Result<(), Failed> {
-        let TaskLine { id, spec, status, checkpoint } = task;
+        let TaskLine { id, spec, status, checkpoint, work } = task;
         let key = keys::task(*id);
         once(self.trees.body.contains(&key)?)?;
         self.trees.body.put(&key, spec)?;
@@ -224,6 +224,9 @@ impl Filling {
         }
         if let Some(checkpoint) = checkpoint {
             self.trees.checkpoint.put(&key, checkpoint)?;
+        }
+        if let Some(work) = work {
+            self.trees.work.put(&key, work)?;
         }
         Ok(())
     }

@@ -18,11 +18,12 @@ pub(super) struct Row {
     pub(super) live: Option<Bytes>,
     pub(super) done: Option<Bytes>,
     pub(super) checkpoint: Option<Bytes>,
+    pub(super) work: Option<Bytes>,
 }
 
 /// Rows in the order of their keys. Memory does not grow with their number.
 pub(super) struct Rows {
-    trees: [Records; 4],
+    trees: [Records; 5],
 }
 
 impl Rows {
@@ -38,6 +39,7 @@ impl Rows {
                 all(trees.live.range(whole.0, whole.1)),
                 all(trees.done.range(whole.0, whole.1)),
                 all(trees.checkpoint.range(whole.0, whole.1)),
+                all(trees.work.range(whole.0, whole.1)),
             ],
         }
     }
@@ -56,10 +58,10 @@ impl Iterator for Rows {
             }
         }
         let key = first?;
-        let [body, live, done, checkpoint] = self.trees.each_mut().map(|tree| {
+        let [body, live, done, checkpoint, work] = self.trees.each_mut().map(|tree| {
             let record = tree.next_if(|record| record.as_ref().is_ok_and(|(at, _)| *at == key));
             record.and_then(Result::ok).map(|(_, value)| value)
         });
-        Some(Ok(Row { key, body, live, done, checkpoint }))
+        Some(Ok(Row { key, body, live, done, checkpoint, work }))
     }
 }

@@ -145,7 +145,7 @@ fn a_store_larger_than_its_memory_is_imported() {
             first_event: 1,
         };
         let (id, status) = (TaskId::from_u128(number), Status::queued(at(0)));
-        writer.line(&Line::Task(Box::new(TaskLine { id, spec, status, checkpoint: None }))).unwrap();
+        writer.line(&Line::Task(Box::new(TaskLine { id, spec, status, checkpoint: None, work: None }))).unwrap();
     }
     writer.end().unwrap();
     assert!(bytes.len() > usize::try_from(super::MAX_GROWTH_BYTES).unwrap());
@@ -227,6 +227,7 @@ fn each_tree_is_exported_and_checked() {
         "schedule",
         "state",
         "tally",
+        "work",
     ];
     // A tree that is new here has to be known to the export, the import and the check.
     assert_eq!(names.into_iter().collect::<Vec<_>>(), known);

@@ -233,6 +233,7 @@ impl Lanes {
             paused_kinds: std::mem::take(&mut before.paused_kinds),
             paused_queues: std::mem::take(&mut before.paused_queues),
             earlier: std::mem::take(&mut before.earlier),
+            heard: before.heard,
             ..Self::default()
         };
         if !before.by_key.is_empty() {

@@ -5,12 +5,12 @@ use sha2::{Digest as _, Sha256};
 const BLOCK_BYTES: usize = 64;
 
 /// A key; 32 bytes of randomness.
-pub(super) type Key = [u8; 32];
+pub type Key = [u8; 32];
 /// What authenticates a message.
-pub(super) type Tag = [u8; 32];
+pub type Tag = [u8; 32];
 
 /// The tag of the parts, as if they were one message: the caller makes sure that only one way to cut it is valid.
-pub(super) fn tag(key: &Key, parts: &[&[u8]]) -> Tag {
+pub fn tag(key: &Key, parts: &[&[u8]]) -> Tag {
     let mut inner = Sha256::new_with_prefix(pad(key, 0x36));
     for part in parts {
         inner.update(part);
@@ -20,7 +20,7 @@ pub(super) fn tag(key: &Key, parts: &[&[u8]]) -> Tag {
 }
 
 /// Whether two tags are equal, in a time that does not depend on where they differ.
-pub(super) fn equal(one: &Tag, other: &Tag) -> bool {
+pub fn equal(one: &Tag, other: &Tag) -> bool {
     one.iter().zip(other).fold(0, |differs, (one, other)| differs | (one ^ other)) == 0
 }
 
