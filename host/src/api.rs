@@ -3,6 +3,7 @@
 //! It knows nothing of who runs tasks: what it asks for is written into the store, and what happens
 //! is read from there.
 
+pub mod admin;
 pub mod batches;
 pub mod body;
 pub mod events;
@@ -35,7 +36,9 @@ use axum::routing::{delete, get, post};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+pub use self::admin::Admin;
 pub use self::health::{DISK, HostInfo, Readiness};
+pub use self::plugins::PluginControl;
 use self::problem::Problem;
 use crate::limiter::{BreakerInfo, ConnectionLimiter, Limits};
 use crate::media::Library;
@@ -140,6 +143,10 @@ pub struct AppState {
     pub store: Arc<dyn Store>,
     /// Plugins.
     pub plugins: Arc<dyn PluginDirectory>,
+    /// Changes of plugins.
+    pub control: Arc<dyn PluginControl>,
+    /// Who may make them.
+    pub admin: Arc<Admin>,
     /// Media files.
     pub media: Library,
     /// Task logs.
@@ -185,8 +192,7 @@ pub fn router(state: AppState) -> Router {
         .route("/v1/tasks/{id}/tree", get(tasks::tree))
         .route("/v1/tasks/{id}/logs", get(tasks::logs::read))
         .route("/v1/events", get(events::follow))
-        .route("/v1/plugins", get(plugins::list))
-        .route("/v1/plugins/{name}", get(plugins::read))
+        .merge(plugins::routes())
         .merge(batches::routes())
         .merge(schedules::routes())
         .merge(limits::routes())

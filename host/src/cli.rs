@@ -29,6 +29,17 @@ Exit codes:
   130  interrupted twice (SIGINT), or before the server was up
   143  terminated twice (SIGTERM), or before the server was up";
 
+/// Those of `plugin test` say how the task ended.
+const TEST_EXIT_CODES: &str = "\
+Exit codes:
+  0    the task succeeded
+  1    it was not run: the plugin does not load, or its input is refused
+  2    the command line is wrong
+  3    it failed, or was cancelled
+  4    its guest crashed
+  5    it would be tried again: it failed for now, or put itself off
+  78   the configuration is wrong";
+
 /// Runs tasks in sandboxed WebAssembly plugins, durably.
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXIT_CODES, arg_required_else_help = true)]
@@ -57,7 +68,7 @@ enum Command {
     Store(StoreCommand),
     /// What a host starts to compile a component.
     #[command(name = COMPILE_COMMAND, hide = true)]
-    Compile,
+    Compile(compile::Arguments),
 }
 
 #[derive(Debug, Subcommand)]
@@ -92,6 +103,12 @@ enum PluginCommand {
     /// Writes a new plugin that works: its code, manifest, README and the contract, and says how to build it.
     #[command(after_help = EXIT_CODES)]
     New(plugin::NewArguments),
+    /// Runs one task of a plugin without a server, and tells everything about it.
+    ///
+    /// In the real sandbox, with the manifest's limits and grants. The library is a folder, state and queue are in
+    /// memory, ffmpeg is the real one. Nothing is kept but what --out and --state name. Ctrl-C asks the task to stop.
+    #[command(after_help = TEST_EXIT_CODES)]
+    Test(plugin::TestArguments),
     /// Prints the JSON Schema of a manifest (`NAME.toml`), for editors and for checks of one's own.
     #[command(after_help = EXIT_CODES)]
     Schema,
@@ -125,9 +142,10 @@ impl Cli {
             Command::Plugin(PluginCommand::Keygen(arguments)) => plugin::keygen(&arguments),
             Command::Plugin(PluginCommand::Sign(arguments)) => plugin::sign(arguments),
             Command::Plugin(PluginCommand::New(arguments)) => plugin::new(arguments),
+            Command::Plugin(PluginCommand::Test(arguments)) => plugin::test(arguments),
             Command::Plugin(PluginCommand::Schema) => plugin::schema(),
             Command::Plugin(PluginCommand::Wit(arguments)) => plugin::wit(&arguments),
-            Command::Compile => compile::run(),
+            Command::Compile(arguments) => compile::run(&arguments),
             Command::Config(ConfigCommand::Check(arguments)) => config::check(arguments),
             Command::Store(StoreCommand::Export(arguments)) => store::export(arguments),
             Command::Store(StoreCommand::Import(arguments)) => store::import(arguments),
@@ -163,12 +181,25 @@ mod tests {
             "taskhost plugin new sum",
             "taskhost plugin new sum --lang cobol",
             "taskhost store import",
+            "taskhost plugin test",
+            "taskhost plugin test a.wasm --attempts 0",
+            "taskhost plugin test a.wasm --dispatch --kind a",
             "taskhost",
         ] {
             assert_eq!(Cli::try_parse_from(line.split(' ')).unwrap_err().exit_code(), 2, "{line}");
         }
-        let help = Cli::command().render_help().to_string();
-        for exit in [Exit::Done, Exit::Failed, Exit::Store, Exit::Config, Exit::Signal(2), Exit::Signal(15)] {
+        let help = Cli::command().render_help().to_string() + super::TEST_EXIT_CODES;
+        for exit in [
+            Exit::Done,
+            Exit::Failed,
+            Exit::Store,
+            Exit::Config,
+            Exit::Signal(2),
+            Exit::Signal(15),
+            Exit::TaskFailed,
+            Exit::Crashed,
+            Exit::TryAgain,
+        ] {
             assert!(help.contains(&format!("\n  {:<5}", exit.code())), "{exit:?}\n{help}");
         }
     }

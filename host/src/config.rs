@@ -7,6 +7,7 @@ mod document;
 mod key;
 mod limit;
 mod mistake;
+mod preset;
 mod schedule;
 mod secret;
 mod show;
@@ -21,6 +22,7 @@ use std::path::PathBuf;
 
 pub use self::mistake::{Mistake, Mistakes, Place};
 pub use self::source::{Flags, Loaded, Sources};
+use crate::ffmpeg::preset::Preset;
 use crate::limit::{Fairness, LimitRule};
 use crate::limiter::BreakerSettings;
 use crate::schedule::{Action, ScheduleSpec};
@@ -86,6 +88,8 @@ pub struct Server {
     pub max_batch_bytes: u64,
     /// A task's input, in bytes; at most [`Self::max_body_bytes`].
     pub max_input_bytes: u64,
+    /// The administrator's token, relative to [`Config::data`].
+    pub admin_token_file: PathBuf,
 }
 
 /// `[store]`
@@ -168,6 +172,9 @@ pub struct Plugins {
     /// The program `taskhost`, which compiles in a child process; this process compiles when absent. Not
     /// for operators: the command line sets it.
     pub compiler: Option<PathBuf>,
+    /// Somebody writes plugins: files settle sooner, changes are told at length, and backtraces name files and lines. Not
+    /// for operators: the command line sets it.
+    pub dev: bool,
     /// Certificate authorities that plugins believe besides the system's, in PEM form.
     pub http_ca_file: Option<PathBuf>,
 }
@@ -198,6 +205,8 @@ pub struct Ffmpeg {
     pub threads: u32,
     /// One output file, in bytes.
     pub max_output_bytes: u64,
+    /// How plugins may have files encoded anew, by `[ffmpeg.presets.NAME]`.
+    pub presets: BTreeMap<String, Preset>,
 }
 
 /// `[log]`
@@ -291,6 +300,7 @@ impl Default for Server {
             max_body_bytes: MIB,
             max_batch_bytes: 16 * MIB,
             max_input_bytes: 256 * KIB,
+            admin_token_file: "admin-token".into(),
         }
     }
 }
@@ -331,6 +341,7 @@ impl Default for Plugins {
             trusted_keys: Vec::new(),
             require_signature: false,
             compiler: None,
+            dev: false,
             http_ca_file: None,
         }
     }
@@ -345,6 +356,7 @@ impl Default for Ffmpeg {
             jobs: 0,
             threads: 0,
             max_output_bytes: 16 * GIB,
+            presets: BTreeMap::new(),
         }
     }
 }

@@ -1,24 +1,38 @@
-//! Typed ffmpeg: probe a file, cut a piece or take a picture out of it. Nothing else can be asked of it.
+//! Typed ffmpeg: probe a file, cut a piece, take a picture or the sound out of it, join files, re-encode one by a preset of
+//! the operator. Nothing else can be asked of it.
 //!
 //! The input is a file that the host has opened; it becomes the tool's standard input. Its format
 //! is decided here, from its first bytes and an allow-list, and forced, so that a playlist, a
 //! concatenation script or a URL in a file is never followed. Arguments are fixed templates.
 
+mod audio;
+mod concat;
+mod container;
 mod cut;
+mod job;
 mod locate;
+pub mod preset;
 mod probe;
 mod progress;
 mod sniff;
 mod still;
+mod transcode;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use tokio::sync::Semaphore;
 
-pub use self::cut::{Accuracy, Container, Cut, Made};
+pub use self::audio::{AudioFormat, Extract};
+pub use self::concat::{Concat, MAX_INPUTS};
+pub use self::container::Container;
+pub use self::cut::{Accuracy, Cut};
+pub use self::job::{Made, Target};
+use self::preset::Preset;
 pub use self::probe::{Probe, Stream};
 pub use self::still::{ImageFormat, Still};
+pub use self::transcode::Transcode;
 use crate::process::{Command, Exit, ResourceLimits, SpawnError, Supervisor};
 
 /// The tool's name for its standard input. Opened by path, so that it can seek.
@@ -36,7 +50,7 @@ pub struct Settings {
     pub ffprobe: PathBuf,
     /// Folders with programs, separated by colons: the host's `PATH`.
     pub search_path: OsString,
-    /// Cuts, and probes, that run at the same time; at least 1.
+    /// Jobs, and probes, that run at the same time; at least 1.
     pub jobs: u32,
     /// Size of an output file at most, in bytes.
     pub max_output_bytes: u64,
@@ -46,6 +60,8 @@ pub struct Settings {
     pub max_cpu_seconds: u64,
     /// Virtual memory of one job, in bytes.
     pub max_memory_bytes: u64,
+    /// How files may be encoded anew, by name.
+    pub presets: BTreeMap<String, Preset>,
 }
 
 impl Default for Settings {
@@ -60,6 +76,7 @@ impl Default for Settings {
             threads: 0,
             max_cpu_seconds: 24 * 3600,
             max_memory_bytes: 8 << 30,
+            presets: BTreeMap::new(),
         }
     }
 }
@@ -134,18 +151,15 @@ impl Ffmpeg {
         self.tools.as_ref().map_err(|problem| Error::Unavailable(problem.clone()))
     }
 
-    /// A command under the limits of a job.
-    fn command(&self, program: &std::path::Path) -> Command {
+    /// A command under the limits of a job that writes at most `max_bytes`.
+    fn command(&self, program: &std::path::Path, max_bytes: u64) -> Command {
         let mut command = Command::new(program);
         command.limits = ResourceLimits {
             cpu_seconds: self.settings.max_cpu_seconds,
             address_space_bytes: Some(self.settings.max_memory_bytes),
             // Room for the index that is written after the last packet.
-            file_size_bytes: self
-                .settings
-                .max_output_bytes
-                .saturating_add(self.settings.max_output_bytes / 8 + (1 << 20)),
-            open_files: 64,
+            file_size_bytes: max_bytes.saturating_add(max_bytes / 8 + (1 << 20)),
+            open_files: 64 + MAX_INPUTS as u64,
         };
         command
     }

@@ -1,10 +1,15 @@
 //! The composition root: opens the parts, wires them, starts them, and stops them in two phases.
 
+mod admin;
 mod callback;
+mod command;
 mod compile;
+mod control;
+mod dev;
 mod files;
 mod lend;
 mod network;
+pub mod rehearsal;
 mod rules;
 mod space;
 
@@ -22,7 +27,7 @@ use self::callback::Callbacks;
 pub use self::compile::{COMPILE_COMMAND, this_program};
 pub use self::rules::plugin_rules;
 use self::space::SpaceWatch;
-use crate::api::{self, AppState, HostInfo, Readiness};
+use crate::api::{self, Admin, AppState, HostInfo, Readiness};
 use crate::config::{Config, Kept};
 use crate::ffmpeg::Ffmpeg;
 use crate::limiter::{Breakers, ConnectionLimiter, Limits};
@@ -78,6 +83,7 @@ pub struct Host {
     runner: JoinHandle<()>,
     ticker: JoinHandle<()>,
     space: JoinHandle<()>,
+    dev: Option<JoinHandle<()>>,
     http: JoinHandle<api::serve::Drained>,
 }
 
@@ -90,6 +96,7 @@ struct Parts {
     logs: Arc<TaskLogs>,
     plugins: Arc<Plugins>,
     breakers: Arc<Breakers>,
+    admin: Arc<Admin>,
     callbacks: Arc<Callbacks>,
     boot: BootId,
 }
@@ -131,13 +138,15 @@ impl Host {
         let runner = runtime.spawn(runner.run());
         let ticker = runtime.spawn(ticker.run());
         let space = runtime.spawn(space.run(shutdown.stop.clone()));
+        let dev = config.plugins.dev.then(|| dev::tell(Arc::clone(&parts.plugins), shutdown.stop.clone()));
+        let dev = dev.map(|dev| runtime.spawn(dev));
         let http = runtime.spawn(api::serve::serve(listener, api::router(state), serve, http_stop.clone()));
 
         let address_file = config.data.join(ADDRESS_FILE);
         write_atomically(&address_file, &addr.to_string())
             .with_context(|| DataDirectory::cannot("write", &address_file))?;
         let grace = Duration::from_millis(config.runner.shutdown_grace_ms);
-        Ok(Self { addr, parts, shutdown, http_stop, grace, readiness, address_file, runner, ticker, space, http })
+        Ok(Self { addr, parts, shutdown, http_stop, grace, readiness, address_file, runner, ticker, space, dev, http })
     }
 
     /// Where HTTP is served.
@@ -171,6 +180,9 @@ impl Host {
         };
         let ticked = self.ticker.await;
         let watched = self.space.await;
+        if let Some(dev) = self.dev {
+            dev.await.context("the teller of changes panicked")?;
+        }
         self.http_stop.cancel();
         let served = self.http.await;
         self.parts.close().await;
@@ -188,6 +200,7 @@ impl Parts {
     async fn open(config: &Config, network: Arc<dyn NetworkPort>) -> anyhow::Result<Self> {
         let data = config.data.clone();
         std::fs::create_dir_all(&data).with_context(|| DataDirectory::cannot("create", &data))?;
+        let admin = Arc::new(Admin::new(&admin::token(&data.join(&config.server.admin_token_file))?));
         let boot = BootId(fastrand::u64(..));
         let settings = crate::store::sled::Settings {
             cache_bytes: usize::try_from(config.store.cache_bytes).unwrap_or(usize::MAX),
@@ -213,16 +226,12 @@ impl Parts {
         let logs = TaskLogs::open(&data.join("logs"), config.log.task_log_bytes)
             .with_context(|| DataDirectory::cannot("use", &data.join("logs")))?;
         let logs = Arc::new(logs);
-        let bounds = compile::Bounds {
-            wall: Duration::from_millis(config.plugins.compile_time_ms),
-            memory_bytes: config.plugins.compile_memory_bytes,
-            max_component_bytes: config.plugins.max_component_bytes,
-        };
-        let compiler = compile::compiler(config.plugins.compiler.as_deref(), bounds, &supervisor);
+        let compiler = compile::compiler(config.plugins.compiler.as_deref(), compile::Bounds::of(config), &supervisor);
         let callbacks = Callbacks::open(&data.join(CALLBACK_KEY_FILE), &config.server.public_url)
             .with_context(|| DataDirectory::cannot("use", &data.join(CALLBACK_KEY_FILE)))?;
         let callbacks = Arc::new(callbacks);
-        let lent = (Arc::clone(&callbacks) as _, compiler);
+        let commands = command::Commands { media: library.clone(), supervisor: supervisor.clone() };
+        let lent = (Arc::clone(&callbacks) as _, Arc::new(commands) as _, compiler);
         let ports = lend::ports(&store, &library, &Arc::new(ffmpeg), &logs, lent);
         let outside = network::outside(config, network)?;
         let plugins = Self::start_plugins(config, Ports { outside, ..ports }).await?;
@@ -230,21 +239,11 @@ impl Parts {
         let limits = store.declare_limits(config.limits.clone(), config.fairness.clone(), now()).await;
         limits.context("cannot declare the limits")?;
         let breakers = Breakers::new(config.runner.breaker);
-        Ok(Self { store, media: library, supervisor, logs, plugins, breakers, callbacks, boot })
+        Ok(Self { store, media: library, supervisor, logs, plugins, breakers, admin, callbacks, boot })
     }
 
     async fn start_plugins(config: &Config, ports: Ports) -> anyhow::Result<Arc<Plugins>> {
-        let settings = crate::plugin::Settings {
-            dir: config.plugins.dir.clone(),
-            cache_dir: config.data.join("cache"),
-            threads: usize::try_from(config.plugins.threads).unwrap_or(0),
-            max_instances: config.plugins.max_instances,
-            memory_total_bytes: config.plugins.memory_total_bytes,
-            max_component_bytes: config.plugins.max_component_bytes,
-            cancel_grace_ms: config.plugins.cancel_grace_ms,
-            rules: plugin_rules(config).map_err(anyhow::Error::msg)?,
-        };
-        Plugins::start(settings, ports).await.context("cannot start the plugin sandbox")
+        Plugins::start(plugin_settings(config)?, ports).await.context("cannot start the plugin sandbox")
     }
 
     fn state(&self, config: &Config, info: HostInfo, readiness: Arc<Readiness>, stop: CancellationToken) -> AppState {
@@ -261,6 +260,11 @@ impl Parts {
                 plugins: Arc::clone(&self.plugins),
                 breakers: Arc::clone(&self.breakers),
             }),
+            control: Arc::new(control::Control {
+                plugins: Arc::clone(&self.plugins),
+                max_component_bytes: config.plugins.max_component_bytes,
+            }),
+            admin: Arc::clone(&self.admin),
             media: self.media.clone(),
             logs: Arc::new(lend::Logs(Arc::clone(&self.logs))),
             callbacks: Arc::clone(&self.callbacks) as _,
@@ -314,6 +318,21 @@ impl Parts {
     }
 }
 
+fn plugin_settings(config: &Config) -> anyhow::Result<crate::plugin::Settings> {
+    Ok(crate::plugin::Settings {
+        dir: config.plugins.dir.clone(),
+        cache_dir: config.data.join("cache"),
+        kept_dir: config.data.join("generations"),
+        threads: usize::try_from(config.plugins.threads).unwrap_or(0),
+        max_instances: config.plugins.max_instances,
+        memory_total_bytes: config.plugins.memory_total_bytes,
+        max_component_bytes: config.plugins.max_component_bytes,
+        cancel_grace_ms: config.plugins.cancel_grace_ms,
+        dev: config.plugins.dev,
+        rules: plugin_rules(config).map_err(anyhow::Error::msg)?,
+    })
+}
+
 /// A host that only this machine reaches may be reached under its public address, too: through a proxy.
 fn host_names(server: &crate::config::Server) -> Vec<String> {
     let loopback = server.listen.ip().is_loopback();
@@ -338,6 +357,7 @@ fn ffmpeg_settings(config: &Config) -> crate::ffmpeg::Settings {
         jobs: if config.ffmpeg.jobs == 0 { defaults.jobs } else { config.ffmpeg.jobs },
         max_output_bytes: config.ffmpeg.max_output_bytes,
         threads: config.ffmpeg.threads,
+        presets: config.ffmpeg.presets.clone(),
         ..defaults
     }
 }

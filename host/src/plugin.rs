@@ -4,12 +4,16 @@
 //! linked), an *attempt* (one Store), a *guest's state* (inside the Store).
 
 mod added;
+pub mod alone;
+pub mod archive;
 mod capability;
 pub mod check;
+pub mod command;
 pub mod compile;
 mod contract;
 pub mod control;
 pub mod engine;
+mod gate;
 mod guest;
 pub mod inspect;
 pub mod limits;
@@ -18,7 +22,9 @@ pub mod manifest;
 mod names;
 pub mod outside;
 pub mod ports;
+pub mod rate;
 pub mod registry;
+mod rehearsal;
 mod reload;
 mod schema;
 pub mod signature;
@@ -32,8 +38,12 @@ use std::sync::Arc;
 use crate::task::{Digest, NewTask, Spec, TaskId};
 use crate::time::Timestamp;
 
-pub use registry::generation::Generation;
-pub use registry::{Executor, Plugins};
+pub use manifest::{Canary, MAX_MANIFEST_BYTES};
+pub use registry::generation::{Generation, Retirement};
+pub use registry::load::check_name;
+pub use registry::{Executor, History, Plugins};
+pub use reload::orders::{Condition, Disobeyed, Obeyed, Upload};
+pub use signature::MAX_SIGNATURE_BYTES;
 
 /// The line of the WebAssembly runtime that guests run in.
 pub const WASMTIME_VERSION: &str = "48";
@@ -45,6 +55,8 @@ pub struct Settings {
     pub dir: PathBuf,
     /// Where compiled code is kept between starts; a folder for this alone.
     pub cache_dir: PathBuf,
+    /// Where the files of earlier generations are kept, to go back to; a folder for this alone.
+    pub kept_dir: PathBuf,
     /// Threads of the guests' own runtime; 0 means one a core.
     pub threads: usize,
     /// Instances that may exist at the same time.
@@ -55,6 +67,8 @@ pub struct Settings {
     pub max_component_bytes: u64,
     /// How long a cancelled guest may take to stop by itself before it is dropped, in milliseconds.
     pub cancel_grace_ms: u64,
+    /// Somebody writes plugins: files settle sooner, and backtraces name files and lines where a component knows them.
+    pub dev: bool,
     /// What holds for every plugin, whatever its manifest says.
     pub rules: Rules,
 }
@@ -146,11 +160,26 @@ pub struct PluginInfo {
     /// The live generation; absent when no version of this file ever loaded.
     pub live: Option<GenerationInfo>,
     /// Older generations that still run attempts.
-    pub draining: Vec<(Digest, u32)>,
+    pub draining: Vec<Draining>,
     /// A version that is on its way: it goes live if it is sound.
     pub loading: Option<Loading>,
     /// Why the file that is in the folder now is not live.
     pub error: Option<LoadFailure>,
+}
+
+/// A generation that was replaced or removed and still runs attempts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Draining {
+    /// SHA-256 of the component.
+    pub digest: Digest,
+    /// Attempts that run on it now.
+    pub running: u32,
+    /// Since when it is not live any more.
+    pub since: Timestamp,
+    /// When they are asked to yield.
+    pub yield_at: Timestamp,
+    /// When those that have not done so are interrupted.
+    pub interrupt_at: Timestamp,
 }
 
 /// How far a version is on its way.

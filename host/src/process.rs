@@ -8,10 +8,12 @@
 //! them and then becomes the child. Without it they are set right after the child was started.
 
 mod limits;
+mod mark;
 mod pump;
 mod spawner;
 mod supervise;
 
+use std::any::Any;
 use std::ffi::OsString;
 use std::fmt;
 use std::fs::File;
@@ -36,6 +38,9 @@ pub const DEFAULT_STDERR_TAIL_BYTES: usize = 4096;
 /// Called with each line that the child writes to standard output.
 pub type OnLine = Box<dyn FnMut(&str) + Send>;
 
+/// Called with what the child writes, piece by piece, as it comes.
+pub type OnBytes = Box<dyn FnMut(&[u8]) + Send>;
+
 /// What happens to the child's standard output.
 #[derive(Default)]
 pub enum Stdout {
@@ -49,6 +54,13 @@ pub enum Stdout {
     },
     /// It is handed over line by line; a line is cut at 4096 bytes.
     Lines(OnLine),
+    /// It is handed over as it comes, and the end of it is kept.
+    Tail {
+        /// Bytes that are kept; of more, the last ones.
+        max_bytes: usize,
+        /// Hears everything.
+        on_bytes: OnBytes,
+    },
 }
 
 impl fmt::Debug for Stdout {
@@ -57,17 +69,23 @@ impl fmt::Debug for Stdout {
             Self::Discard => "Discard",
             Self::Collect { .. } => "Collect",
             Self::Lines(_) => "Lines",
+            Self::Tail { .. } => "Tail",
         })
     }
 }
 
 /// A program to be run.
-#[derive(Debug)]
 pub struct Command {
     /// Absolute path of the program.
     pub program: PathBuf,
+    /// The program's open file: this is run, whatever the path names by then.
+    pub executable: Option<File>,
     /// Its arguments, as they are: there is no shell.
     pub args: Vec<OsString>,
+    /// Open files that the child gets; the argument with this index becomes its path, `/dev/fd/N`.
+    pub files: Vec<(usize, File)>,
+    /// Its whole environment.
+    pub env: Vec<(OsString, OsString)>,
     /// An open file as standard input; nothing when absent.
     pub stdin: Option<File>,
     /// Working directory.
@@ -78,6 +96,18 @@ pub struct Command {
     pub stdout: Stdout,
     /// Bytes of the end of standard error that are kept.
     pub stderr_tail_bytes: usize,
+    /// Hears all of standard error.
+    pub on_stderr: Option<OnBytes>,
+    /// Its end is the end of everything that it started, also of what left its process group or its session.
+    pub whole_tree: bool,
+    /// Dropped when the child and what ends with it are gone, however that came about.
+    pub held: Option<Box<dyn Any + Send>>,
+}
+
+impl fmt::Debug for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Command").field("program", &self.program).field("args", &self.args).finish_non_exhaustive()
+    }
 }
 
 impl Command {
@@ -85,12 +115,18 @@ impl Command {
     pub fn new(program: impl Into<PathBuf>) -> Self {
         Self {
             program: program.into(),
+            executable: None,
             args: Vec::new(),
+            files: Vec::new(),
+            env: vec![("LC_ALL".into(), "C".into())],
             stdin: None,
             cwd: PathBuf::from("/"),
             limits: ResourceLimits::default(),
             stdout: Stdout::Discard,
             stderr_tail_bytes: DEFAULT_STDERR_TAIL_BYTES,
+            on_stderr: None,
+            whole_tree: false,
+            held: None,
         }
     }
 
@@ -113,6 +149,10 @@ pub struct Exit {
     pub stdout: Vec<u8>,
     /// Standard output was longer than what is kept.
     pub stdout_truncated: bool,
+    /// The end of standard error, as it was written.
+    pub stderr: Vec<u8>,
+    /// Standard error was longer than what is kept.
+    pub stderr_truncated: bool,
     /// It was told to end: its handle was given up, or the supervisor was stopped.
     pub stopped: bool,
     /// The end of standard error, without control characters other than line breaks.
@@ -191,12 +231,11 @@ impl Supervisor {
         // Holds the spawner: a child may not outlive the thread that started it.
         let inner = Arc::clone(&self.inner);
         let owner = async move {
-            let stderr_tail_bytes = command.stderr_tail_bytes;
             // Nobody may be listening any more: then the guard is gone, and `stop` ends the child.
             match inner.spawner.spawn(command).await {
-                Ok((child, stdout)) => {
+                Ok((child, watch)) => {
                     let _ = started_tx.send(Ok(child.id()));
-                    let _ = exit_tx.send(supervise::run(child, stdout, stderr_tail_bytes, stop).await);
+                    let _ = exit_tx.send(supervise::run(child, watch, stop).await);
                 }
                 Err(error) => {
                     let _ = started_tx.send(Err(error));
@@ -252,6 +291,14 @@ impl Process {
         let exit = exit.await.map_err(|_| SpawnError::Stopped);
         drop(guard);
         exit
+    }
+
+    /// Waits like [`Self::wait`], but ends the child after `limit`; answers whether it ended in time by itself.
+    pub async fn wait_at_most(mut self, limit: Duration) -> Result<(Exit, bool), SpawnError> {
+        match tokio::time::timeout(limit, &mut self.exit).await {
+            Ok(exit) => exit.map(|exit| (exit, true)).map_err(|_| SpawnError::Stopped),
+            Err(_elapsed) => self.terminate().await.map(|exit| (exit, false)),
+        }
     }
 
     /// Ends the child's group and returns when it is gone.

@@ -5,8 +5,10 @@
 
 mod attempt;
 mod claims;
+mod drains;
 mod ending;
 mod pace;
+mod running;
 mod steer;
 mod unattended;
 
@@ -24,7 +26,9 @@ use tokio_util::sync::CancellationToken;
 
 use self::attempt::Attempt;
 use self::claims::{Admissions, Answered, Claims, Terms};
+use self::drains::{Drains, Due};
 use self::ending::Ending;
+use self::running::{Ran, Running};
 use self::steer::{Age, Reins, Steering};
 use self::unattended::Unattended;
 use crate::event::{Change, Event, TaskChange};
@@ -73,6 +77,7 @@ pub struct Runner {
     shutdown: Shutdown,
     running: HashMap<TaskId, Running>,
     attempts: JoinSet<Ran>,
+    drains: Drains,
     claims: Claims,
     /// When the next task is due that nobody can claim yet, as far as the store has said.
     next_due: Option<Timestamp>,
@@ -83,18 +88,6 @@ pub struct Runner {
     /// Places for bringing its results home.
     exports: Arc<Semaphore>,
 }
-
-/// An attempt that runs now.
-#[derive(Debug)]
-struct Running {
-    attempt: u32,
-    control: Arc<Control>,
-    /// Of an attempt whose work lives elsewhere.
-    reins: Option<Reins>,
-}
-
-/// An attempt that has ended: by its control it is told from the next one of its task, which may run already.
-type Ran = (TaskId, Arc<Control>);
 
 impl Runner {
     /// A runner that has claimed nothing yet.
@@ -115,6 +108,7 @@ impl Runner {
             shutdown,
             running: HashMap::new(),
             attempts: JoinSet::new(),
+            drains: Drains::default(),
             claims: Claims::default(),
             next_due: None,
             retry_at: None,
@@ -135,6 +129,7 @@ impl Runner {
             reloads.mark_unchanged();
             self.take_up().await;
             let ask_at = self.ask();
+            let drain_at = self.drains.next();
             tokio::select! {
                 biased;
                 () = self.shutdown.stop.cancelled() => {}
@@ -144,6 +139,7 @@ impl Runner {
                 _ = freed.changed() => {}
                 // Whoever looks after outside work may have come.
                 _ = reloads.changed() => self.unattended = Unattended::Perhaps,
+                () = tokio::time::sleep_until(drain_at.unwrap_or(ask_at)), if drain_at.is_some() => self.drain_replaced(),
                 () = tokio::time::sleep_until(ask_at) => self.claims.withdraw(),
                 () = tokio::time::sleep_until(beat_at) => {
                     self.beat().await;
@@ -223,7 +219,16 @@ impl Runner {
         let (id, attempt) = (claimed.id, claimed.status.attempt);
         let watched = self.breakers.begin(&claimed.spec.new.kind, generation.digest().0);
         let reins = generation.is_actuator().then(Reins::default);
-        let running = Running { attempt, control: Arc::clone(&control), reins: reins.clone() };
+        let drains = reins.is_none().then(|| Arc::clone(&generation));
+        let (abort, is_late) = match &drains {
+            Some(generation) => self.drains.begin(generation, &self.shutdown.abort),
+            None => (self.shutdown.abort.clone(), false),
+        };
+        if is_late {
+            control.direct(Directive::Yield);
+        }
+        let running =
+            Running { attempt, control: Arc::clone(&control), generation: drains.clone(), reins: reins.clone() };
         self.running.insert(id, running);
         let ending = Ending {
             store: Arc::clone(&self.store),
@@ -232,7 +237,6 @@ impl Runner {
             control: Arc::clone(&control),
             lease_ms: self.settings.lease_ms,
         };
-        let abort = self.shutdown.abort.clone();
         let ran: BoxFuture<'static, _> = match (reins, permit) {
             (Some(reins), permit) => {
                 let plugins = Arc::clone(&self.plugins);
@@ -251,7 +255,7 @@ impl Runner {
             watched.end(trial, now().as_millis());
             // Before this, an attempt that went down could be followed by another one of its kind.
             drop(permit);
-            (id, control)
+            (id, control, drains)
         };
         // On the guests' threads from the start: what it does besides is to wait for the store.
         self.attempts.spawn_on(attempt, &self.plugins.runtime());
@@ -259,13 +263,30 @@ impl Runner {
 
     fn reap(&mut self, ended: Result<Ran, tokio::task::JoinError>) {
         match ended {
-            Ok((id, control)) => {
+            Ok((id, control, drains)) => {
                 if self.running.get(&id).is_some_and(|running| Arc::ptr_eq(&running.control, &control)) {
                     self.running.remove(&id);
                 }
+                drains.iter().for_each(|generation| self.drains.end(generation));
             }
             // The lease of the attempt expires and its task is requeued as crashed.
             Err(error) => tracing::error!(%error, "an attempt's supervisor panicked"),
+        }
+    }
+
+    /// Attempts of generations that were replaced or removed have had their time.
+    fn drain_replaced(&mut self) {
+        for due in self.drains.due(Instant::now()) {
+            match due {
+                Due::Yield(generation) => {
+                    let of_it = self.running.values().filter(|it| it.drains_with(&generation));
+                    of_it.for_each(|running| running.control.direct(Directive::Yield));
+                }
+                Due::Interrupted(generation, running) => {
+                    let (plugin, digest) = (generation.plugin(), generation.digest());
+                    tracing::info!(plugin, %digest, running, "attempts of a replaced generation go back to the queue");
+                }
+            }
         }
     }
 
@@ -359,25 +380,8 @@ impl Runner {
                 if let Err(error) = store.finish(finish, now()).await {
                     tracing::warn!(task = %id, %error, "a task that was just claimed was not given back");
                 }
-                (id, Arc::default())
+                (id, Arc::default(), None)
             });
-        }
-    }
-}
-
-impl Running {
-    /// Somebody outside has news about its work.
-    fn ring(&self) {
-        if let Some(reins) = &self.reins {
-            reins.bell.notify_one();
-        }
-    }
-
-    /// It has just ended, or its lease is another one's: what it says is refused. Outside work must not hear of that.
-    fn lose(&self) {
-        match &self.reins {
-            Some(reins) => reins.lost.cancel(),
-            None => self.control.direct(Directive::Cancel),
         }
     }
 }

@@ -155,7 +155,7 @@ fn root() -> PathBuf {
 
 /// Every Rust file of ours, except for these rules, which name what they forbid.
 fn sources() -> Vec<Source> {
-    let folders = ["host/src", "host/tests", "plugins", "examples", "xtask"];
+    let folders = ["host/src", "host/shape", "host/tests", "plugins", "examples", "xtask"];
     let paths =
         folders.iter().flat_map(|folder| files(folder, "rs")).filter(|path| !path.starts_with("host/tests/tidy"));
     let read =

@@ -96,6 +96,14 @@ pub(crate) fn build(templates: bool) -> Result<()> {
     Ok(())
 }
 
+/// Installs what one language needs and builds its example.
+pub(crate) fn build_one(wanted: &str) -> Result<()> {
+    (language(wanted)?.install)()?;
+    let one = EXAMPLES.iter().find(|(name, ..)| *name == wanted);
+    let (name, folder, plugin) = one.with_context(|| format!("no example in {wanted:?}"))?;
+    example(name, folder, plugin)
+}
+
 fn example(name: &str, folder: &str, plugin: &str) -> Result<()> {
     let staged = home().join(name);
     stage::example(&root().join(folder), &staged)?;

@@ -3,6 +3,7 @@
 mod bench;
 mod deadline;
 mod demo;
+mod deny;
 mod fuzz;
 mod http;
 mod languages;
@@ -10,6 +11,7 @@ mod plugins;
 mod shell;
 mod test;
 mod tools;
+mod wit;
 
 use std::process::ExitCode;
 
@@ -35,6 +37,11 @@ enum Command {
     Test(test::Options),
     /// Measure
     Bench(bench::Options),
+    /// Hold the contract in wit/ against its released versions, or release one
+    #[command(subcommand)]
+    Wit(wit::Command),
+    /// Look at licences, bans and sources of every dependency, and at advisories where the network allows
+    Deny(deny::Options),
     /// Throw components that nobody wrote at the loader
     Fuzz(fuzz::Options),
 }
@@ -55,6 +62,8 @@ fn main() -> ExitCode {
         Command::Demo(options) => demo::run(&options),
         Command::Test(options) => test::run(&options),
         Command::Bench(options) => bench::run(&options),
+        Command::Deny(options) => deny::run(&options),
+        Command::Wit(command) => wit::run(&command),
         Command::Fuzz(options) => fuzz::run(&options),
     };
     match done {

@@ -9,11 +9,13 @@ use crate::shell::{cargo, root, run, target};
 use crate::tools::WASM_TARGET;
 
 /// The plugins of this repository: the crate's name, which is the plugin's too, and its folder.
-pub(crate) const PLUGINS: [(&str, &str); 4] = [
+pub(crate) const PLUGINS: [(&str, &str); 6] = [
     ("video-cut", "plugins/video-cut"),
     ("video-clear", "plugins/video-clear"),
+    ("command", "plugins/command"),
     ("echo", "examples/echo"),
     ("webhook", "examples/webhook"),
+    ("remote-cut", "examples/remote-cut"),
 ];
 
 /// Plugins that only tests use.

@@ -15,9 +15,9 @@ pub(crate) struct Options {
     /// Leave out the documentation and the demo
     #[arg(long)]
     quick: bool,
-    /// Build and test plugins in Python, JavaScript and C, too: installs their tools (some 400 MB) and takes minutes
+    /// Leave out plugins in Python, JavaScript and C, whose tools (some 400 MB) would be installed
     #[arg(long)]
-    languages: bool,
+    no_languages: bool,
 }
 
 /// A check and what it runs.
@@ -33,12 +33,13 @@ enum When {
     Always,
     /// Not with `--quick`.
     Whole,
-    /// With `--languages`.
+    /// Not with `--no-languages`.
     Languages,
 }
 
-const CHECKS: [Check; 10] = [
+const CHECKS: [Check; 12] = [
     Check { name: "tools", run: install, when: When::Always },
+    Check { name: "contract", run: crate::wit::check, when: When::Always },
     Check { name: "plugins", run: || plugins::build().map(drop), when: When::Always },
     Check { name: "format", run: || run_command(&mut cargo(&["fmt", "--all", "--check"])), when: When::Always },
     Check { name: "lints", run: lint, when: When::Always },
@@ -46,6 +47,7 @@ const CHECKS: [Check; 10] = [
     Check { name: "tests", run: || run_command(&mut cargo(&["test", "--workspace"])), when: When::Always },
     Check { name: "plugins in other languages", run: || languages::build(true), when: When::Languages },
     Check { name: "tests in other languages", run: test_languages, when: When::Languages },
+    Check { name: "dependencies", run: crate::deny::run_if_there, when: When::Whole },
     Check { name: "documentation", run: document, when: When::Whole },
     Check { name: "demo", run: || demo::run(&demo::Options::default()), when: When::Whole },
 ];
@@ -55,7 +57,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let checks = CHECKS.iter().filter(|check| match check.when {
         When::Always => true,
         When::Whole => !options.quick,
-        When::Languages => options.languages,
+        When::Languages => !options.no_languages,
     });
     let results: Vec<(&str, bool, Duration)> = checks.map(perform).collect();
     say("");

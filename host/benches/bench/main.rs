@@ -4,6 +4,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a measurement that cannot go on has failed")]
 
+mod cancel;
 mod child;
 mod churn;
 mod cut;
@@ -40,6 +41,7 @@ const BENCHES: &[(&str, Bench)] = &[
     ("schedules", schedules::run),
     ("limits", limits::run),
     ("cut", cut::run),
+    ("cancel", cancel::run),
     ("idle", idle::run),
     ("recovery", recovery::run),
     ("spin", responsiveness::run),

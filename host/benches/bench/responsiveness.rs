@@ -16,7 +16,7 @@ const SAMPLES: usize = 200;
 const MANIFEST: &str = "[limits]\ncpu = \"1h\"\nwall = \"1h\"\n";
 
 /// Waits until so many tasks run.
-async fn running(live: &Live, wanted: usize) {
+pub(crate) async fn running(live: &Live, wanted: usize) {
     let store = live.host.store();
     let mut events = store.subscribe();
     loop {

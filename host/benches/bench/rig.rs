@@ -2,6 +2,8 @@
 
 #[path = "../../tests/it/support/component.rs"]
 mod component;
+#[path = "../../tests/it/support/frame.rs"]
+mod frame;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,8 +13,9 @@ use async_trait::async_trait;
 use taskhost::event::{Change, TaskChange};
 use taskhost::limiter::{BreakerSettings, Breakers};
 use taskhost::plugin::ports::{
-    CallbackPort, CheckpointPort, CutRequest, FfmpegError, FfmpegPort, LibraryPort, LogLine, LogPort, Media, OnPercent,
-    Parent, ParentsPort, PortError, Ports, ProbeInfo, StateEntry, StatePort, StateWrite, Swapped,
+    CallbackPort, CheckpointPort, CommandError, CommandOutput, CommandPort, CommandRun, CutRequest, FfmpegError,
+    FfmpegPort, LibraryPort, LogLine, LogPort, Media, OnPercent, Parent, ParentsPort, PortError, Ports, ProbeInfo,
+    StateEntry, StatePort, StateWrite, Swapped,
 };
 use taskhost::plugin::{self, Plugins};
 use taskhost::runner::{self, Runner, Shutdown};
@@ -116,6 +119,13 @@ impl CallbackPort for Bare {
     }
 }
 
+#[async_trait]
+impl CommandPort for Bare {
+    async fn run(&self, _run: CommandRun) -> Result<CommandOutput, CommandError> {
+        Err(CommandError::Unavailable("no command is measured".to_owned()))
+    }
+}
+
 impl LogPort for Bare {
     fn append(&self, task: TaskId, _line: LogLine) -> bool {
         (self.on_log)(task);
@@ -159,6 +169,7 @@ impl Rig {
             state: Arc::new(bare.clone()),
             library: Arc::new(bare.clone()),
             ffmpeg: Arc::new(bare.clone()),
+            commands: Arc::new(bare.clone()),
             checkpoints: Arc::new(bare.clone()),
             parents: Arc::new(bare.clone()),
             callbacks: Arc::new(bare.clone()),
@@ -194,12 +205,14 @@ impl Rig {
 pub(crate) fn plugin_settings(dir: PathBuf, cache_dir: PathBuf, threads: usize) -> plugin::Settings {
     plugin::Settings {
         dir,
+        kept_dir: cache_dir.with_extension("kept"),
         cache_dir,
         threads,
         max_instances: 256,
         memory_total_bytes: 2 << 30,
         max_component_bytes: 64 << 20,
         cancel_grace_ms: 25,
+        dev: false,
         rules: taskhost::plugin::Rules::default(),
     }
 }
@@ -287,6 +300,11 @@ pub(crate) fn runtime() -> tokio::runtime::Runtime {
 /// A component text fixture of the tests, as a binary.
 pub(crate) fn fixture(name: &str) -> Vec<u8> {
     component::encode(&component::text(name))
+}
+
+/// A fixture of `hostile/`, as a binary.
+pub(crate) fn hostile(name: &str) -> Vec<u8> {
+    frame::encode(name)
 }
 
 /// A plugin that `cargo xtask plugins` has built, and its manifest.

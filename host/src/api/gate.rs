@@ -53,6 +53,7 @@ fn class_of(request: &Request) -> Option<Class> {
         "/v1/tasks/{id}/events" if events::wants_stream(request.headers()) => Some(Class::Watch),
         "/v1/media/{id}/content" => Some(Class::Stream),
         "/v1/media" if request.method() == Method::POST => Some(Class::Upload),
+        "/v1/plugins/{name}" | "/v1/plugins/{name}/manifest" if request.method() == Method::PUT => Some(Class::Upload),
         _ => Some(Class::Api),
     }
 }

@@ -77,6 +77,7 @@ struct Extra {
     kinds: Option<Vec<String>>,
     retry_after_s: Option<u32>,
     content_range: Option<HeaderValue>,
+    challenge: Option<HeaderValue>,
     cause: Option<String>,
 }
 
@@ -195,6 +196,13 @@ impl Problem {
         self
     }
 
+    /// This problem, with the `WWW-Authenticate` that says what would be accepted.
+    #[must_use]
+    pub fn with_challenge(mut self, challenge: &str) -> Self {
+        self.extra.challenge = HeaderValue::try_from(challenge).ok();
+        self
+    }
+
     fn wire(&self) -> Wire<'_> {
         Wire {
             r#type: format!("urn:taskhost:problem:{}", self.code),
@@ -234,6 +242,9 @@ impl IntoResponse for Problem {
         }
         if let Some(range) = self.extra.content_range {
             headers.insert(header::CONTENT_RANGE, range);
+        }
+        if let Some(challenge) = self.extra.challenge {
+            headers.insert(header::WWW_AUTHENTICATE, challenge);
         }
         if self.status.is_server_error() {
             let cause = self.extra.cause.unwrap_or(self.detail);

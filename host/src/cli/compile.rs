@@ -3,9 +3,16 @@
 use super::{Exit, complain};
 use crate::plugin::compile::run_child;
 
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Machine code that knows files and lines
+    #[arg(long)]
+    details: bool,
+}
+
 /// Reads a component from the standard input and writes its machine code to the standard output.
-pub(super) fn run() -> Exit {
-    match run_child(std::io::stdin().lock(), std::io::stdout().lock()) {
+pub(super) fn run(arguments: &Arguments) -> Exit {
+    match run_child(std::io::stdin().lock(), std::io::stdout().lock(), arguments.details) {
         Ok(()) => Exit::Done,
         Err(reason) => {
             complain(&reason);

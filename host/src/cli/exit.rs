@@ -9,6 +9,12 @@ pub enum Exit {
     Done,
     /// It failed.
     Failed,
+    /// The task that was tried failed for good.
+    TaskFailed,
+    /// The guest of the task that was tried went down.
+    Crashed,
+    /// The task that was tried would be tried again.
+    TryAgain,
     /// The data directory cannot be used (`EX_IOERR`).
     Store,
     /// The configuration is wrong (`EX_CONFIG`).
@@ -23,6 +29,9 @@ impl Exit {
         match self {
             Self::Done => 0,
             Self::Failed => 1,
+            Self::TaskFailed => 3,
+            Self::Crashed => 4,
+            Self::TryAgain => 5,
             Self::Store => 74,
             Self::Config => 78,
             Self::Signal(number) => 128 + number,

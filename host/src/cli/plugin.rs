@@ -3,6 +3,7 @@
 mod check;
 mod inspect;
 mod new;
+mod rehearse;
 mod sign;
 mod template;
 
@@ -21,6 +22,7 @@ use crate::plugin::{Settings, manifest};
 pub(super) use self::check::{Arguments as CheckArguments, check};
 pub(super) use self::inspect::{Arguments as InspectArguments, inspect};
 pub(super) use self::new::{NewArguments, WitArguments, new, wit};
+pub(super) use self::rehearse::{TestArguments, test};
 pub(super) use self::sign::{KeygenArguments, SignArguments, keygen, sign};
 
 /// Prints the JSON Schema of manifests.
@@ -50,11 +52,13 @@ impl Apart {
         let settings = Settings {
             dir: plugins.dir.clone(),
             cache_dir: scratch.0.clone(),
+            kept_dir: scratch.0.join("generations"),
             threads: 1,
             max_instances: plugins.max_instances,
             memory_total_bytes: plugins.memory_total_bytes,
             max_component_bytes: plugins.max_component_bytes,
             cancel_grace_ms: plugins.cancel_grace_ms,
+            dev: false,
             rules,
         };
         Ok(Self { settings, _scratch: scratch })

@@ -7,7 +7,7 @@ use tracing::{error, info};
 
 use super::signals::Signals;
 use super::{ConfigFile, Exit, complain, config, logging};
-use crate::config::{Config, Flags};
+use crate::config::{Config, Flags, Format};
 use crate::host::{DataDirectory, Host, this_program};
 use crate::store::sled::OpenError;
 
@@ -27,16 +27,24 @@ pub(super) struct Arguments {
     /// Opens a store that ends before its latest acknowledged write, for this start
     #[arg(long)]
     accept_data_loss: bool,
+    /// For authors of plugins: a changed file is loaded sooner, the terminal tells what became of it, and backtraces name
+    /// files and lines. What is refused stays the same
+    #[arg(long)]
+    dev: bool,
 }
 
 /// Runs a host until it is asked to stop.
 pub(super) fn run(arguments: Arguments) -> Exit {
-    let Arguments { file, data, plugins, listen, accept_data_loss } = arguments;
+    let Arguments { file, data, plugins, listen, accept_data_loss, dev } = arguments;
     let mut loaded = match config::load(file.config, Flags { data, plugins, listen, accept_data_loss }) {
         Ok(loaded) => loaded,
         Err(exit) => return exit,
     };
     loaded.config.plugins.compiler = Some(this_program());
+    loaded.config.plugins.dev = dev;
+    if dev && loaded.config.log.format == Format::Auto {
+        loaded.config.log.format = Format::Text;
+    }
     if let Err(exit) = config::rules(&loaded.config) {
         return exit;
     }

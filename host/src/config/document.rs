@@ -8,7 +8,10 @@ use toml::de::{DeTable, DeValue};
 use super::key::{KEYS, Key, Raw, abridged};
 use super::mistake::{Place, suggestion};
 use super::source::Draft;
-use super::{limit, schedule, secret};
+use super::{limit, preset, schedule, secret};
+
+/// The section with sections of its own, and their name in it.
+const PRESETS: (&str, &str) = ("ffmpeg", "presets");
 
 /// Turns byte ranges of a file into places.
 #[derive(Clone, Copy)]
@@ -64,6 +67,10 @@ pub(super) fn read(file: &Path, text: &str, draft: &mut Draft) {
 
 fn read_section(section: &str, keys: &DeTable<'_>, document: Document<'_>, draft: &mut Draft) {
     for (name, value) in keys {
+        if (section, name.get_ref().as_ref()) == PRESETS {
+            preset::read(value, document.place(&name.span()), document, draft);
+            continue;
+        }
         match Key::find(&format!("{section}.{}", name.get_ref())) {
             Some(key) => draft.set(key, raw(value.get_ref()), document.place(&value.span())),
             None => draft.wrong(document.place(&name.span()), unknown(section, name.get_ref())),
@@ -101,7 +108,7 @@ fn line_of(place: &Place) -> Option<usize> {
 
 /// What to say about a key that does not exist in `section`.
 fn unknown(section: &str, name: &str) -> String {
-    let siblings = KEYS.iter().map(Key::split).filter(|key| key.0 == section).map(|key| key.1);
+    let siblings = KEYS.iter().map(Key::split).chain([PRESETS]).filter(|key| key.0 == section).map(|key| key.1);
     let sections = KEYS
         .iter()
         .map(|key| key.split().0)

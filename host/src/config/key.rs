@@ -74,6 +74,7 @@ pub(super) const KEYS: &[Key] = &[
     Key { name: "server.max_body", slot: |c| Slot::Bytes(&mut c.server.max_body_bytes, KIB, 64 * MIB) },
     Key { name: "server.max_batch", slot: |c| Slot::Bytes(&mut c.server.max_batch_bytes, KIB, 256 * MIB) },
     Key { name: "server.max_input", slot: |c| Slot::Bytes(&mut c.server.max_input_bytes, KIB, 16 * MIB) },
+    Key { name: "server.admin_token_file", slot: |c| Slot::Path(&mut c.server.admin_token_file) },
     Key { name: "store.cache", slot: |c| Slot::Bytes(&mut c.store.cache_bytes, 8 * MIB, 64 * GIB) },
     Key { name: "store.max_live_tasks", slot: |c| Slot::Count(&mut c.store.max_live_tasks, 1, 100_000_000) },
     Key { name: "store.accept_data_loss", slot: |c| Slot::Flag(&mut c.store.accept_data_loss) },

@@ -45,14 +45,14 @@ pub(super) fn read_fairness(value: &Spanned<DeValue<'_>>, place: Place, document
 }
 
 /// Reads one table.
-struct Reader<'a, 'd> {
-    table: &'a DeTable<'a>,
-    place: Place,
-    document: Document<'a>,
-    draft: &'d mut Draft,
-    what: &'static str,
+pub(super) struct Reader<'a, 'd> {
+    pub(super) table: &'a DeTable<'a>,
+    pub(super) place: Place,
+    pub(super) document: Document<'a>,
+    pub(super) draft: &'d mut Draft,
+    pub(super) what: &'static str,
     /// Some field is not what it has to be by itself.
-    misread: bool,
+    pub(super) misread: bool,
 }
 
 impl<'a> Reader<'a, '_> {
@@ -108,7 +108,7 @@ impl<'a> Reader<'a, '_> {
         }
     }
 
-    fn unknown(&mut self, section: &str, fields: &[&str]) {
+    pub(super) fn unknown(&mut self, section: &str, fields: &[&str]) {
         let table = self.table;
         for name in table.keys().filter(|name| !fields.contains(&name.get_ref().as_ref())) {
             let hint = suggestion(name.get_ref(), fields.iter().copied());
@@ -120,16 +120,21 @@ impl<'a> Reader<'a, '_> {
     /// What is wrong with the table as a whole, each at its field.
     fn report(&mut self, wrong: Vec<Wrong>) {
         for Wrong { field, message } in wrong {
-            let key = field.split('.').next().unwrap_or_default();
-            let place = self.table.get(key).map(|value| self.document.place(&value.span()));
-            let place = place.unwrap_or_else(|| self.place.clone());
-            let field = if field.is_empty() { self.what.to_owned() } else { format!("`{field}` of {}:", self.what) };
-            self.draft.wrong(place, format!("{field} {message}"));
+            self.wrong(&field, &message);
         }
     }
 
+    /// Notes what is wrong with a field, or, without one, with the table.
+    pub(super) fn wrong(&mut self, field: &str, message: &str) {
+        let key = field.split('.').next().unwrap_or_default();
+        let place = self.table.get(key).map(|value| self.document.place(&value.span()));
+        let place = place.unwrap_or_else(|| self.place.clone());
+        let field = if field.is_empty() { self.what.to_owned() } else { format!("`{field}` of {}:", self.what) };
+        self.draft.wrong(place, format!("{field} {message}"));
+    }
+
     /// A field, if it is there and right; a wrong one is noted.
-    fn value<T>(&mut self, name: &'static str, parse: fn(&DeValue<'a>) -> Result<T, String>) -> Option<T> {
+    pub(super) fn value<T>(&mut self, name: &'static str, parse: fn(&DeValue<'a>) -> Result<T, String>) -> Option<T> {
         let field = self.table.get(name)?;
         match parse(field.get_ref()) {
             Ok(value) => Some(value),

@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::key::{KEYS, quote};
 use super::mistake::Place;
+use super::preset;
 use super::source::Loaded;
 use crate::limit::{LimitRule, Rate};
 use crate::quantity::show_millis;
@@ -26,6 +27,11 @@ impl fmt::Display for Loaded {
             let origin = self.origins.get(key.name).unwrap_or(&Place::Default);
             let line = format!("{name} = {}", key.show(&mut config));
             writeln!(f, "{line:<ORIGIN_COLUMN$} # {origin}")?;
+        }
+        for (name, preset) in &self.config.ffmpeg.presets {
+            let origin = self.presets.get(name).unwrap_or(&Place::Default);
+            writeln!(f, "\n{:<ORIGIN_COLUMN$} # {origin}", format!("[ffmpeg.presets.{name}]"))?;
+            preset::show(f, preset)?;
         }
         for schedule in &self.config.schedules {
             let origin = self.schedules.get(&schedule.name).unwrap_or(&Place::Default);

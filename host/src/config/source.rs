@@ -71,6 +71,8 @@ pub struct Loaded {
     pub(super) schedules: BTreeMap<String, Place>,
     /// Where the limits are declared.
     pub(super) limits: BTreeMap<String, Place>,
+    /// Where the presets are declared.
+    pub(super) presets: BTreeMap<String, Place>,
     /// Where the secrets are kept, and where that is said.
     pub(super) secrets: BTreeMap<String, (Keeper, Place)>,
 }
@@ -81,6 +83,7 @@ pub(super) struct Draft {
     pub(super) origins: BTreeMap<&'static str, Place>,
     pub(super) schedules: Declarations,
     pub(super) limits: BTreeMap<String, Place>,
+    pub(super) presets: BTreeMap<String, Place>,
     pub(super) secrets: BTreeMap<String, (Keeper, Place)>,
     pub(super) mistakes: Vec<Mistake>,
 }
@@ -93,6 +96,7 @@ impl Config {
             origins: BTreeMap::new(),
             schedules: Declarations::default(),
             limits: BTreeMap::new(),
+            presets: BTreeMap::new(),
             secrets: BTreeMap::new(),
             mistakes: Vec::new(),
         };
@@ -113,8 +117,8 @@ impl Config {
             return Err(Mistakes(draft.mistakes));
         }
         let schedules = draft.schedules.places();
-        let Draft { config, origins, limits, secrets, .. } = draft;
-        Ok(Loaded { config, file, origins, schedules, limits, secrets })
+        let Draft { config, origins, limits, presets, secrets, .. } = draft;
+        Ok(Loaded { config, file, origins, schedules, limits, presets, secrets })
     }
 }
 

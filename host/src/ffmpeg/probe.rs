@@ -69,7 +69,8 @@ impl Ffmpeg {
         let tools = self.tools()?;
         let closed = |_| Error::Unavailable("the host is stopping".to_owned());
         let _permit = self.probes.acquire().await.map_err(closed)?;
-        let mut command = self.command(&tools.ffprobe).args(["-v", "error", "-of", "json", "-show_entries", ENTRIES]);
+        let mut command =
+            self.command(&tools.ffprobe, 0).args(["-v", "error", "-of", "json", "-show_entries", ENTRIES]);
         command = command.args(input_args(format)).args(["-i", INPUT]);
         command.stdin = Some(file);
         command.stdout = Stdout::Collect { max_bytes: ANSWER_BYTES };

@@ -1,11 +1,10 @@
 //! One picture out of a file.
 
 use std::fs::File;
-use std::path::PathBuf;
 
-use super::cut::{decimal, folder_and_name, unreadable};
-use super::probe::{input_args, sniffed};
-use super::{Error, Ffmpeg, INPUT, Stream, failure, is_disk_full};
+use super::job::{decimal, folder_and_name, has_video, unreadable};
+use super::probe::input_args;
+use super::{Error, Ffmpeg, INPUT, Target, failure, is_disk_full};
 
 /// How a still picture is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,8 +50,8 @@ impl ImageFormat {
 pub struct Still {
     /// The file to take it from.
     pub input: File,
-    /// The file to write, replaced when it is there.
-    pub output: PathBuf,
+    /// Where it goes.
+    pub output: Target,
     /// When, in milliseconds from the beginning.
     pub at_ms: u64,
     /// How it is stored.
@@ -66,13 +65,10 @@ impl Ffmpeg {
     /// stays for the caller to remove.
     pub async fn still(&self, still: Still) -> Result<(), Error> {
         let tools = self.tools()?;
-        let closed = |_| Error::Unavailable("the host is stopping".to_owned());
-        let _permit = self.cuts.acquire().await.map_err(closed)?;
-        let (input, format) = sniffed(still.input).await?;
-        let again = input.try_clone().map_err(unreadable)?;
-        let size = input.metadata().map_err(unreadable)?.len();
-        let probe = self.probe_as(again, format, size).await?;
-        if !probe.streams.iter().any(|stream| matches!(stream, Stream::Video { .. })) {
+        let _place = self.place().await?;
+        let source = self.source(still.input).await?;
+        let (probe, format) = (&source.probe, source.format);
+        if !has_video(probe) {
             return Err(Error::BadInput("there are no moving pictures in the file".to_owned()));
         }
         let at = decimal(still.at_ms);
@@ -80,25 +76,26 @@ impl Ffmpeg {
             let length = decimal(length);
             return Err(Error::BadInput(format!("the picture is asked for at {at} s but the video lasts {length} s")));
         }
-        let (folder, name) = folder_and_name(&still.output)?;
+        let (folder, name) = folder_and_name(&still.output.path)?;
         let mut args = vec!["-nostdin", "-hide_banner", "-loglevel", "error", "-nostats", "-y"];
         args.extend(input_args(format));
         let scale = still.max_width.map(|width| format!("scale=w='min({width},iw)':h=-2"));
         // A capital V leaves cover pictures out.
         args.extend(["-ss", &at, "-i", INPUT, "-map", "0:V:0", "-frames:v", "1"]);
         args.extend(scale.iter().flat_map(|scale| ["-vf", scale]));
-        let (max_bytes, output) = (self.settings.max_output_bytes.to_string(), format!("file:{name}"));
-        args.extend(["-fs", &max_bytes]);
+        let max_bytes = self.max_bytes(&still.output);
+        let (bound, output) = (max_bytes.to_string(), format!("file:{name}"));
+        args.extend(["-fs", &bound]);
         args.extend(still.format.encoder());
         args.push(&output);
-        let mut command = self.command(&tools.ffmpeg).args(args);
-        command.stdin = Some(input);
+        let mut command = self.command(&tools.ffmpeg, max_bytes).args(args);
+        command.stdin = Some(source.file);
         command.cwd = folder.to_owned();
-        let exit = self.run(command, &still.output).await?;
+        let exit = self.run(command, &still.output.path, &[]).await?;
         if !exit.success() || is_disk_full(&exit.stderr_tail) {
             return Err(failure(exit));
         }
-        let written = tokio::fs::metadata(&still.output).await.map_err(unreadable)?.len();
+        let written = tokio::fs::metadata(&still.output.path).await.map_err(unreadable)?.len();
         if written == 0 {
             return Err(Error::BadInput(format!("no picture begins at {at} s or after")));
         }

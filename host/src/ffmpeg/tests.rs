@@ -1,3 +1,5 @@
+mod made;
+
 use std::fs::File;
 use std::path::Path;
 use std::process::Stdio;
@@ -54,7 +56,11 @@ impl Bench {
 
     fn request(&self, name: &str, start_ms: u64, end_ms: u64, accuracy: Accuracy) -> Cut {
         let input = File::open(self.path(name)).unwrap();
-        Cut { input, output: self.path("out.part"), start_ms, end_ms, accuracy }
+        Cut { input, output: self.target(), start_ms, end_ms, accuracy }
+    }
+
+    fn target(&self) -> Target {
+        Target { path: self.path("out.part"), max_bytes: u64::MAX }
     }
 
     async fn cut(&self, name: &str, start_ms: u64, end_ms: u64, accuracy: Accuracy) -> Result<Made, Error> {
@@ -298,7 +304,7 @@ async fn a_still_is_scaled_down_and_never_up() {
     video(&bench.path("in.mp4"), "2", &H264);
     let still = async |at_ms, format, max_width| {
         let input = File::open(bench.path("in.mp4")).unwrap();
-        let output = bench.path("out.part");
+        let output = bench.target();
         bench.ffmpeg.still(Still { input, output, at_ms, format, max_width }).await
     };
     for (format, magic) in [(ImageFormat::Jpeg, &b"\xff\xd8\xff"[..]), (ImageFormat::Png, b"\x89PNG")] {

@@ -9,11 +9,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use rustix::fs::{MemfdFlags, memfd_create};
 
-use crate::plugin::compile::{CompileError, CompilePort, InProcess};
+use crate::config::Config;
+use crate::plugin::compile::{CompileError, CompilePort, InProcess, InProcessWithDetails};
 use crate::process::{Command, Exit, ResourceLimits, Stdout, Supervisor};
 
 /// The argument that makes this program compile. Not for people: it is not in the help.
 pub const COMPILE_COMMAND: &str = "compile-component";
+/// With it, the machine code knows files and lines.
+const DETAILS_FLAG: &str = "--details";
 /// How much larger than the largest component its machine code may be.
 const MAX_GROWTH: u64 = 8;
 const SIGKILL: i32 = 9;
@@ -24,12 +27,26 @@ pub(super) struct Bounds {
     pub(super) wall: Duration,
     pub(super) memory_bytes: u64,
     pub(super) max_component_bytes: u64,
+    /// Machine code that knows files and lines.
+    pub(super) details: bool,
+}
+
+impl Bounds {
+    pub(super) fn of(config: &Config) -> Self {
+        Self {
+            wall: Duration::from_millis(config.plugins.compile_time_ms),
+            memory_bytes: config.plugins.compile_memory_bytes,
+            max_component_bytes: config.plugins.max_component_bytes,
+            details: config.plugins.dev,
+        }
+    }
 }
 
 /// Who compiles: a child of `program`, or, without one, this process.
 pub(super) fn compiler(program: Option<&Path>, bounds: Bounds, supervisor: &Supervisor) -> Arc<dyn CompilePort> {
     match program {
         Some(program) => Arc::new(Child { program: program.to_owned(), bounds, supervisor: supervisor.clone() }),
+        None if bounds.details => Arc::new(InProcessWithDetails),
         None => Arc::new(InProcess),
     }
 }
@@ -50,17 +67,18 @@ struct Child {
 impl CompilePort for Child {
     async fn compile(&self, component: Arc<[u8]>) -> Result<Vec<u8>, CompileError> {
         let unavailable = |error: &dyn std::fmt::Display| CompileError::Unavailable(format!("cannot compile: {error}"));
-        let stdin = tokio::task::spawn_blocking(move || in_memory(&component))
+        let stdin = tokio::task::spawn_blocking(move || in_memory("component", &component))
             .await
             .map_err(|error| unavailable(&error))?
             .map_err(|error| unavailable(&error))?;
         let max_bytes =
             usize::try_from(self.bounds.max_component_bytes.saturating_mul(MAX_GROWTH)).unwrap_or(usize::MAX);
+        let details = self.bounds.details.then_some(DETAILS_FLAG);
         let command = Command {
             stdin: Some(stdin),
             limits: self.limits(),
             stdout: Stdout::Collect { max_bytes },
-            ..Command::new(&self.program).args([COMPILE_COMMAND])
+            ..Command::new(&self.program).args([COMPILE_COMMAND].into_iter().chain(details))
         };
         let exit = tokio::time::timeout(self.bounds.wall, self.supervisor.run(command))
             .await
@@ -113,9 +131,9 @@ impl Child {
     }
 }
 
-/// A file without a name that holds these bytes, to be read from its beginning.
-fn in_memory(bytes: &[u8]) -> io::Result<File> {
-    let mut file = File::from(memfd_create("component", MemfdFlags::CLOEXEC)?);
+/// A file without a path that holds these bytes, to be read from its beginning.
+pub(super) fn in_memory(name: &str, bytes: &[u8]) -> io::Result<File> {
+    let mut file = File::from(memfd_create(name, MemfdFlags::CLOEXEC)?);
     file.write_all(bytes)?;
     file.rewind()?;
     Ok(file)

@@ -1,5 +1,7 @@
 //! What the host lends to its parts: the plugins' ports and the API's views, over the real things.
 
+mod ffmpeg;
+
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
@@ -7,16 +9,15 @@ use async_trait::async_trait;
 
 use super::files::GuestFile;
 use crate::api::{LogPage, LogReader, LogSlice, PluginDirectory};
-use crate::ffmpeg::{self, Ffmpeg};
+use crate::ffmpeg::Ffmpeg;
 use crate::limiter::{BreakerInfo, Breakers};
 use crate::logs::{self, Slice, TaskLogs};
-use crate::media::{Library, MediaError, Step};
+use crate::media::{Library, MediaError};
 use crate::plugin::compile::CompilePort;
 use crate::plugin::outside::Outside;
 use crate::plugin::ports::{
-    Accuracy, CallbackPort, CheckpointPort, CutRequest, Expected, FfmpegError, FfmpegPort, FilePort, ImageFormat,
-    LibraryPort, LogPort, Media, OnPercent, Parent, ParentState, ParentsPort, PortError, Ports, ProbeInfo, StateEntry,
-    StatePort, StateWrite, StillRequest, StreamInfo, Swapped,
+    CallbackPort, CheckpointPort, CommandPort, Expected, FilePort, LibraryPort, LogPort, Media, Parent, ParentState,
+    ParentsPort, PortError, Ports, StateEntry, StatePort, StateWrite, Swapped,
 };
 use crate::plugin::{InputError, PluginInfo, Plugins};
 use crate::store::{self, MediaQuery, MediaRecord, MediaStatus, Store, StoreError};
@@ -27,9 +28,9 @@ use crate::time::{Timestamp, now};
 pub(super) fn ports(
     store: &Arc<dyn Store>,
     library: &Library,
-    ffmpeg: &Arc<Ffmpeg>,
+    tools: &Arc<Ffmpeg>,
     logs: &Arc<TaskLogs>,
-    (callbacks, compiler): (Arc<dyn CallbackPort>, Arc<dyn CompilePort>),
+    (callbacks, commands, compiler): (Arc<dyn CallbackPort>, Arc<dyn CommandPort>, Arc<dyn CompilePort>),
 ) -> Ports {
     let kept = Arc::new(Kept(Arc::clone(store)));
     let logs: Arc<dyn LogPort> = Arc::clone(logs) as _;
@@ -38,8 +39,9 @@ pub(super) fn ports(
         checkpoints: Arc::clone(&kept) as _,
         parents: kept,
         callbacks,
-        ffmpeg: Arc::new(Cutter { media: library.clone(), ffmpeg: Arc::clone(ffmpeg) }),
+        ffmpeg: Arc::new(ffmpeg::Cutter { media: library.clone(), ffmpeg: Arc::clone(tools) }),
         library: Arc::new(Shelf(library.clone())),
+        commands,
         logs,
         outside: Outside::absent(),
         compiler,
@@ -215,12 +217,6 @@ impl LibraryPort for Shelf {
     }
 }
 
-/// ffmpeg over files of the library.
-struct Cutter {
-    media: Library,
-    ffmpeg: Arc<Ffmpeg>,
-}
-
 pub(super) fn unlent(error: MediaError) -> PortError {
     match error {
         MediaError::NotFound => PortError::NotFound,
@@ -231,113 +227,6 @@ pub(super) fn unlent(error: MediaError) -> PortError {
         | MediaError::Full(_)
         | MediaError::Closed
         | MediaError::Io(_)) => PortError::Unavailable(error.to_string()),
-    }
-}
-
-fn uncut(error: &MediaError) -> FfmpegError {
-    match error {
-        MediaError::NotFound => FfmpegError::NotFound,
-        MediaError::TooLarge { .. } => FfmpegError::Limit(error.to_string()),
-        MediaError::Conflict(_)
-        | MediaError::NoSpace
-        | MediaError::Undeletable(_)
-        | MediaError::Full(_)
-        | MediaError::Closed
-        | MediaError::Io(_) => FfmpegError::Unavailable(error.to_string()),
-    }
-}
-
-fn failed(error: ffmpeg::Error) -> FfmpegError {
-    match error {
-        ffmpeg::Error::BadInput(why) => FfmpegError::BadInput(why),
-        ffmpeg::Error::Unsupported(why) => FfmpegError::Unsupported(why),
-        ffmpeg::Error::Limit(why) => FfmpegError::Limit(why),
-        ffmpeg::Error::Tool { exit_code, stderr_tail } => FfmpegError::Tool { exit_code, stderr_tail },
-        ffmpeg::Error::Unavailable(why) => FfmpegError::Unavailable(why),
-    }
-}
-
-fn stream(stream: ffmpeg::Stream) -> StreamInfo {
-    match stream {
-        ffmpeg::Stream::Video { codec, width, height, frames_per_second } => {
-            StreamInfo::Video { codec, width, height, frames_per_second }
-        }
-        ffmpeg::Stream::Audio { codec, sample_rate, channels } => StreamInfo::Audio { codec, sample_rate, channels },
-        ffmpeg::Stream::Other(kind) => StreamInfo::Other(kind),
-    }
-}
-
-/// `talk.mp4` cut from 1.5 s to 4 s becomes `talk_1.500-4.000.mp4`.
-fn cut_name(input: &str, request: &CutRequest, extension: &str) -> String {
-    format!("{}_{}-{}.{extension}", stem(input), seconds(request.start_ms), seconds(request.end_ms))
-}
-
-fn stem(name: &str) -> &str {
-    name.rsplit_once('.').map_or(name, |(stem, _)| stem)
-}
-
-fn seconds(millis: u64) -> String {
-    format!("{}.{:03}", millis / 1_000, millis % 1_000)
-}
-
-#[async_trait]
-impl FfmpegPort for Cutter {
-    async fn probe(&self, input: &str) -> Result<ProbeInfo, FfmpegError> {
-        let content = self.media.content(input).await.map_err(|error| uncut(&error))?;
-        let probe = self.ffmpeg.probe(content.file, content.record.size).await.map_err(failed)?;
-        Ok(ProbeInfo {
-            container: probe.container,
-            duration_ms: probe.duration_ms,
-            size: probe.size,
-            streams: probe.streams.into_iter().map(stream).collect(),
-        })
-    }
-
-    async fn cut(&self, request: CutRequest, on_percent: OnPercent) -> Result<String, FfmpegError> {
-        let CutRequest { input, start_ms, end_ms, accuracy, name, .. } = &request;
-        let step = Step::new(request.task, &format!("cut {input} {start_ms} {end_ms} {accuracy:?} {name:?}"));
-        if let Some(made) = self.media.made(step).await.map_err(|error| uncut(&error))? {
-            return Ok(made.id);
-        }
-        let content = self.media.content(input).await.map_err(|error| uncut(&error))?;
-        // Removed when dropped: whatever happens before the adoption leaves nothing behind.
-        let output = self.media.new_temp("cut").await.map_err(|error| uncut(&error))?;
-        let accuracy = match request.accuracy {
-            Accuracy::Keyframe => ffmpeg::Accuracy::Keyframe,
-            Accuracy::Exact => ffmpeg::Accuracy::Exact,
-        };
-        let cut = ffmpeg::Cut {
-            input: content.file,
-            output: output.path().to_owned(),
-            start_ms: request.start_ms,
-            end_ms: request.end_ms,
-            accuracy,
-        };
-        let made = self.ffmpeg.cut(cut, move |percent| on_percent(percent)).await.map_err(failed)?;
-        let derived = || cut_name(&content.record.name, &request, made.container.extension());
-        let name = request.name.clone().unwrap_or_else(derived);
-        let adopted = self.media.adopt_step(output, &name, Some(made.content_type), step, now()).await;
-        Ok(adopted.map_err(|error| uncut(&error))?.id)
-    }
-
-    async fn still(&self, request: StillRequest) -> Result<String, FfmpegError> {
-        let StillRequest { input, at_ms, format, max_width, task } = request;
-        let step = Step::new(task, &format!("still {input} {at_ms} {format:?} {max_width:?}"));
-        if let Some(made) = self.media.made(step).await.map_err(|error| uncut(&error))? {
-            return Ok(made.id);
-        }
-        let content = self.media.content(&input).await.map_err(|error| uncut(&error))?;
-        let output = self.media.new_temp("still").await.map_err(|error| uncut(&error))?;
-        let format = match format {
-            ImageFormat::Jpeg => ffmpeg::ImageFormat::Jpeg,
-            ImageFormat::Png => ffmpeg::ImageFormat::Png,
-            ImageFormat::Webp => ffmpeg::ImageFormat::Webp,
-        };
-        let still = ffmpeg::Still { input: content.file, output: output.path().to_owned(), at_ms, format, max_width };
-        self.ffmpeg.still(still).await.map_err(failed)?;
-        let name = format!("{}_{}.{}", stem(&content.record.name), seconds(at_ms), format.extension());
-        let adopted = self.media.adopt_step(output, &name, Some(format.content_type()), step, now()).await;
-        Ok(adopted.map_err(|error| uncut(&error))?.id)
     }
 }
 

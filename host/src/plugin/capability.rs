@@ -1,5 +1,6 @@
 //! What guests may ask of the host: one file a capability. A refusal is a typed answer, never a trap.
 
+mod command;
 mod config;
 mod context;
 mod ffmpeg;
@@ -9,6 +10,7 @@ pub(super) mod log;
 mod queue;
 mod state;
 pub(super) mod stdio;
+mod steer;
 #[cfg(test)]
 mod tests;
 

@@ -81,7 +81,7 @@ async fn prepare(settings: &Settings, path: &Path) -> Result<(Arc<Sandbox>, Cand
 }
 
 async fn check(sandbox: &Arc<Sandbox>, candidate: Candidate) -> Result<CheckReport, Vec<String>> {
-    let Candidate { name, component, source } = candidate;
+    let Candidate { name, component, source, canary: _ } = candidate;
     let size_bytes = component.len() as u64;
     let named = load::check_name(&name);
     let manifest = load::manifest(&name, &source, &sandbox.rules);
@@ -116,7 +116,7 @@ async fn check(sandbox: &Arc<Sandbox>, candidate: Candidate) -> Result<CheckRepo
 }
 
 async fn describe(sandbox: &Arc<Sandbox>, candidate: Candidate) -> Result<Described, String> {
-    let Candidate { name, component, source } = candidate;
+    let Candidate { name, component, source, canary: _ } = candidate;
     load::check_name(&name)?;
     let code = sandbox.code(source.digest, component.clone(), &|_| {}).await;
     let (compiled, _) = code.map_err(|error| error.to_string())?;
@@ -124,7 +124,7 @@ async fn describe(sandbox: &Arc<Sandbox>, candidate: Candidate) -> Result<Descri
     let request = LinkRequest { name: name.clone(), digest, limits, grants: everything(), config: Vec::new() };
     let linked = sandbox.link(&compiled, request, Arc::new(NoTasks)).map_err(|error| error.to_string())?;
     let descriptor = linked.describe().await.map_err(|error| error.to_string())?;
-    Ok(Described { name, version: descriptor.version, digest, component })
+    Ok(Described { name, version: descriptor.version, digest, component: component.to_vec() })
 }
 
 fn imports(component: &Component) -> Vec<(String, Option<&'static str>)> {

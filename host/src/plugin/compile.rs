@@ -58,12 +58,27 @@ pub trait CompilePort: Send + Sync {
 #[derive(Clone, Copy, Debug)]
 pub struct InProcess;
 
+/// The same, for an engine whose backtraces name files and lines.
+#[derive(Clone, Copy, Debug)]
+pub struct InProcessWithDetails;
+
 #[async_trait]
 impl CompilePort for InProcess {
     async fn compile(&self, component: Arc<[u8]>) -> Result<Vec<u8>, CompileError> {
-        let compiled = tokio::task::spawn_blocking(move || machine_code(&component)).await;
-        compiled.map_err(|error| CompileError::Invalid(error.to_string()))?.map_err(CompileError::Invalid)
+        in_process(component, false).await
     }
+}
+
+#[async_trait]
+impl CompilePort for InProcessWithDetails {
+    async fn compile(&self, component: Arc<[u8]>) -> Result<Vec<u8>, CompileError> {
+        in_process(component, true).await
+    }
+}
+
+async fn in_process(component: Arc<[u8]>, details: bool) -> Result<Vec<u8>, CompileError> {
+    let compiled = tokio::task::spawn_blocking(move || machine_code(&component, details)).await;
+    compiled.map_err(|error| CompileError::Invalid(error.to_string()))?.map_err(CompileError::Invalid)
 }
 
 /// Where a component is on its way.
@@ -75,6 +90,8 @@ pub enum Stage {
     Compiling,
     /// There is machine code: it is linked and asked what it is.
     Checking,
+    /// It does a task of which nothing stays, before it goes live.
+    Canary,
 }
 
 impl Stage {
@@ -84,6 +101,7 @@ impl Stage {
             Self::Queued => "queued",
             Self::Compiling => "compiling",
             Self::Checking => "checking",
+            Self::Canary => "canary",
         }
     }
 }
@@ -117,7 +135,7 @@ impl Sandbox {
     pub(super) async fn code(
         self: &Arc<Self>,
         digest: Digest,
-        component: Vec<u8>,
+        component: Arc<[u8]>,
         on_stage: &(dyn Fn(Stage) + Sync),
     ) -> Result<(Compiled, Effort), LoadError> {
         binary::check(&component)?;
@@ -134,7 +152,7 @@ impl Sandbox {
             return Ok((compiled, effort(true, began)));
         }
         on_stage(Stage::Compiling);
-        let code = self.compile_told(digest, component.into()).await?;
+        let code = self.compile_told(digest, component).await?;
         let this = Arc::clone(self);
         let loaded = blocking(move || {
             this.compiler.cache.put(digest, &code);
@@ -196,7 +214,7 @@ impl Sandbox {
     #[cfg(test)]
     pub(super) fn compile(&self, bytes: &[u8]) -> Result<Compiled, LoadError> {
         binary::check(bytes)?;
-        let code = machine_code(bytes).map_err(LoadError::Invalid)?;
+        let code = machine_code(bytes, false).map_err(LoadError::Invalid)?;
         self.load(&code).map_err(|error| LoadError::Invalid(format!("{error:#}")))
     }
 }
@@ -212,14 +230,15 @@ fn millis(duration: Duration) -> u64 {
 }
 
 /// An engine that only compiles: it reserves no memory for instances, and makes the same code.
-fn compiling_engine() -> Result<Engine, String> {
-    let config: Config = base_config();
+fn compiling_engine(details: bool) -> Result<Engine, String> {
+    let config: Config = base_config(details);
     Engine::new(&config).map_err(|error| format!("cannot start the compiler: {error:#}"))
 }
 
-/// Translates a component. Takes as long and as much as it takes.
-fn machine_code(component: &[u8]) -> Result<Vec<u8>, String> {
-    let engine = compiling_engine()?;
+/// Translates a component. Takes as long and as much as it takes. Code with `details` knows the component's files and lines,
+/// and only an engine that wants them takes it.
+fn machine_code(component: &[u8], details: bool) -> Result<Vec<u8>, String> {
+    let engine = compiling_engine(details)?;
     let compiled = catch_unwind(AssertUnwindSafe(|| engine.precompile_component(component)));
     compiled.map_err(|_| "the compiler panicked".to_owned())?.map_err(|error| format!("{error:#}"))
 }

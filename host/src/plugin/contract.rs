@@ -10,7 +10,9 @@ use super::link::{Descriptor, Kind};
 
 mod wish;
 
+pub(super) use self::bindings::COMPONENT_TYPE;
 pub(super) use self::bindings::exports::taskhost::plugin::{actuator, collector, dispatcher, executor, metadata};
+pub(super) use self::bindings::taskhost::exec::command;
 pub(super) use self::bindings::taskhost::host::{config, context, log, queue, state};
 pub(super) use self::bindings::taskhost::media::{ffmpeg, library};
 pub(super) use self::bindings::taskhost::task::types as wire;
@@ -47,6 +49,7 @@ mod bindings {
                 import taskhost:host/queue@0.1.0;
                 import taskhost:media/library@0.1.0;
                 import taskhost:media/ffmpeg@0.1.0;
+                import taskhost:exec/command@0.1.0;
                 export taskhost:plugin/metadata@0.1.0;
                 export taskhost:plugin/dispatcher@0.1.0;
                 export taskhost:plugin/executor@0.1.0;
@@ -64,9 +67,11 @@ mod bindings {
             "taskhost:host/state": async,
             "taskhost:media/library": async,
             "taskhost:media/ffmpeg": async,
+            "taskhost:exec/command": async,
         },
         with: { "taskhost:media/library.writer": crate::plugin::capability::library::Writing },
         exports: { default: async },
+        include_component_type: true,
     });
 }
 

@@ -38,12 +38,22 @@ pub struct News {
     pub saw_cancel: bool,
 }
 
+/// What a guest has used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Time that it computed, in microseconds.
+    pub cpu_us: u64,
+    /// The most that its memories and tables have held, in bytes.
+    pub memory_bytes: u64,
+}
+
 /// The same, how often it changed, and what was logged.
 #[derive(Debug, Default)]
 struct Reported {
     news: News,
     count: u64,
     log: LogSize,
+    usage: Usage,
 }
 
 /// Shared by the runner and one attempt's guest.
@@ -122,6 +132,28 @@ impl Control {
     /// What the attempt has logged.
     pub fn log(&self) -> LogSize {
         self.lock().log
+    }
+
+    /// The guest has computed this long so far, in microseconds.
+    pub fn computed(&self, cpu_us: u64) {
+        self.lock().usage.cpu_us = cpu_us;
+    }
+
+    /// The guest has held this much at most, in bytes.
+    pub fn held(&self, memory_bytes: u64) {
+        let mut reported = self.lock();
+        reported.usage.memory_bytes = reported.usage.memory_bytes.max(memory_bytes);
+    }
+
+    /// What the guest has used; complete once its call has ended.
+    pub fn usage(&self) -> Usage {
+        self.lock().usage
+    }
+
+    /// What the guest has let know so far, and the number of its latest report.
+    pub fn latest(&self) -> (News, u64) {
+        let reported = self.lock();
+        (reported.news.clone(), reported.count)
     }
 
     /// Waits for a report after number `seen`; answers the latest and its number. For one listener.

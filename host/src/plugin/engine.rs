@@ -11,14 +11,19 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::Semaphore;
 use wasmtime::component::Component;
-use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, WasmFeatures};
+use wasmtime::{
+    Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, WasmBacktraceDetails,
+    WasmFeatures,
+};
 
 pub(super) use self::epoch::Computing;
 use self::epoch::EpochThread;
 use super::compile::Compiler;
+use super::gate::Gate;
 use super::guest::warm::Nests;
 use super::limits::{HostMemory, MAX_MEMORIES, MAX_TABLES};
 use super::ports::Ports;
+use super::rate::Buckets;
 use super::{Rules, Settings};
 
 /// Frames of a backtrace.
@@ -86,8 +91,33 @@ pub(super) struct Shared {
     pub(super) total_places: u32,
     pub(super) runtime: Handle,
     pub(super) computing: Arc<Computing>,
-    pub(super) stopping: AtomicBool,
+    pub(super) stopping: Arc<AtomicBool>,
     pub(super) cancel_grace: Duration,
+    /// Processes of commands and of ffmpeg, by plugin.
+    pub(super) gate: Arc<Gate>,
+    /// What plugins may still create.
+    pub(super) buckets: Buckets,
+}
+
+impl Shared {
+    /// The same sandbox, which lends something else.
+    pub(super) fn with_ports(&self, ports: Ports) -> Self {
+        Self {
+            engine: self.engine.clone(),
+            ports,
+            memory: Arc::clone(&self.memory),
+            places: Arc::clone(&self.places),
+            nests: Arc::clone(&self.nests),
+            total_places: self.total_places,
+            runtime: self.runtime.clone(),
+            computing: Arc::clone(&self.computing),
+            stopping: Arc::clone(&self.stopping),
+            cancel_grace: self.cancel_grace,
+            gate: Arc::clone(&self.gate),
+            // What a canary creates is not created.
+            buckets: Buckets::default(),
+        }
+    }
 }
 
 /// Runs guests.
@@ -110,7 +140,7 @@ impl Sandbox {
     /// Reserves the pool and starts the threads. Blocks on the disk for a moment.
     pub fn start(settings: &Settings, ports: Ports) -> Result<Arc<Self>, StartError> {
         let places = settings.max_instances.max(1);
-        let engine = engine(places)?;
+        let engine = engine(places, settings.dev)?;
         let enabled = engine.get_wasm_features().intersection(FORBIDDEN);
         if !enabled.is_empty() {
             let names: Vec<_> = enabled.iter_names().map(|(name, _)| name).collect();
@@ -132,8 +162,10 @@ impl Sandbox {
             total_places: places,
             runtime: runtime.handle().clone(),
             computing: epoch.computing(),
-            stopping: AtomicBool::new(false),
+            stopping: Arc::default(),
             cancel_grace: Duration::from_millis(settings.cancel_grace_ms),
+            gate: Arc::default(),
+            buckets: Buckets::default(),
         });
         let (runtime, rules) = (Mutex::new(Some(runtime)), settings.rules.clone());
         Ok(Arc::new(Self { shared, runtime, compiler, rules, _epoch: epoch }))
@@ -201,8 +233,8 @@ fn runtime(threads: usize) -> std::io::Result<Runtime> {
         .build()
 }
 
-fn engine(places: u32) -> Result<Engine, StartError> {
-    let mut config = base_config();
+fn engine(places: u32, details: bool) -> Result<Engine, StartError> {
+    let mut config = base_config(details);
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(places)));
     match Engine::new(&config) {
         Ok(engine) => Ok(engine),
@@ -214,12 +246,14 @@ fn engine(places: u32) -> Result<Engine, StartError> {
     }
 }
 
-/// What decides which code is made, apart from where its instances live.
-pub(super) fn base_config() -> Config {
+/// What decides which code is made, apart from where its instances live. With `details` backtraces name files and lines:
+/// reading what a component says of them costs time and memory, and only its author needs it.
+pub(super) fn base_config(details: bool) -> Config {
     let mut config = Config::new();
     config
         .cranelift_opt_level(OptLevel::Speed)
         .epoch_interruption(true)
+        .wasm_backtrace_details(if details { WasmBacktraceDetails::Enable } else { WasmBacktraceDetails::Disable })
         .wasm_backtrace_max_frames(Some(BACKTRACE_FRAMES))
         .max_wasm_stack(GUEST_STACK_BYTES)
         .memory_init_cow(true)

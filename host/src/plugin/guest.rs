@@ -11,6 +11,7 @@ pub(super) mod tests;
 pub(super) mod warm;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tokio::time::{Duration, Instant};
 use wasmtime::Store;
@@ -108,6 +109,13 @@ impl WasiView for Guest {
 }
 
 impl Guest {
+    /// Keeps the most that it has held.
+    fn note_memory(&self) {
+        let peak = self.meter.peak();
+        self.code.peak_memory.fetch_max(peak, Ordering::Relaxed);
+        self.call.control.held(peak);
+    }
+
     /// Readies a guest that stays for another attempt: of the one before only its memory is left.
     fn renew(&mut self, call: Call) {
         if let Some(console) = &self.console {
@@ -119,6 +127,13 @@ impl Guest {
         self.outbox_bytes = 0;
         self.added.clear();
         self.told = Directive::Proceed;
+    }
+}
+
+/// Also of a guest that was stopped.
+impl Drop for Guest {
+    fn drop(&mut self) {
+        self.note_memory();
     }
 }
 
@@ -253,7 +268,7 @@ impl Linked {
 
     /// The most memory that one attempt has held, in bytes.
     pub fn peak_memory(&self) -> u64 {
-        self.code.peak_memory.load(std::sync::atomic::Ordering::Relaxed)
+        self.code.peak_memory.load(Ordering::Relaxed)
     }
 }
 

@@ -4,30 +4,37 @@
 pub(super) mod binary;
 mod http;
 mod imports;
+mod linker;
+mod mismatch;
 mod role;
+mod tools;
 
 pub use self::http::{HostName, HostPattern, HttpGrant, HttpLimits, HttpRule, PathPattern, Place, Scheme};
 pub(super) use self::http::{Target, decide};
 pub(super) use self::imports::{capability, refused, roles_of};
 pub use self::role::Role;
+pub use self::tools::{FfmpegGrant, FfmpegOperation};
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use wasmtime::component::{HasSelf, InstancePre, Linker};
+use wasmtime::component::InstancePre;
 
 use crate::secret::{Censor, Secret};
 use crate::task::{Digest, NewTask};
 
 use super::InputError;
-use super::contract::{
-    self, actuator, collector, config, context, dispatcher, executor, ffmpeg, library, log, metadata, queue, state,
-};
+use super::command::CommandGrant;
+use super::contract::{self, actuator, collector, dispatcher, executor, metadata};
 use super::engine::{Compiled, Sandbox, Shared};
 use super::guest::Guest;
 use super::guest::warm::Nest;
 use super::limits::Limits;
+use super::rate::Rate;
+use super::rehearsal;
+
+pub use self::mismatch::{Direction, Mismatch};
 
 /// Durable state is granted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +48,17 @@ pub struct StateGrant {
 pub struct QueueGrant {
     /// Kinds that may be created: exact (`video.cut`) or everything below a word (`video.*`).
     pub kinds: Vec<String>,
+    /// How many within a second, in thousandths; as many as an outbox holds when absent.
+    pub per_second: Option<u64>,
+    /// How many at once; one second's worth, at least one, when absent.
+    pub burst: Option<u32>,
+}
+
+impl QueueGrant {
+    /// The rate, when there is one.
+    pub(super) fn rate(&self) -> Option<Rate> {
+        self.per_second.map(|per_second| Rate::new(per_second, self.burst))
+    }
 }
 
 /// The media library is granted.
@@ -51,10 +69,6 @@ pub struct LibraryGrant {
     /// Adding, trashing and purging too.
     pub write: bool,
 }
-
-/// ffmpeg is granted.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct FfmpegGrant {}
 
 /// What an operator lets a plugin ask of the host. Nothing, unless said; logging, the plugin's own
 /// settings and its own attempt are always there.
@@ -68,6 +82,8 @@ pub struct Grants {
     pub library: Option<LibraryGrant>,
     /// `ffmpeg`.
     pub ffmpeg: Option<FfmpegGrant>,
+    /// `command`, by name; not granted when there is none.
+    pub command: BTreeMap<String, CommandGrant>,
     /// `http` and `http_limits`.
     pub http: HttpGrant,
 }
@@ -195,13 +211,18 @@ pub enum LoadError {
         provided: String,
     },
     /// It was built for another version of the contract.
-    #[error("{item} is of another version of the contract; this host speaks {VERSION}: rebuild the plugin for it", VERSION = contract::VERSION)]
+    #[error("{item} is of another version of the contract; this host speaks {VERSION}. {remedy}", VERSION = contract::VERSION)]
     OtherVersion {
         /// The import or export, in words.
         item: String,
+        /// What to do, by which of the two is newer.
+        remedy: &'static str,
     },
     /// An interface of the right name and version has another shape.
     #[error("does not match the contract: {0}")]
+    Differs(Mismatch),
+    /// The linker refuses it for another reason.
+    #[error("cannot be linked: {0}")]
     Mismatch(String),
     /// Every plugin describes itself.
     #[error("not a plugin: it does not export taskhost:plugin/metadata@{VERSION}", VERSION = contract::VERSION)]
@@ -296,18 +317,39 @@ impl Sandbox {
         request: LinkRequest,
         tasks: Arc<dyn TaskCheck>,
     ) -> Result<Arc<Linked>, LoadError> {
+        Self::link_in(&self.shared, compiled, request, tasks)
+    }
+
+    /// The same, but nothing that its guests do stays.
+    pub(super) fn link_rehearsal(
+        &self,
+        compiled: &Compiled,
+        request: LinkRequest,
+        tasks: Arc<dyn TaskCheck>,
+    ) -> Result<Arc<Linked>, LoadError> {
+        let shared = self.shared.with_ports(rehearsal::ports(&self.shared.ports));
+        Self::link_in(&Arc::new(shared), compiled, request, tasks)
+    }
+
+    fn link_in(
+        shared: &Arc<Shared>,
+        compiled: &Compiled,
+        request: LinkRequest,
+        tasks: Arc<dyn TaskCheck>,
+    ) -> Result<Arc<Linked>, LoadError> {
         let component = &compiled.component;
         if let Some(first) = imports::refused(component, &request.name, &request.grants).into_iter().next() {
             return Err(first);
         }
         let roles = imports::roles(component)?;
+        mismatch::check(component).map_err(LoadError::Differs)?;
         let places = compiled.places().ok_or_else(|| mismatch("it imports core modules"))?;
-        let have = self.shared.total_places;
+        let have = shared.total_places;
         if places > have {
             return Err(LoadError::TooBig { need: places, have });
         }
-        let secrets = secrets(&self.shared, &request.grants)?;
-        let linker = linker(&self.shared, &request.grants).map_err(|error| mismatch(&format!("{error:#}")))?;
+        let secrets = secrets(shared, &request.grants)?;
+        let linker = linker::linker(shared, &request.grants).map_err(|error| mismatch(&format!("{error:#}")))?;
         let pre = linker.instantiate_pre(component).map_err(|error| mismatch(&format!("{error:#}")))?;
         let wrong = |error: wasmtime::Error| mismatch(&format!("{error:#}"));
         let executor = roles.contains(&Role::Executor).then(|| executor::GuestIndices::new(&pre));
@@ -315,7 +357,7 @@ impl Sandbox {
         let actuator = roles.contains(&Role::Actuator).then(|| actuator::GuestIndices::new(&pre));
         let collector = roles.contains(&Role::Collector).then(|| collector::GuestIndices::new(&pre));
         let code = Code {
-            shared: self.shared.clone(),
+            shared: shared.clone(),
             metadata: metadata::GuestIndices::new(&pre).map_err(wrong)?,
             executor: executor.transpose().map_err(wrong)?,
             dispatcher: dispatcher.transpose().map_err(wrong)?,
@@ -330,7 +372,7 @@ impl Sandbox {
             censor: Arc::new(Censor::of(&secrets)),
             secrets,
             tasks,
-            nest: self.shared.nests.add(),
+            nest: shared.nests.add(),
             peak_memory: AtomicU64::new(0),
         };
         // Now rather than in the first attempt. When it fails instances are merely slower to make.
@@ -353,30 +395,4 @@ fn secrets(shared: &Shared, grants: &Grants) -> Result<Box<[(String, Secret)]>, 
         None => Err(LoadError::NoSecret { name: name.clone() }),
     };
     names.into_iter().map(find).collect()
-}
-
-/// All of WASI, which is given nothing to reach, and of the host's interfaces those that are granted.
-fn linker(shared: &Shared, grants: &Grants) -> wasmtime::Result<Linker<Guest>> {
-    type Own = HasSelf<Guest>;
-    let mut linker = Linker::new(&shared.engine);
-    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
-    log::add_to_linker::<_, Own>(&mut linker, |guest| guest)?;
-    config::add_to_linker::<_, Own>(&mut linker, |guest| guest)?;
-    context::add_to_linker::<_, Own>(&mut linker, |guest| guest)?;
-    if grants.state.is_some() {
-        state::add_to_linker::<_, Own>(&mut linker, |guest| guest)?;
-    }
-    if grants.queue.is_some() {
-        queue::add_to_linker::<_, Own>(&mut linker, |guest| guest)?;
-    }
-    if grants.library.is_some() {
-        library::add_to_linker::<_, Own>(&mut linker, |guest| guest)?;
-    }
-    if grants.ffmpeg.is_some() {
-        ffmpeg::add_to_linker::<_, Own>(&mut linker, |guest| guest)?;
-    }
-    if grants.http.is_given() {
-        super::capability::http::add_to_linker(&mut linker)?;
-    }
-    Ok(linker)
 }

@@ -7,6 +7,7 @@ mod limits;
 mod origin;
 mod place;
 mod read;
+mod reload;
 mod schema;
 pub mod table;
 #[cfg(test)]
@@ -24,6 +25,7 @@ use table::{Key, Table, Text, Words};
 pub use effective::{Effective, Held};
 pub use grant::{everything, granted};
 pub use origin::{Cap, Origin, Origins};
+pub use reload::{Canary, Drain, ReloadPolicy};
 pub use schema::schema;
 
 /// Bytes of a manifest at most.
@@ -42,6 +44,8 @@ pub struct Manifest {
     pub limits: Limits,
     /// What it may ask of the host.
     pub grants: Grants,
+    /// How a generation takes over from the one before it.
+    pub reload: ReloadPolicy,
     /// Its settings.
     pub config: BTreeMap<String, String>,
     /// Where all of that comes from.
@@ -94,6 +98,16 @@ fn is_file_name(text: &str) -> bool {
         && !text.contains(char::is_control)
 }
 
+/// The file with the signature of `<name>.wasm`, as its manifest has it.
+pub fn signature_file(name: &str, manifest: Option<&[u8]>) -> String {
+    manifest.and_then(named_signature).unwrap_or_else(|| usual_signature(name))
+}
+
+/// Where a signature is when nobody says.
+pub fn usual_signature(name: &str) -> String {
+    format!("{name}.wasm.minisig")
+}
+
 /// The file that a manifest names as the signature, if it does; the rest of the manifest may be wrong.
 pub fn named_signature(manifest: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(manifest).ok()?;
@@ -104,7 +118,7 @@ pub fn named_signature(manifest: &[u8]) -> Option<String> {
 
 impl Table for Manifest {
     fn keys(&mut self) -> Vec<Key<'_>> {
-        let Self { sha256, signature, limits, grants, config, origins: _ } = self;
+        let Self { sha256, signature, limits, grants, reload, config, origins: _ } = self;
         vec![
             Key::text("sha256", sha256, &SHA256, "SHA-256 of the only component that may be loaded under this name."),
             Key::text(
@@ -115,6 +129,7 @@ impl Table for Manifest {
             ),
             Key::table("limits", limits, "What one attempt may use."),
             Key::table("grant", grants, "What the plugin may ask of the host. Nothing, unless it is said here."),
+            Key::table("reload", reload, "How the plugin is replaced."),
             Key::free("config", config, MAX_SETTINGS, "Settings that the plugin reads as text."),
         ]
     }

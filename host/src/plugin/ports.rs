@@ -2,11 +2,19 @@
 //!
 //! Whether something is allowed is decided before: coarsely when a component is linked. A port only does the work.
 
+mod command;
+mod ffmpeg;
+
 use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
+pub use self::command::{Argument, CommandError, CommandOutput, CommandPort, CommandRun, OnOutput};
+pub use self::ffmpeg::{
+    Accuracy, AudioFormat, AudioRequest, ConcatRequest, CutRequest, FfmpegError, FfmpegPort, ImageFormat, OnPercent,
+    Outcome, ProbeInfo, StillRequest, StreamInfo, TranscodeRequest,
+};
 pub use super::added::{Added, CallbackPort, FilePort, Pending};
 use super::compile::CompilePort;
 use super::outside::Outside;
@@ -131,148 +139,6 @@ pub trait LibraryPort: Send + Sync {
     }
 }
 
-/// Why ffmpeg did not do it.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum FfmpegError {
-    /// There is no such live file.
-    #[error("there is no such media")]
-    NotFound,
-    /// The file is not audio or video of an accepted format, or the request does not fit it.
-    #[error("{0}")]
-    BadInput(String),
-    /// This host's ffmpeg cannot do it.
-    #[error("{0}")]
-    Unsupported(String),
-    /// A bound was reached (size, time).
-    #[error("{0}")]
-    Limit(String),
-    /// The attempt's deadline came first.
-    #[error("the deadline passed")]
-    TimedOut,
-    /// The attempt was cancelled.
-    #[error("cancelled")]
-    Cancelled,
-    /// The tool ran and failed.
-    #[error("the tool failed: {stderr_tail}")]
-    Tool {
-        /// Its exit code; absent when a signal ended it.
-        exit_code: Option<i32>,
-        /// The end of what it wrote to standard error.
-        stderr_tail: String,
-    },
-    /// Not installed, or the host is stopping. The text says what to do.
-    #[error("{0}")]
-    Unavailable(String),
-}
-
-/// One stream of a media file.
-#[derive(Clone, Debug, PartialEq)]
-pub enum StreamInfo {
-    /// Pictures.
-    Video {
-        /// Codec name as ffprobe has it.
-        codec: String,
-        /// Pixels.
-        width: u32,
-        /// Pixels.
-        height: u32,
-        /// Average rate.
-        frames_per_second: f64,
-    },
-    /// Sound.
-    Audio {
-        /// Codec name as ffprobe has it.
-        codec: String,
-        /// Hertz.
-        sample_rate: u32,
-        /// How many.
-        channels: u32,
-    },
-    /// Anything else, by its type.
-    Other(String),
-}
-
-/// What a file holds.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ProbeInfo {
-    /// Container format, as ffprobe names it.
-    pub container: String,
-    /// Length in milliseconds, when the container tells.
-    pub duration_ms: Option<u64>,
-    /// Bytes.
-    pub size: u64,
-    /// Its streams.
-    pub streams: Vec<StreamInfo>,
-}
-
-/// How exact a cut is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Accuracy {
-    /// Stream copy from the keyframe at or before the start.
-    Keyframe,
-    /// Re-encode, exact to the frame.
-    Exact,
-}
-
-/// A cut to be made.
-#[derive(Clone, Debug)]
-pub struct CutRequest {
-    /// The file to cut from.
-    pub input: String,
-    /// Start, in milliseconds.
-    pub start_ms: u64,
-    /// End, in milliseconds, after the start.
-    pub end_ms: u64,
-    /// How exact.
-    pub accuracy: Accuracy,
-    /// The new file's name; derived from the input's when absent.
-    pub name: Option<String>,
-    /// The task that asks: recorded on the output.
-    pub task: Option<TaskId>,
-}
-
-/// How a still picture is stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ImageFormat {
-    /// JPEG.
-    Jpeg,
-    /// PNG.
-    Png,
-    /// WebP.
-    Webp,
-}
-
-/// A picture to be taken.
-#[derive(Clone, Debug)]
-pub struct StillRequest {
-    /// The file to take it from.
-    pub input: String,
-    /// When, in milliseconds.
-    pub at_ms: u64,
-    /// How it is stored.
-    pub format: ImageFormat,
-    /// Scaled down to this width, in pixels, when it is wider.
-    pub max_width: Option<u32>,
-    /// The task that asks: recorded on the output.
-    pub task: Option<TaskId>,
-}
-
-/// Called with percent done, 0 to 100, as the tool advances.
-pub type OnPercent = Arc<dyn Fn(u8) + Send + Sync>;
-
-/// Typed ffmpeg. Dropping a returned future kills the whole process group and leaves nothing behind.
-#[async_trait]
-pub trait FfmpegPort: Send + Sync {
-    /// What a live file holds.
-    async fn probe(&self, input: &str) -> Result<ProbeInfo, FfmpegError>;
-    /// Cuts and adopts the output into the library; answers its id.
-    async fn cut(&self, request: CutRequest, on_percent: OnPercent) -> Result<String, FfmpegError>;
-    /// Takes a picture and adopts it into the library; answers its id.
-    async fn still(&self, _request: StillRequest) -> Result<String, FfmpegError> {
-        Err(FfmpegError::Unsupported("this host takes no pictures".to_owned()))
-    }
-}
-
 /// Checkpoints of running attempts.
 #[async_trait]
 pub trait CheckpointPort: Send + Sync {
@@ -379,6 +245,8 @@ pub struct Ports {
     pub library: Arc<dyn LibraryPort>,
     /// ffmpeg.
     pub ffmpeg: Arc<dyn FfmpegPort>,
+    /// Commands.
+    pub commands: Arc<dyn CommandPort>,
     /// Checkpoints.
     pub checkpoints: Arc<dyn CheckpointPort>,
     /// What became of a task's parents.

@@ -2,33 +2,41 @@
 //!
 //! Readers take a snapshot and never wait. Only the reload loop writes.
 
+mod arrival;
 mod book;
+mod canary;
 pub mod generation;
+mod live;
 pub(super) mod load;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::task::Digest;
-use crate::time::{Timestamp, now};
+use crate::time::Timestamp;
 
-use super::compile::Stage;
+use super::archive::{Archive, Record};
 use super::engine::{Sandbox, StartError};
-use super::link::TaskCheck;
 use super::ports::Ports;
 use super::reload::Reloader;
-use super::{InputError, KindInfo, LoadFailure, Loading, PluginInfo, Settings};
+use super::reload::orders::{Action, Condition, Disobeyed, Obeyed, Order, Upload};
+use super::{Draining, InputError, KindInfo, LoadFailure, PluginInfo, Settings};
+use arrival::Arrival;
 use book::Book;
 use generation::{Generation, Source};
+use live::{Live, LiveRules};
 use load::{Candidate, NotLoaded};
+
+/// Orders that wait for their turn, at most; whoever comes later waits to be let in.
+const MAX_ORDERS: usize = 16;
 
 /// A kind and who executes it.
 #[derive(Clone, Debug)]
@@ -45,7 +53,20 @@ pub struct Plugins {
     registry: Arc<Registry>,
     stop: CancellationToken,
     tasks: TaskTracker,
+    orders: mpsc::Sender<Order>,
+    archive: Arc<Archive>,
     _stop_on_drop: DropGuard,
+}
+
+/// What is remembered of a plugin.
+#[derive(Clone, Debug)]
+pub struct History {
+    /// Its generations, oldest first.
+    pub records: Vec<Record>,
+    /// What a rollback would bring back.
+    pub rollback_to: Option<Digest>,
+    /// Those that still run attempts.
+    pub draining: Vec<Draining>,
 }
 
 impl Plugins {
@@ -55,11 +76,13 @@ impl Plugins {
         let sandbox = Sandbox::start(&settings, ports)?;
         let registry = Arc::new(Registry::new(sandbox));
         let stop = CancellationToken::new();
-        let mut reloader = Reloader::new(settings, Arc::clone(&registry));
+        let archive = Arc::new(Archive::open(&settings.kept_dir));
+        let (orders, given) = mpsc::channel(MAX_ORDERS);
+        let mut reloader = Reloader::new(settings, Arc::clone(&registry), Arc::clone(&archive), given);
         reloader.load_all().await;
         let tasks = TaskTracker::new();
         tasks.spawn(reloader.run(stop.clone()));
-        Ok(Arc::new(Self { registry, tasks, _stop_on_drop: stop.clone().drop_guard(), stop }))
+        Ok(Arc::new(Self { registry, tasks, orders, archive, _stop_on_drop: stop.clone().drop_guard(), stop }))
     }
 
     /// Who executes a kind now.
@@ -95,6 +118,37 @@ impl Plugins {
         self.registry.book().list()
     }
 
+    /// Obeys an upload: the same checks as for a file in the folder, before anything in the folder changes.
+    pub async fn put(&self, name: &str, upload: Upload, condition: Condition) -> Result<Obeyed, Disobeyed> {
+        self.order(name, Action::Put(upload), condition).await
+    }
+
+    /// Removes a plugin's files; its running attempts drain.
+    pub async fn remove(&self, name: &str, condition: Condition) -> Result<Obeyed, Disobeyed> {
+        self.order(name, Action::Remove, condition).await
+    }
+
+    /// Puts the files of the generation back that was live before, and makes it live.
+    pub async fn roll_back(&self, name: &str, condition: Condition) -> Result<Obeyed, Disobeyed> {
+        self.order(name, Action::RollBack, condition).await
+    }
+
+    async fn order(&self, name: &str, action: Action, condition: Condition) -> Result<Obeyed, Disobeyed> {
+        load::check_name(name).map_err(Disobeyed::BadName)?;
+        let (reply, answer) = oneshot::channel();
+        let stopping = |_| Disobeyed::Busy("the host is stopping".to_owned());
+        let order = Order { name: name.to_owned(), action, condition, reply };
+        self.orders.send(order).await.map_err(|error| stopping(error.to_string()))?;
+        answer.await.map_err(|error| stopping(error.to_string()))?
+    }
+
+    /// What was live of a plugin, oldest first, if it is known.
+    pub fn history(&self, name: &str) -> Option<History> {
+        let records = self.archive.history(name)?;
+        let draining = self.list().into_iter().find(|info| info.name == name).map(|info| info.draining);
+        Some(History { records, rollback_to: self.archive.rollback_to(name), draining: draining.unwrap_or_default() })
+    }
+
     /// Raised by every change of what [`Self::list`] answers, apart from counters.
     pub fn changed(&self) -> watch::Receiver<u64> {
         self.registry.changed.subscribe()
@@ -111,50 +165,6 @@ impl Plugins {
         self.tasks.close();
         self.tasks.wait().await;
         self.registry.sandbox.stop();
-    }
-}
-
-/// Live generations, as readers see them.
-#[derive(Debug, Default)]
-struct Live {
-    plugins: BTreeMap<String, Arc<Generation>>,
-    executors: Arc<Vec<Executor>>,
-}
-
-impl Live {
-    fn new(plugins: BTreeMap<String, Arc<Generation>>) -> Self {
-        let mut executors: Vec<Executor> = plugins
-            .values()
-            .flat_map(|generation| {
-                generation.kinds().map(|kind| Executor { kind: kind.name.clone(), generation: Arc::clone(generation) })
-            })
-            .collect();
-        executors.sort_by(|a, b| a.kind.cmp(&b.kind));
-        Self { plugins, executors: Arc::new(executors) }
-    }
-
-    fn executor(&self, kind: &str) -> Option<&Arc<Generation>> {
-        let found = self.executors.binary_search_by(|executor| executor.kind.as_str().cmp(kind)).ok()?;
-        self.executors.get(found).map(|executor| &executor.generation)
-    }
-
-    fn check(&self, kind: &str, input: &str) -> Result<(), InputError> {
-        self.executor(kind).and_then(|generation| generation.check_input(kind, input)).unwrap_or_else(|| {
-            let known = self.executors.iter().map(|executor| executor.kind.clone()).collect();
-            Err(InputError::UnknownKind { kind: kind.to_owned(), known })
-        })
-    }
-}
-
-/// The rules for tasks that guests create. Weak, because generations are held by what it reads.
-struct LiveRules(Weak<ArcSwap<Live>>);
-
-impl TaskCheck for LiveRules {
-    fn check(&self, kind: &str, input: &str) -> Result<(), InputError> {
-        match self.0.upgrade() {
-            Some(live) => live.load().check(kind, input),
-            None => Live::default().check(kind, input),
-        }
     }
 }
 
@@ -194,32 +204,44 @@ impl Registry {
         Self { sandbox, live: Arc::default(), book: Mutex::default(), changed: watch::Sender::new(0) }
     }
 
-    /// Loads a candidate and makes it live if it is sound (invariant I11). Dropping the future gives it up.
-    pub(super) async fn offer(&self, candidate: Candidate, now: Timestamp) -> Verdict {
-        let (name, source) = (candidate.name.clone(), candidate.source.clone());
-        if let Some(verdict) = self.recall(&name, &source) {
-            return verdict;
-        }
+    /// Loads a candidate; nothing of it is visible yet but that it is on its way. Dropping the future gives it up.
+    pub(super) async fn load(&self, candidate: Candidate, now: Timestamp) -> Result<Generation, NotLoaded> {
+        let (name, digest) = (candidate.name.clone(), candidate.source.digest);
         let rules = Arc::new(LiveRules(Arc::downgrade(&self.live)));
-        let loading = Arrival::new(self, &name, source.digest);
-        let loaded = load::load(&self.sandbox, candidate, rules, &|stage| loading.at(stage), now).await;
-        drop(loading);
+        let loading = Arrival::new(self, &name, digest);
+        load::load(&self.sandbox, candidate, rules, &|stage| loading.at(stage), now).await
+    }
+
+    /// Makes what was loaded of a file live if it is sound (invariant I11).
+    pub(super) fn conclude(
+        &self,
+        (name, source): (&str, &Source),
+        loaded: Result<Generation, NotLoaded>,
+        now: Timestamp,
+    ) -> Verdict {
+        let refused = |message: String| LoadFailure { at: now, digest: Some(source.digest), message };
         match loaded {
-            Ok(generation) => self.adopt(&name, &source, Arc::new(generation), now),
-            Err(reason) => {
-                let failure = LoadFailure { at: now, digest: Some(source.digest), message: reason.to_string() };
-                let (refusal, tried) = match reason {
-                    NotLoaded::Unfit(_) => (Refusal::Invalid, Some(source)),
-                    NotLoaded::Busy(_) => (Refusal::Busy, None),
-                };
-                self.record(&name, failure, tried);
-                Verdict::Refused(refusal)
+            Ok(generation) => {
+                if let Some(message) = self.clash(&generation) {
+                    self.refuse(name, refused(message));
+                    return Verdict::Refused(Refusal::Clash);
+                }
+                self.adopt(generation, now);
+                Verdict::Adopted
+            }
+            Err(NotLoaded::Unfit(message)) => {
+                self.record(name, refused(message), Some(source.clone()));
+                Verdict::Refused(Refusal::Invalid)
+            }
+            Err(NotLoaded::Busy(message)) => {
+                self.record(name, refused(message), None);
+                Verdict::Refused(Refusal::Busy)
             }
         }
     }
 
     /// What is known about a source without loading it.
-    fn recall(&self, name: &str, source: &Source) -> Option<Verdict> {
+    pub(super) fn recall(&self, name: &str, source: &Source) -> Option<Verdict> {
         let mut book = self.book();
         if book.is_live(name, source) {
             // A bad file was replaced by the one that never stopped running.
@@ -234,21 +256,43 @@ impl Registry {
         book.was_tried(name, source).then_some(Verdict::Same)
     }
 
-    fn adopt(&self, name: &str, source: &Source, generation: Arc<Generation>, now: Timestamp) -> Verdict {
+    /// Why a generation cannot be live beside the others.
+    pub(super) fn clash(&self, generation: &Generation) -> Option<String> {
+        let (kind, owner) = self.book().clash(generation)?;
+        let name = generation.plugin();
+        Some(format!(
+            "the kind {kind:?} is executed by plugin {owner:?}, which was live first; \
+             plugin {name:?} cannot execute it too: remove one of them or rename the kind"
+        ))
+    }
+
+    /// Makes a generation live that clashes with no other; the one before it drains.
+    pub(super) fn adopt(&self, generation: Generation, now: Timestamp) {
+        tracing::info!(plugin = generation.plugin(), digest = %generation.digest(), "plugin is live");
         let mut book = self.book();
-        if let Some((kind, owner)) = book.clash(&generation) {
-            drop(book);
-            let message = format!(
-                "the kind {kind:?} is executed by plugin {owner:?}, which was live first; \
-                 plugin {name:?} cannot execute it too: remove one of them or rename the kind"
-            );
-            self.refuse(name, LoadFailure { at: now, digest: Some(source.digest), message });
-            return Verdict::Refused(Refusal::Clash);
-        }
-        tracing::info!(plugin = name, digest = %source.digest, "plugin is live");
-        book.adopt(generation);
+        book.adopt(Arc::new(generation.live_since(now)), (now, Instant::now()));
         self.publish(&book);
-        Verdict::Adopted
+    }
+
+    /// The digest that is live under a name.
+    pub(super) fn live_digest(&self, name: &str) -> Option<Digest> {
+        self.live.load().plugins.get(name).map(|generation| generation.digest())
+    }
+
+    /// Whether loading this would be no news.
+    pub(super) fn is_known(&self, name: &str, source: &Source) -> bool {
+        let book = self.book();
+        book.is_live(name, source) || book.was_tried(name, source)
+    }
+
+    /// Whether exactly this is live under a name.
+    pub(super) fn is_live(&self, name: &str, source: &Source) -> bool {
+        self.book().is_live(name, source)
+    }
+
+    /// The version that is live under a name, as it calls it itself.
+    pub(super) fn live_version(&self, name: &str) -> String {
+        self.live.load().plugins.get(name).map_or_else(String::new, |generation| generation.version().to_owned())
     }
 
     /// Records why a file is not live; what was live stays so.
@@ -262,11 +306,11 @@ impl Registry {
         self.bump();
     }
 
-    /// Forgets a plugin whose file is gone; its running attempts finish.
-    pub(super) fn remove(&self, name: &str) {
+    /// Forgets a plugin whose file is gone; its running attempts drain.
+    pub(super) fn remove(&self, name: &str, now: Timestamp) {
         tracing::info!(plugin = name, "plugin file is gone");
         let mut book = self.book();
-        book.remove(name);
+        book.remove(name, (now, Instant::now()));
         self.publish(&book);
     }
 
@@ -282,35 +326,5 @@ impl Registry {
     fn book(&self) -> MutexGuard<'_, Book> {
         // Every change of the book is complete before anything in it can panic.
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Shows a candidate as loading for as long as it exists.
-struct Arrival<'a> {
-    registry: &'a Registry,
-    name: &'a str,
-    digest: Digest,
-}
-
-impl<'a> Arrival<'a> {
-    fn new(registry: &'a Registry, name: &'a str, digest: Digest) -> Self {
-        Self { registry, name, digest }
-    }
-
-    fn at(&self, stage: Stage) {
-        let Self { registry, name, digest } = *self;
-        match stage {
-            Stage::Compiling => tracing::info!(plugin = name, %digest, "compiling a plugin"),
-            Stage::Queued | Stage::Checking => tracing::debug!(plugin = name, stage = stage.name(), "loading a plugin"),
-        }
-        registry.book().arrive(name, Loading { digest, stage, since: now() });
-        registry.bump();
-    }
-}
-
-impl Drop for Arrival<'_> {
-    fn drop(&mut self) {
-        self.registry.book().arrived(self.name, self.digest);
-        self.registry.bump();
     }
 }

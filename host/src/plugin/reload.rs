@@ -2,7 +2,11 @@
 //! is loaded is decided by what the looks see.
 
 pub(super) mod folder;
+mod hints;
 mod loads;
+mod obey;
+pub(super) mod orders;
+mod place;
 mod settle;
 #[cfg(test)]
 mod tests;
@@ -10,25 +14,28 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use notify::event::{AccessKind, AccessMode, ModifyKind, RenameMode};
-use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
-use tokio::sync::Notify;
+use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::archive::{Archive, Arrived, Cause, End};
 use super::registry::load::check_name;
 use super::registry::{Refusal, Registry, Verdict};
 use super::{LoadFailure, Settings};
+use crate::time::Timestamp;
 use folder::{MAX_PLUGINS, Named, ReadError, Stamp};
-use loads::{Loaded, Loads};
-use settle::{Settling, Step};
+use hints::Hints;
+use loads::{Loaded, Loads, Of, Settled};
+use orders::{Disobeyed, Order, Pending};
+use settle::{Pace, Settling, Step};
 
 /// Looks without a hint: network file systems and full event queues send none.
 const RESCAN: Duration = Duration::from_secs(10);
-/// Looks without a hint when nothing can hint.
+/// Looks without a hint when nothing can hint: no events at all, or links that lead where nobody watches.
 const RESCAN_UNWATCHED: Duration = Duration::from_secs(1);
 /// Before a file is tried again for which the host had no room.
 const RETRY_BUSY: Duration = Duration::from_secs(2);
@@ -38,43 +45,16 @@ const ASIDE: Duration = Duration::from_secs(1);
 const START_PATIENCE: Duration = Duration::from_secs(10);
 /// Between two looks, however many hints there are.
 const MIN_GAP: Duration = Duration::from_millis(20);
-/// Renames that are remembered between two looks.
-const MAX_RENAMED: usize = 1024;
-
-/// What the file system's events say, gathered on their own thread.
-#[derive(Debug, Default)]
-struct Hints {
-    wake: Notify,
-    renamed: Mutex<BTreeSet<String>>,
-}
-
-impl Hints {
-    fn take(&self, event: notify::Result<notify::Event>) {
-        let Ok(event) = event else { return self.wake.notify_one() };
-        // Reading a file is an event too, and we read them.
-        let by_readers =
-            event.kind.is_access() && event.kind != EventKind::Access(AccessKind::Close(AccessMode::Write));
-        if event.kind == EventKind::Modify(ModifyKind::Name(RenameMode::To)) {
-            let mut renamed = self.renamed.lock().unwrap_or_else(PoisonError::into_inner);
-            let names = event.paths.iter().filter_map(|path| folder::plugin_of(path));
-            let room = MAX_RENAMED.saturating_sub(renamed.len());
-            renamed.extend(names.take(room));
-        }
-        if !by_readers || event.need_rescan() {
-            self.wake.notify_one();
-        }
-    }
-
-    fn renamed(&self) -> BTreeSet<String> {
-        std::mem::take(&mut self.renamed.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
 
 /// The loop that keeps the registry in step with the folder.
 #[derive(Debug)]
 pub(super) struct Reloader {
     settings: Settings,
     registry: Arc<Registry>,
+    archive: Arc<Archive>,
+    orders: mpsc::Receiver<Order>,
+    /// The order whose generation is being loaded. The next one waits for it.
+    pending: Option<Pending>,
     hints: Arc<Hints>,
     watcher: Option<RecommendedWatcher>,
     /// The folder that is watched: a folder of the same name may be another one.
@@ -88,31 +68,44 @@ pub(super) struct Reloader {
     freed: bool,
     /// What was said about the folder, to say it once.
     complaint: Option<String>,
+    /// Some files of the folder are links.
+    links: bool,
 }
 
 impl Reloader {
     /// Starts to listen for hints; nothing is loaded yet.
-    pub(super) fn new(settings: Settings, registry: Arc<Registry>) -> Self {
+    pub(super) fn new(
+        settings: Settings,
+        registry: Arc<Registry>,
+        archive: Arc<Archive>,
+        orders: mpsc::Receiver<Order>,
+    ) -> Self {
         if let Err(error) = std::fs::create_dir_all(&settings.dir) {
             tracing::warn!(dir = %settings.dir.display(), %error, "cannot create the plugins folder");
         }
+        place::clean(&settings.dir);
         let hints = Arc::new(Hints::default());
         let sink = Arc::clone(&hints);
         let watcher = notify::recommended_watcher(move |event| sink.take(event))
             .inspect_err(|error| tracing::warn!(%error, "no file events: the plugins folder is polled"))
             .ok();
+        let pace = if settings.dev { Pace::QUICK } else { Pace::CAREFUL };
         let mut reloader = Self {
             settings,
             registry,
+            archive,
+            orders,
+            pending: None,
             hints,
             watcher,
             watched: None,
-            settling: Settling::default(),
+            settling: Settling::new(pace),
             loads: Loads::default(),
             named: Named::default(),
             blocked: BTreeSet::new(),
             freed: false,
             complaint: None,
+            links: false,
         };
         reloader.watch();
         reloader
@@ -128,8 +121,12 @@ impl Reloader {
             self.load(&name, stamp).await;
         }
         while let Ok(Some(loaded)) = tokio::time::timeout_at(until, self.loads.next()).await {
-            self.take_in(loaded);
+            self.take_in(loaded).await;
         }
+        let (archive, registry) = (Arc::clone(&self.archive), Arc::clone(&self.registry));
+        let coming: BTreeSet<String> = self.loads.names().map(str::to_owned).collect();
+        let is_live = move |name: &str| coming.contains(name) || registry.live_digest(name).is_some();
+        kept(move || archive.reconcile(is_live, crate::time::now())).await;
         // Nothing has left yet, so whoever is blocked stays so.
         self.freed = false;
     }
@@ -143,12 +140,18 @@ impl Reloader {
     async fn follow(&mut self) {
         let mut last_look = Instant::now();
         loop {
-            let rescan = last_look + if self.watched.is_some() { RESCAN } else { RESCAN_UNWATCHED };
+            let told = self.watched.is_some() && !self.links;
+            let rescan = last_look + if told { RESCAN } else { RESCAN_UNWATCHED };
             let wake = self.settling.next().map_or(rescan, |due| due.min(rescan)).max(last_look + MIN_GAP);
             tokio::select! {
                 () = self.hints.wake.notified() => tokio::time::sleep_until(last_look + MIN_GAP).await,
                 Some(loaded) = self.loads.next() => {
-                    self.take_in(loaded);
+                    self.take_in(loaded).await;
+                    self.unblock().await;
+                    continue;
+                }
+                Some(order) = self.orders.recv(), if self.pending.is_none() => {
+                    self.obey(order).await;
                     self.unblock().await;
                     continue;
                 }
@@ -160,6 +163,9 @@ impl Reloader {
             self.watch();
             let Some(seen) = self.look().await else { continue };
             self.settling.observe(&seen, &renamed, last_look);
+            for (name, stamp) in self.settling.fresh() {
+                self.load_early(&name, stamp).await;
+            }
             for (name, step) in self.settling.due(last_look) {
                 self.take(&name, step).await;
             }
@@ -171,22 +177,50 @@ impl Reloader {
         match step {
             Step::Load(stamp) => self.load(name, stamp).await,
             Step::Remove => {
-                self.settling.settled(name, Stamp::default());
-                self.loads.give_up(name);
-                self.blocked.remove(name);
-                self.registry.remove(name);
-                self.freed = true;
+                self.gone(name).await;
             }
             Step::Restless => {
-                let message = "the file keeps changing; it is loaded once it has been left alone for 300 ms";
+                let message = "the file keeps changing; it is loaded once it has been left alone for a moment";
                 self.refuse(name, message.to_owned());
             }
         }
     }
 
+    /// Nothing of a plugin is in the folder any more.
+    async fn gone(&mut self, name: &str) {
+        let now = crate::time::now();
+        self.settling.settled(name, Stamp::default());
+        self.give_up(name);
+        self.blocked.remove(name);
+        self.registry.remove(name, now);
+        self.freed = true;
+        let (archive, owned) = (Arc::clone(&self.archive), name.to_owned());
+        kept(move || archive.end(&owned, End::Removed, now)).await;
+    }
+
+    /// Loads a file while it is seen whether it settles. Nobody hears of it before.
+    async fn load_early(&mut self, name: &str, stamp: Stamp) {
+        if check_name(name).is_err() || self.loads.is_occupied(name) {
+            return;
+        }
+        // What goes wrong here goes wrong again once the file has settled, and is told then.
+        let Ok(candidate) = self.read(name, stamp).await else { return };
+        if !self.registry.is_known(name, &candidate.source) {
+            self.loads.start(&self.registry, candidate, Of::File(stamp), true);
+        }
+    }
+
     async fn load(&mut self, name: &str, stamp: Stamp) {
         self.blocked.remove(name);
-        self.loads.give_up(name);
+        let early = self.loads.settled(name, stamp);
+        if !matches!(early, Settled::Unknown) {
+            self.settling.settled(name, stamp);
+            return match early {
+                Settled::Loaded(loaded) => self.take_in(*loaded).await,
+                Settled::Loading | Settled::Unknown => self.attend(name).await,
+            };
+        }
+        self.give_up(name);
         if let Err(message) = check_name(name) {
             self.settling.settled(name, stamp);
             return self.refuse(name, message);
@@ -195,11 +229,9 @@ impl Reloader {
         match self.read(name, stamp).await {
             Ok(candidate) => {
                 self.settling.settled(name, stamp);
-                self.loads.start(Arc::clone(&self.registry), candidate, stamp);
-                while self.loads.has(name)
-                    && let Ok(Some(loaded)) = tokio::time::timeout_at(now + ASIDE, self.loads.next()).await
-                {
-                    self.take_in(loaded);
+                if self.registry.recall(name, &candidate.source).is_none() {
+                    self.loads.start(&self.registry, candidate, Of::File(stamp), false);
+                    self.attend(name).await;
                 }
             }
             Err(ReadError::Changed) => self.settling.again(name, stamp, now + MIN_GAP, now),
@@ -214,10 +246,35 @@ impl Reloader {
         }
     }
 
+    /// Waits for a load for a moment.
+    async fn attend(&mut self, name: &str) {
+        let until = Instant::now() + ASIDE;
+        while self.loads.has(name)
+            && let Ok(Some(loaded)) = tokio::time::timeout_at(until, self.loads.next()).await
+        {
+            self.take_in(loaded).await;
+        }
+    }
+
+    /// Stops what is being loaded under a name: its file has changed or is gone.
+    fn give_up(&mut self, name: &str) {
+        self.loads.give_up(name);
+        if let Some(overtaken) = self.pending.take_if(|pending| pending.name == name) {
+            obey::answer(overtaken.reply, Err(Disobeyed::Overtaken(name.to_owned())));
+        }
+    }
+
     /// Takes note of a load's end.
-    fn take_in(&mut self, Loaded { name, stamp, verdict }: Loaded) {
-        match verdict {
-            Verdict::Adopted => self.freed = true,
+    async fn take_in(&mut self, loaded: Loaded) {
+        let Loaded { name, of, component, source, result } = loaded;
+        let Of::File(stamp) = of else { return self.fulfil(Loaded { name, of, component, source, result }).await };
+        let now = crate::time::now();
+        match self.registry.conclude((&name, &source), result, now) {
+            Verdict::Adopted => {
+                self.freed = true;
+                let version = self.registry.live_version(&name);
+                self.keep(Arrived { name, component, source, version, cause: Cause::File, restores: None }, now).await;
+            }
             Verdict::Same | Verdict::Refused(Refusal::Invalid) => {}
             Verdict::Refused(Refusal::Clash) => {
                 self.blocked.insert(name);
@@ -227,6 +284,12 @@ impl Reloader {
                 self.settling.again(&name, stamp, now + RETRY_BUSY, now);
             }
         }
+    }
+
+    /// Keeps the files of what is live now, to go back to.
+    async fn keep(&self, arrived: Arrived, now: Timestamp) {
+        let archive = Arc::clone(&self.archive);
+        kept(move || archive.arrive(&arrived, now)).await;
     }
 
     /// Tries again what waits for a kind, as long as that makes progress.
@@ -263,6 +326,7 @@ impl Reloader {
         });
         let (seen, complaint) = match seen {
             Ok(seen) => {
+                self.links = seen.links;
                 let complaint = seen
                     .overflow
                     .then(|| format!("it has more than {MAX_PLUGINS} plugins; the others are passed over"));
@@ -298,5 +362,12 @@ impl Reloader {
                 self.watcher = None;
             }
         }
+    }
+}
+
+/// Keeps something on the disk. Whatever becomes of it is in the log.
+async fn kept(work: impl FnOnce() + Send + 'static) {
+    if let Err(error) = tokio::task::spawn_blocking(work).await {
+        tracing::error!(%error, "keeping the history of a plugin failed");
     }
 }

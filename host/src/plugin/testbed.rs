@@ -34,11 +34,13 @@ pub(super) fn settings(root: &tempfile::TempDir) -> Settings {
     Settings {
         dir: root.path().join("plugins"),
         cache_dir: root.path().join("cache"),
+        kept_dir: root.path().join("generations"),
         threads: 1,
         max_instances: 4,
         memory_total_bytes: 256 << 20,
         max_component_bytes: 1 << 20,
         cancel_grace_ms: 1_000,
+        dev: false,
         rules: Rules::default(),
     }
 }

@@ -2,17 +2,27 @@
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use super::Stdout;
+use super::{OnBytes, Stdout};
 
 /// Bytes of one line of standard output; the rest of a longer line is dropped.
 const MAX_LINE_BYTES: usize = 4096;
 const CHUNK_BYTES: usize = 16 * 1024;
 
-/// Standard output as far as it is kept.
+/// Output as far as it is kept.
 #[derive(Debug, Default)]
 pub(super) struct Collected {
     pub(super) bytes: Vec<u8>,
     pub(super) truncated: bool,
+}
+
+impl Collected {
+    /// Keeps the last `max_bytes` of all.
+    fn keep_end(&mut self, bytes: &[u8], max_bytes: usize) {
+        self.bytes.extend_from_slice(&bytes[bytes.len().saturating_sub(max_bytes)..]);
+        let excess = self.bytes.len().saturating_sub(max_bytes);
+        self.truncated |= excess > 0 || bytes.len() > max_bytes;
+        self.bytes.drain(..excess);
+    }
 }
 
 /// Reads standard output until its end.
@@ -31,6 +41,10 @@ pub(super) async fn stdout(source: Option<impl AsyncRead + Unpin>, sink: Stdout,
                 collected.truncated |= kept < bytes.len();
             }
             Stdout::Lines(on_line) => lines.feed(bytes, on_line),
+            Stdout::Tail { max_bytes, on_bytes } => {
+                on_bytes(bytes);
+                collected.keep_end(bytes, *max_bytes);
+            }
         }
     }
     if let Stdout::Lines(on_line) = &mut sink {
@@ -39,12 +53,19 @@ pub(super) async fn stdout(source: Option<impl AsyncRead + Unpin>, sink: Stdout,
 }
 
 /// Reads standard error until its end and keeps the last `max_bytes`.
-pub(super) async fn tail(source: Option<impl AsyncRead + Unpin>, max_bytes: usize, kept: &mut Vec<u8>) {
+pub(super) async fn tail(
+    source: Option<impl AsyncRead + Unpin>,
+    max_bytes: usize,
+    mut on_bytes: Option<OnBytes>,
+    kept: &mut Collected,
+) {
     let Some(mut source) = source else { return };
     let mut chunk = vec![0; CHUNK_BYTES];
     while let Ok(read @ 1..) = source.read(&mut chunk).await {
-        kept.extend_from_slice(&chunk[..read]);
-        kept.drain(..kept.len().saturating_sub(max_bytes));
+        if let Some(on_bytes) = &mut on_bytes {
+            on_bytes(&chunk[..read]);
+        }
+        kept.keep_end(&chunk[..read], max_bytes);
     }
 }
 
@@ -82,7 +103,7 @@ impl Lines {
 
 #[cfg(test)]
 mod tests {
-    use super::{Lines, MAX_LINE_BYTES, printable, tail};
+    use super::{Collected, Lines, MAX_LINE_BYTES, printable, tail};
 
     #[test]
     fn lines_are_joined_across_chunks_and_cut_at_the_bound() {
@@ -103,9 +124,12 @@ mod tests {
     #[tokio::test]
     async fn a_tail_is_the_end_of_what_was_written() {
         let text = "0123456789".repeat(10_000);
-        let mut kept = Vec::new();
-        tail(Some(text.as_bytes()), 12, &mut kept).await;
-        assert_eq!(kept, b"890123456789");
+        let mut kept = Collected::default();
+        tail(Some(text.as_bytes()), 12, None, &mut kept).await;
+        assert_eq!((kept.bytes.as_slice(), kept.truncated), (&b"890123456789"[..], true));
+        let mut kept = Collected::default();
+        tail(Some(&text.as_bytes()[..12]), 12, None, &mut kept).await;
+        assert_eq!((kept.bytes.len(), kept.truncated), (12, false));
         assert_eq!(printable(b"\x1b[31mred\nline\r\n"), "[31mred\nline");
     }
 }

@@ -5,9 +5,12 @@
 //! Where `setpriv` cannot do that, children of a killed host run to their end or their limits.
 //! `prlimit`, of the same package, sets the limits before the program itself begins.
 
+use std::any::Any;
 use std::ffi::OsString;
+use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::mpsc;
 use std::sync::{Mutex, PoisonError};
@@ -18,9 +21,19 @@ use tokio::process::Child;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-use super::{Command, ResourceLimits, SpawnError, Stdout};
+use super::mark::Mark;
+use super::{Command, OnBytes, ResourceLimits, SpawnError, Stdout};
 
-type Reply = Result<(Child, Stdout), SpawnError>;
+/// What goes along with a running child.
+pub(super) struct Watch {
+    pub(super) stdout: Stdout,
+    pub(super) stderr_tail_bytes: usize,
+    pub(super) on_stderr: Option<OnBytes>,
+    pub(super) mark: Option<Mark>,
+    pub(super) held: Option<Box<dyn Any + Send>>,
+}
+
+type Reply = Result<(Child, Watch), SpawnError>;
 type Request = (Command, oneshot::Sender<Reply>);
 
 /// Where the helper that sets the death signal is looked for.
@@ -103,7 +116,7 @@ fn works(places: &[&str], args: &[&str]) -> Option<PathBuf> {
 }
 
 /// The whole command line: the helpers that are there, then the program.
-fn command_line(program: &Path, limits: &ResourceLimits, helpers: &Helpers) -> Vec<OsString> {
+fn command_line(program: PathBuf, limits: &ResourceLimits, mark: Option<Mark>, helpers: &Helpers) -> Vec<OsString> {
     let mut line = Vec::new();
     if let Some(setpriv) = &helpers.setpriv {
         line.push(setpriv.into());
@@ -112,40 +125,68 @@ fn command_line(program: &Path, limits: &ResourceLimits, helpers: &Helpers) -> V
     if let Some(prlimit) = &helpers.prlimit {
         line.push(prlimit.into());
         line.extend(limits.arguments());
+        line.extend(mark.map(Mark::argument));
+        line.push("--".into());
     }
     line.push(program.into());
     line
 }
 
-fn start(command: Command, helpers: &Helpers) -> Reply {
-    let Command { program, args, stdin, cwd, limits, stdout, stderr_tail_bytes: _ } = command;
-    if !program.is_absolute() || !program.is_file() {
-        return Err(SpawnError::NotFound(program));
+/// Files that the child inherits under the numbers that they have here. Nothing else is started by this thread, and
+/// they are closed as soon as the child has them.
+struct Inherited(Vec<OwnedFd>);
+
+impl Inherited {
+    /// Opens a file once more, not to be closed by `exec`, and answers its number.
+    fn add(&mut self, file: &File) -> io::Result<i32> {
+        let file = rustix::io::dup(file)?;
+        let number = file.as_raw_fd();
+        self.0.push(file);
+        Ok(number)
     }
-    let mut line = command_line(&program, &limits, helpers).into_iter();
+}
+
+fn start(command: Command, helpers: &Helpers) -> Reply {
+    let Command { program, executable, mut args, files, env, stdin, cwd, limits, stdout, stderr_tail_bytes, .. } =
+        command;
+    let refused = |source| SpawnError::Refused { program: program.clone(), source };
+    let mut inherited = Inherited(Vec::new());
+    let run = match executable {
+        Some(file) => format!("/proc/self/fd/{}", inherited.add(&file).map_err(refused)?).into(),
+        None if program.is_absolute() && program.is_file() => program.clone(),
+        None => return Err(SpawnError::NotFound(program)),
+    };
+    for (index, file) in &files {
+        let number = inherited.add(file).map_err(refused)?;
+        if let Some(argument) = args.get_mut(*index) {
+            *argument = format!("/dev/fd/{number}").into();
+        }
+    }
+    let mark = if command.whole_tree { Mark::generate() } else { None };
+    let mut line = command_line(run, &limits, mark, helpers).into_iter();
     let mut system = tokio::process::Command::new(line.next().unwrap_or_default());
     system.args(line);
     let output = if matches!(stdout, Stdout::Discard) { Stdio::null() } else { Stdio::piped() };
     system
         .args(args)
         .env_clear()
-        .env("LC_ALL", "C")
+        .envs(env)
         .current_dir(cwd)
         .stdin(stdin.map_or_else(Stdio::null, Stdio::from))
         .stdout(output)
         .stderr(Stdio::piped())
         .process_group(0)
         .kill_on_drop(true);
-    let refused = |source| SpawnError::Refused { program: program.clone(), source };
     let child = system.spawn().map_err(refused)?;
     if let Some(group) = group_of(&child)
-        && let Err(error) = limits.apply(group)
+        && let Err(error) = limits.apply(group).and_then(|()| mark.map_or(Ok(()), |mark| mark.apply(group)))
     {
         // An unbounded child is not run. It is reaped by the runtime after it is dropped.
         let _ = kill_process_group(group, Signal::KILL);
         return Err(refused(error));
     }
-    Ok((child, stdout))
+    let (on_stderr, held) = (command.on_stderr, command.held);
+    Ok((child, Watch { stdout, stderr_tail_bytes, on_stderr, mark, held }))
 }
 
 /// The group that a child leads, until it is reaped.

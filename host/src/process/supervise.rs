@@ -7,25 +7,28 @@ use std::time::Duration;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use tokio::process::Child;
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::mark::Mark;
 use super::pump::{self, Collected};
-use super::spawner::group_of;
-use super::{Exit, Stdout, TERM_GRACE};
+use super::spawner::{Watch, group_of};
+use super::{Exit, TERM_GRACE};
 
 /// How long the rest of a group may take to vanish after `SIGKILL`, and its pipes to drain.
 const VANISH: Duration = Duration::from_secs(1);
 const VANISH_STEP: Duration = Duration::from_millis(2);
 
 /// Waits for the child's end, or brings it about once `stop` is cancelled.
-pub(super) async fn run(mut child: Child, sink: Stdout, stderr_tail_bytes: usize, stop: CancellationToken) -> Exit {
-    let mut group = Group { id: group_of(&child) };
+pub(super) async fn run(mut child: Child, watch: Watch, stop: CancellationToken) -> Exit {
+    let Watch { stdout, stderr_tail_bytes, on_stderr, mark, held } = watch;
+    let mut group = Group { id: group_of(&child), mark };
     let mut collected = Collected::default();
-    let mut errors = Vec::new();
+    let mut errors = Collected::default();
     let status = {
-        let stdout = pump::stdout(child.stdout.take(), sink, &mut collected);
-        let stderr = pump::tail(child.stderr.take(), stderr_tail_bytes, &mut errors);
+        let stdout = pump::stdout(child.stdout.take(), stdout, &mut collected);
+        let stderr = pump::tail(child.stderr.take(), stderr_tail_bytes, on_stderr, &mut errors);
         let pumps = async { tokio::join!(stdout, stderr) };
         tokio::pin!(pumps);
         let mut drained = false;
@@ -46,13 +49,16 @@ pub(super) async fn run(mut child: Child, sink: Stdout, stderr_tail_bytes: usize
         }
         status
     };
+    drop(held);
     Exit {
         code: status.and_then(|status| status.code()),
         signal: status.and_then(|status| status.signal()),
         stdout: collected.bytes,
         stdout_truncated: collected.truncated,
         stopped: stop.is_cancelled(),
-        stderr_tail: pump::printable(&errors),
+        stderr_tail: pump::printable(&errors.bytes),
+        stderr: errors.bytes,
+        stderr_truncated: errors.truncated,
     }
 }
 
@@ -67,18 +73,19 @@ async fn ended(child: &mut Child, group: &Group, stop: &CancellationToken) -> Op
     };
     tokio::select! {
         status = exited(child) => return status,
-        () = stop.cancelled() => group.signal(Signal::TERM),
+        () = stop.cancelled() => group.signal_all(Signal::TERM).await,
     }
     tokio::select! {
         status = exited(child) => return status,
-        () = sleep_until(Instant::now() + TERM_GRACE) => group.signal(Signal::KILL),
+        () = sleep_until(Instant::now() + TERM_GRACE) => group.signal_all(Signal::KILL).await,
     }
     exited(child).await
 }
 
-/// A process group that does not outlive this value.
+/// A process group, and what left it, that does not outlive this value.
 struct Group {
     id: Option<Pid>,
+    mark: Option<Mark>,
 }
 
 impl Group {
@@ -91,27 +98,48 @@ impl Group {
         }
     }
 
-    /// Kills what the leader left behind and waits until the group is empty.
+    /// Signals the group and everybody who left it.
+    async fn signal_all(&self, signal: Signal) {
+        self.signal(signal);
+        self.signal_strays(signal).await;
+    }
+
+    /// Signals what left the group; answers how many there are.
+    async fn signal_strays(&self, signal: Signal) -> usize {
+        let (Some(mark), group) = (self.mark, self.id) else { return 0 };
+        spawn_blocking(move || mark.signal(signal, group)).await.unwrap_or(0)
+    }
+
+    /// Kills what the leader left behind and waits until nobody is left.
     async fn vanish(&mut self) {
         // The system does not reuse the number while the group has members, and there is nothing to
         // kill when it has none.
         let Some(id) = self.id else { return };
         let deadline = Instant::now() + VANISH;
-        while test_kill_process_group(id).is_ok() {
-            self.signal(Signal::KILL);
+        loop {
+            let strays = self.signal_strays(Signal::KILL).await;
+            let members = test_kill_process_group(id).is_ok();
+            if members {
+                self.signal(Signal::KILL);
+            } else if strays == 0 {
+                break;
+            }
             if Instant::now() > deadline {
                 // Dead but not reaped by its new parent, or stuck in the kernel.
-                tracing::warn!(group = id.as_raw_nonzero().get(), "a killed process group is still there");
+                tracing::warn!(group = id.as_raw_nonzero().get(), strays, "a killed process group is still there");
                 break;
             }
             sleep(VANISH_STEP).await;
         }
-        self.id = None;
+        (self.id, self.mark) = (None, None);
     }
 }
 
 impl Drop for Group {
     fn drop(&mut self) {
         self.signal(Signal::KILL);
+        if let Some(mark) = self.mark {
+            mark.signal(Signal::KILL, None);
+        }
     }
 }

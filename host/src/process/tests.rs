@@ -179,3 +179,77 @@ async fn c16_a_killed_host_takes_its_children_with_it() {
     let ended = tokio::time::timeout(Duration::from_secs(10), reader.read(&mut [0])).await;
     assert_eq!(ended.unwrap().unwrap(), 0);
 }
+
+#[tokio::test]
+async fn c6_what_left_the_group_the_session_and_its_environment_is_killed_with_the_tree() {
+    let supervisor = Supervisor::new().unwrap();
+    // A daemon as they are written: a session of its own, a second fork, no environment, no open files.
+    let script =
+        "env -i setsid sh -c 'sleep 1000 >/dev/null 2>&1 </dev/null & echo $!' | { read pid; echo $pid; sleep 1000; }";
+    for by_itself in [false, true] {
+        let script = if by_itself { script.replace("; sleep 1000; }", "; }") } else { script.to_owned() };
+        let (line_tx, line) = oneshot::channel();
+        let mut line_tx = Some(line_tx);
+        let mut command = shell(&script);
+        command.whole_tree = true;
+        let (held, dropped) = oneshot::channel::<()>();
+        command.held = Some(Box::new(held));
+        command.stdout = Stdout::Lines(Box::new(move |line| {
+            if let Some(line_tx) = line_tx.take() {
+                line_tx.send(line.to_owned()).unwrap();
+            }
+        }));
+        let process = supervisor.spawn(command).await.unwrap();
+        let stray: u32 = line.await.unwrap().parse().unwrap();
+        if by_itself {
+            assert!(process.wait().await.unwrap().success());
+        } else {
+            assert!(alive(stray));
+            drop(process);
+            dropped.await.unwrap_err();
+        }
+        assert!(!alive(stray), "{by_itself}");
+    }
+    supervisor.stop().await;
+}
+
+#[tokio::test]
+async fn the_end_of_both_streams_is_kept_and_all_of_them_is_heard() {
+    let supervisor = Supervisor::new().unwrap();
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let hear = |heard: &Arc<Mutex<Vec<u8>>>| -> OnBytes {
+        let heard = Arc::clone(heard);
+        Box::new(move |bytes| heard.lock().unwrap().extend_from_slice(bytes))
+    };
+    let mut command = shell("printf abcdef; sleep 0.01; printf 123456 >&2");
+    command.stdout = Stdout::Tail { max_bytes: 4, on_bytes: hear(&heard) };
+    command.stderr_tail_bytes = 6;
+    command.on_stderr = Some(hear(&heard));
+    let exit = supervisor.run(command).await.unwrap();
+    assert_eq!((exit.stdout.as_slice(), exit.stdout_truncated), (&b"cdef"[..], true));
+    assert_eq!((exit.stderr.as_slice(), exit.stderr_truncated), (&b"123456"[..], false));
+    assert_eq!(heard.lock().unwrap().len(), 12);
+}
+
+#[tokio::test]
+async fn open_files_and_an_open_program_are_handed_over() {
+    let supervisor = Supervisor::new().unwrap();
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(b"content").unwrap();
+    // A program that is a script is opened once more by its interpreter.
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("script");
+    std::fs::write(&path, "#!/bin/sh\ncat \"$2\"; echo \"$1$A\"; ls -l /proc/self/fd | grep -c -- '-> /'\n").unwrap();
+    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    let mut command = Command::new(&path).args(["one", ""]);
+    command.executable = Some(File::open(&path).unwrap());
+    command.files = vec![(1, file)];
+    command.env = vec![("A".into(), "two".into()), ("PATH".into(), "/usr/bin:/bin".into())];
+    command.stdout = Stdout::Collect { max_bytes: 100 };
+    // Another one takes its place: what was opened is run.
+    std::fs::rename(&path, dir.path().join("moved")).unwrap();
+    std::fs::write(&path, "#!/bin/sh\necho other\n").unwrap();
+    let exit = supervisor.run(command).await.unwrap();
+    let said = String::from_utf8(exit.stdout).unwrap();
+    assert!(said.starts_with("contentonetwo\n"), "{said} {}", exit.stderr_tail);
+}

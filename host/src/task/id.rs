@@ -103,6 +103,15 @@ impl fmt::Display for Digest {
     }
 }
 
+impl FromStr for Digest {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let bytes = text::decode_hex(text).and_then(|bytes| bytes.try_into().ok());
+        bytes.map(Self).ok_or("a digest is 64 hexadecimal digits")
+    }
+}
+
 impl fmt::Debug for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Digest({self})")

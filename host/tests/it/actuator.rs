@@ -4,6 +4,7 @@ mod callback;
 mod crash;
 mod end;
 mod export;
+mod remote_cut;
 
 use serde_json::{Value, json};
 

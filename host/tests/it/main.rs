@@ -7,8 +7,10 @@
 mod support;
 
 mod actuator;
+mod author;
 mod bad_input;
 mod cancel;
+mod command;
 mod compile;
 mod cut;
 mod events;
@@ -21,11 +23,17 @@ mod lifecycle;
 mod limits;
 mod media;
 mod media_bad;
+mod plugin_changes;
 mod plugin_tools;
 mod poison;
 mod recovery;
+mod released;
 mod reload;
+mod reload_canary;
+mod reload_drain;
+mod reload_files;
 mod reload_load;
+mod reload_storm;
 mod schedules;
 mod shutdown;
 mod space;

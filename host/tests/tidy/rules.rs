@@ -35,7 +35,7 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
             "spelling",
         ],
     ),
-    ("config", &["time", "retry", "task", "schedule", "limit", "limiter", "spelling", "quantity", "secret"]),
+    ("config", &["time", "retry", "task", "schedule", "limit", "limiter", "ffmpeg", "spelling", "quantity", "secret"]),
     (
         "host",
         &[
@@ -43,7 +43,7 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
             "runner", "schedule", "store", "task", "ticker", "time",
         ],
     ),
-    ("cli", &["config", "host", "plugin", "quantity", "store"]),
+    ("cli", &["config", "host", "plugin", "quantity", "store", "task"]),
     ("main", &["cli"]),
 ];
 

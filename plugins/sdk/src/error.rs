@@ -106,6 +106,11 @@ impl From<queue::Error> for TaskError {
             Error::QuotaExceeded(most) => {
                 Self::fatal("quota-exceeded", format!("the outbox is full: its bound, in tasks or bytes, is {most}"))
             }
+            Error::RateExceeded(after) => Self::retry_after(
+                Duration::from_millis(after),
+                "rate-exceeded",
+                "the plugin creates more tasks within a time than its manifest allows",
+            ),
             // The plugin that executes it may be back by the next attempt.
             Error::UnknownKind(kind) => Self::retry("unknown-kind", format!("no plugin executes the kind {kind:?}")),
             Error::Invalid(why) => Self::fatal("invalid-task", why),
@@ -119,7 +124,7 @@ impl From<command::Error> for TaskError {
         use command::Error;
         match error {
             Error::Denied(why) => Self::fatal("denied", why),
-            Error::UnknownCommand(name) => Self::fatal("unknown-command", format!("there is no command {name:?}")),
+            Error::UnknownCommand(why) => Self::fatal("unknown-command", why),
             Error::BadArgument(why) => Self::fatal("bad-argument", why),
             Error::TimedOut => Self::retry("timed-out", "the command was not done in time"),
             Error::Cancelled => Self::Cancelled,

@@ -32,6 +32,7 @@
 mod actuator;
 #[expect(missing_docs, clippy::same_length_and_capacity, reason = "generated; the contract is documented in wit/")]
 pub mod bindings;
+pub mod command;
 mod context;
 mod error;
 pub mod http;
@@ -41,7 +42,6 @@ mod task;
 
 pub use actuator::{Actuator, Collector, Report, StopMode};
 pub use bindings::dispatcher::exports::taskhost::plugin::dispatcher::Batch;
-pub use bindings::imports::taskhost::exec::command;
 pub use bindings::imports::taskhost::host::context::{Directive, Parent, ParentState, Webhook};
 pub use bindings::imports::taskhost::host::log::Level;
 pub use bindings::imports::taskhost::host::{config, queue, state};

@@ -11,12 +11,18 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
-use crate::api::{AppState, CallbackTokens, HostInfo, LogPage, LogReader, LogSlice, PluginDirectory, Settings, router};
+use crate::api::{
+    Admin, AppState, CallbackTokens, HostInfo, LogPage, LogReader, LogSlice, PluginControl, PluginDirectory, Settings,
+    router,
+};
 use crate::limiter::{BreakerInfo, ConnectionLimiter};
 use crate::logs::TaskLogs;
 use crate::plugin::manifest::Manifest;
 use crate::plugin::ports::{LogLevel, LogLine, LogPort as _, LogSource};
-use crate::plugin::{GenerationInfo, InputError, KindInfo, LoadFailure, PluginInfo};
+use crate::plugin::{
+    Condition, Disobeyed, Draining, GenerationInfo, History, InputError, KindInfo, LoadFailure, Obeyed, PluginInfo,
+    Upload,
+};
 use crate::store::{ClaimRequest, Finish, GenerationRoom, Store};
 use crate::task::{AttemptReport, BootId, Digest, Outcome, Task, TaskId};
 use crate::time::{Timestamp, now};
@@ -77,16 +83,48 @@ impl PluginDirectory for Directory {
             running: 1,
         };
         let error = LoadFailure { at: Timestamp::from_millis(2_000), digest: None, message: "half a file".to_owned() };
+        let at = Timestamp::from_millis;
+        let draining =
+            Draining { digest: DIGEST, running: 2, since: at(1), yield_at: at(30_001), interrupt_at: at(40_001) };
         let echo = PluginInfo {
             name: "echo".to_owned(),
             live: Some(live),
-            draining: vec![(DIGEST, 2)],
+            draining: vec![draining],
             loading: None,
             error: None,
         };
         let bad =
             PluginInfo { name: "bad".to_owned(), live: None, draining: Vec::new(), loading: None, error: Some(error) };
         vec![echo, bad]
+    }
+}
+
+/// What the administrator of these tests presents.
+pub(in crate::api) const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+
+/// Takes no orders.
+struct NoControl;
+
+#[async_trait]
+impl PluginControl for NoControl {
+    async fn put(&self, _: &str, _: Upload, _: Condition) -> Result<Obeyed, Disobeyed> {
+        Err(Disobeyed::Unsound("it is half a file".to_owned()))
+    }
+
+    async fn remove(&self, name: &str, _: Condition) -> Result<Obeyed, Disobeyed> {
+        Err(Disobeyed::NotFound(name.to_owned()))
+    }
+
+    async fn roll_back(&self, _: &str, _: Condition) -> Result<Obeyed, Disobeyed> {
+        Err(Disobeyed::NothingKept("no generation before this one is kept".to_owned()))
+    }
+
+    fn history(&self, _: &str) -> Option<History> {
+        None
+    }
+
+    fn max_component_bytes(&self) -> u64 {
+        1_000
     }
 }
 
@@ -152,6 +190,8 @@ impl Api {
         let state = AppState {
             store: Arc::clone(&store),
             plugins: Arc::new(Directory),
+            control: Arc::new(NoControl),
+            admin: Arc::new(Admin::new(TOKEN)),
             media,
             logs: Arc::clone(&logs) as Arc<dyn LogReader>,
             callbacks: Arc::new(Tokens),

@@ -48,7 +48,10 @@ async fn plugins_are_shown_live_or_with_what_is_wrong() {
             }],
             "grants": ["log"], "loaded_at": "1970-01-01T00:00:01.000Z",
             "compiled": { "cached": false, "took_ms": 40 }, "running": 1,
-        }, "draining": [{"digest": digest, "running": 2}]},
+        }, "draining": [{
+            "digest": digest, "running": 2, "since": "1970-01-01T00:00:00.001Z",
+            "yield_at": "1970-01-01T00:00:30.001Z", "interrupt_at": "1970-01-01T00:00:40.001Z",
+        }]},
         {"name": "bad", "live": null, "draining": [],
          "error": {"at": "1970-01-01T00:00:02.000Z", "message": "half a file"}},
     ]});

@@ -104,6 +104,11 @@ impl Book {
         }
     }
 
+    /// What was written without a line's end is a line.
+    pub(super) fn end_lines(&self) {
+        self.end_partial(&mut self.pages());
+    }
+
     /// A line of the host about the attempt. It is always kept: there are a few at most.
     pub(in crate::plugin) fn host(&self, level: LogLevel, message: String) {
         let mut pages = self.pages();

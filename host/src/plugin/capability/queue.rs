@@ -5,6 +5,7 @@ use crate::plugin::InputError;
 use crate::plugin::contract::queue::{Error, Host};
 use crate::plugin::contract::{clip, new_task, wire};
 use crate::plugin::guest::{Guest, Purpose};
+use crate::plugin::link::QueueGrant;
 use crate::plugin::names;
 use crate::task::{NewTask, Source};
 use crate::time::now;
@@ -58,6 +59,14 @@ impl Host for Guest {
         let bytes = self.outbox_bytes + new.iter().map(size).sum::<usize>();
         if bytes > MAX_BYTES {
             return Err(Error::QuotaExceeded(MAX_BYTES as u64));
+        }
+        // Last, so that only what is created is counted.
+        if let Some(rate) = self.code.grants.queue.as_ref().and_then(QueueGrant::rate) {
+            if new.len() as u64 > u64::from(rate.burst()) {
+                return Err(Error::QuotaExceeded(u64::from(rate.burst())));
+            }
+            let taken = self.code.shared.buckets.take(&self.code.name, rate, new.len(), now());
+            taken.map_err(Error::RateExceeded)?;
         }
         self.outbox_bytes = bytes;
         self.outbox.extend(new);

@@ -1,15 +1,18 @@
 //! What a guest is answered, asked the way that its component would ask.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use wasmtime::Store;
 
-use crate::plugin::contract::{config, context, ffmpeg, library, queue, state, wire};
+use crate::plugin::command::CommandGrant;
+use crate::plugin::contract::{command, config, context, ffmpeg, library, queue, state, wire};
 use crate::plugin::control::{Control, Directive};
 use crate::plugin::guest::tests::bench::{Bench, text};
 use crate::plugin::guest::{Guest, Purpose};
 use crate::plugin::limits::Limits;
 use crate::plugin::link::{FfmpegGrant, Grants, HttpGrant, LibraryGrant, QueueGrant, StateGrant};
+use crate::plugin::manifest::Manifest;
 use crate::task::{Source, TaskId};
 
 struct Asked {
@@ -26,15 +29,23 @@ fn asked(purpose: Purpose) -> Asked {
     let bench = Bench::new();
     let grants = Grants {
         state: Some(StateGrant { quota_bytes: 100 }),
-        queue: Some(QueueGrant { kinds: vec!["ok".to_owned(), "other.*".to_owned()] }),
+        queue: Some(QueueGrant { kinds: vec!["ok".to_owned(), "other.*".to_owned()], per_second: None, burst: None }),
         library: Some(LibraryGrant { add: false, write: false }),
-        ffmpeg: Some(FfmpegGrant {}),
+        ffmpeg: Some(FfmpegGrant::default()),
+        command: commands(),
         http: HttpGrant::default(),
     };
     let linked = bench.link(&text("ok"), Limits::default(), grants).unwrap();
     let control = Arc::new(Control::default());
     let call = linked.code.call(purpose, control.clone(), 60_000);
     Asked { store: linked.code.store(call), bench, control }
+}
+
+/// `end` takes a word and ends at once, `never` takes nothing and does not end; each once at a time.
+fn commands() -> BTreeMap<String, CommandGrant> {
+    let text = "[grant.command.end]\nprogram = \"/end\"\nstdin_bytes = 4\njobs = 1\narguments = [\"-v\", { pattern = \".*\" }]\n\
+                [grant.command.never]\nprogram = \"/never\"\njobs = 1\n";
+    Manifest::parse("x.toml", text).unwrap().grants.command
 }
 
 fn executing() -> Asked {
@@ -166,7 +177,92 @@ async fn what_ffmpeg_cannot_do_is_a_typed_answer() {
     let end = ffmpeg::Host::cut(guest, "m".to_owned(), backwards, ffmpeg::Accuracy::Exact, None).await;
     assert!(matches!(end, Err(ffmpeg::Error::BadInput(_))));
     assert!(matches!(ffmpeg::Host::probe(guest, "m".to_owned()).await, Err(ffmpeg::Error::NotFound)));
-    assert!(matches!(ffmpeg::Host::concat(guest, Vec::new(), None).await, Err(ffmpeg::Error::Unsupported(_))));
+    assert!(matches!(ffmpeg::Host::concat(guest, vec!["m".to_owned()], None).await, Err(ffmpeg::Error::BadInput(_))));
+    let long = Some("n".repeat(256));
+    let end = ffmpeg::Host::extract_audio(guest, "m".to_owned(), ffmpeg::AudioFormat::Mp3, long).await;
+    assert!(matches!(end, Err(ffmpeg::Error::BadInput(_))));
+}
+
+#[tokio::test]
+async fn what_of_ffmpeg_is_not_granted_is_denied_with_the_line_that_would() {
+    let bench = Bench::new();
+    let text = "[grant]\nffmpeg = { operations = [\"transcode\", \"cut\"], presets = [\"web\"], jobs = 1 }\n\
+                queue = { per_second = 1, burst = 2 }\n";
+    let grants = Manifest::parse("x.toml", text).unwrap().grants;
+    let linked = bench.link(&self::text("ok"), Limits::default(), grants).unwrap();
+    let purpose = Purpose::Execute { task: task(), attempt: 1 };
+    let mut store = linked.code.store(linked.code.call(purpose, Arc::default(), 60_000));
+    let guest = store.data_mut();
+    let denied = |end: Result<String, ffmpeg::Error>| match end {
+        Err(ffmpeg::Error::Denied(why)) => why,
+        other => panic!("{other:?}"),
+    };
+    let why = denied(ffmpeg::Host::concat(guest, vec!["m".to_owned(); 2], None).await);
+    assert!(why.ends_with("add \"concat\" to `operations` of `ffmpeg` under [grant] in plugins/x.toml"), "{why}");
+    let preset = "4k".to_owned();
+    let why = denied(ffmpeg::Host::transcode(guest, "m".to_owned(), preset, None).await);
+    assert!(why.contains("the preset \"4k\": add it to `presets`"), "{why}");
+    let granted = ffmpeg::Host::transcode(guest, "m".to_owned(), "web".to_owned(), None).await;
+    assert!(matches!(granted, Err(ffmpeg::Error::Unsupported(_))), "as far as the port: {granted:?}");
+
+    // A wish that is refused counts as nothing, and what fits counts whatever becomes of the attempt.
+    assert!(queue::Host::enqueue(guest, vec![wish("ok", "bad")]).is_err());
+    let large = queue::Host::enqueue(guest, vec![wish("ok", "{}"); 3]);
+    assert!(matches!(large, Err(queue::Error::QuotaExceeded(2))), "{large:?}");
+    queue::Host::enqueue(guest, vec![wish("ok", "{}"); 2]).unwrap();
+    let over = queue::Host::enqueue(guest, vec![wish("ok", "{}"); 2]);
+    assert!(matches!(over, Err(queue::Error::RateExceeded(1..=2_000))), "{over:?}");
+    assert_eq!(guest.outbox.len(), 2);
+}
+
+async fn run(
+    guest: &mut Guest,
+    name: &str,
+    arguments: &[&str],
+    stdin: &[u8],
+) -> Result<command::Output, command::Error> {
+    let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+    command::Host::run(guest, name.to_owned(), arguments, Some(stdin.to_vec()), None).await
+}
+
+#[tokio::test]
+async fn a_command_gets_what_fits_and_its_output_is_logged() {
+    let Asked { bench, mut store, .. } = executing();
+    let guest = store.data_mut();
+    let done = run(guest, "end", &["x y"], b"in").await.unwrap();
+    assert_eq!(String::from_utf8(done.stdout).unwrap(), r#"/end Text("-v") Text("x y")in"#);
+    assert_eq!(bench.lines()[0].message, r#"/end Text("-v") Text("x y")"#);
+    for (arguments, why) in [(&["-x"][..], "begins with a dash"), (&[], "is missing"), (&["a", "b"], "2 arguments")] {
+        let refused = run(guest, "end", arguments, b"").await.unwrap_err();
+        assert!(matches!(&refused, command::Error::BadArgument(text) if text.contains(why)), "{refused:?}");
+    }
+    let unknown = run(guest, "sh", &[], b"").await.unwrap_err();
+    let remedy = "only end, never: write [grant.command.sh] with its `program` in plugins/x.toml";
+    assert!(matches!(&unknown, command::Error::UnknownCommand(text) if text.ends_with(remedy)), "{unknown:?}");
+    let large = run(guest, "end", &["a"], b"12345").await.unwrap_err();
+    assert!(matches!(&large, command::Error::Limit(text) if text.contains("stdin_bytes")), "{large:?}");
+}
+
+#[tokio::test]
+async fn a_command_ends_with_its_attempt_and_makes_room() {
+    let Asked { bench, control, mut store } = executing();
+    let cancel = async {
+        bench.recorder.cutting.notified().await;
+        control.direct(Directive::Cancel);
+    };
+    let (end, ()) = tokio::join!(run(store.data_mut(), "never", &[], b""), cancel);
+    assert!(matches!(end, Err(command::Error::Cancelled)), "{end:?}");
+    assert_eq!(*bench.recorder.cuts_dropped.lock().unwrap(), 1);
+    // One that waits for its turn is ended, too.
+    let gate = Arc::clone(&bench.sandbox.shared.gate);
+    let turn = gate.enter("x/end".to_owned(), 1).await;
+    let end = run(store.data_mut(), "end", &["a"], b"").await;
+    assert!(matches!(end, Err(command::Error::Cancelled)), "{end:?}");
+    drop(turn);
+    let mut asked = executing();
+    asked.store.data_mut().call.deadline = tokio::time::Instant::now();
+    let end = run(asked.store.data_mut(), "never", &[], b"").await;
+    assert!(matches!(end, Err(command::Error::TimedOut)), "{end:?}");
 }
 
 #[tokio::test]
@@ -177,6 +273,7 @@ async fn nothing_works_while_a_plugin_describes_itself() {
     assert!(matches!(state::Host::get(guest, "k".to_owned()).await, Err(state::Error::Denied(_))));
     assert!(matches!(library::Host::get(guest, "m".to_owned()).await, Err(library::Error::Denied(_))));
     assert!(matches!(ffmpeg::Host::probe(guest, "m".to_owned()).await, Err(ffmpeg::Error::Denied(_))));
+    assert!(matches!(run(guest, "end", &["a"], b"").await, Err(command::Error::Denied(_))));
     assert!(config::Host::all(guest).is_empty());
 }
 

@@ -7,8 +7,9 @@ use async_trait::async_trait;
 use crate::plugin::compile::InProcess;
 use crate::plugin::outside::Outside;
 use crate::plugin::ports::{
-    CallbackPort, CheckpointPort, CutRequest, FfmpegError, FfmpegPort, LibraryPort, LogLine, LogPort, Media, OnPercent,
-    Parent, ParentsPort, PortError, Ports, ProbeInfo, StateEntry, StatePort, StateWrite, Swapped,
+    CallbackPort, CheckpointPort, CommandError, CommandOutput, CommandPort, CommandRun, CutRequest, FfmpegError,
+    FfmpegPort, LibraryPort, LogLine, LogPort, Media, OnPercent, Parent, ParentsPort, PortError, Ports, ProbeInfo,
+    StateEntry, StatePort, StateWrite, Swapped,
 };
 use crate::task::TaskId;
 
@@ -21,6 +22,7 @@ pub(in crate::plugin) fn ports() -> Ports {
         state: absent.clone(),
         library: absent.clone(),
         ffmpeg: absent.clone(),
+        commands: absent.clone(),
         checkpoints: absent.clone(),
         parents: absent.clone(),
         callbacks: absent.clone(),
@@ -92,6 +94,13 @@ impl FfmpegPort for Absent {
 
     async fn cut(&self, _request: CutRequest, _on_percent: OnPercent) -> Result<String, FfmpegError> {
         Err(FfmpegError::Unavailable(WHY.to_owned()))
+    }
+}
+
+#[async_trait]
+impl CommandPort for Absent {
+    async fn run(&self, _run: CommandRun) -> Result<CommandOutput, CommandError> {
+        Err(CommandError::Unavailable(WHY.to_owned()))
     }
 }
 

@@ -24,6 +24,8 @@ const UNFINISHED: &str = "part";
 const KEY_FILE: &str = "key";
 /// All entries together, in bytes, before the least used are removed.
 const MAX_BYTES: u64 = 1 << 30;
+/// Entries at most: some for each plugin that a folder may have.
+const MAX_ENTRIES: usize = 512;
 /// One entry, in bytes; also what is read at most.
 const MAX_ENTRY_BYTES: u64 = MAX_BYTES;
 
@@ -130,13 +132,15 @@ impl Cache {
     fn trim(&self, keep: &Path) {
         let mut entries: Vec<(PathBuf, u64, SystemTime)> = self.files(ENTRY).collect();
         let mut bytes: u64 = entries.iter().map(|(_, bytes, _)| bytes).sum();
+        let mut left = entries.len();
         entries.sort_by_key(|(_, _, used)| *used);
         for (path, size, _) in entries.iter().filter(|(path, ..)| path != keep) {
-            if bytes <= MAX_BYTES {
+            if bytes <= MAX_BYTES && left <= MAX_ENTRIES {
                 return;
             }
             if fs::remove_file(path).is_ok() {
                 bytes = bytes.saturating_sub(*size);
+                left -= 1;
             }
         }
     }
@@ -254,6 +258,25 @@ mod tests {
         newer.put(DIGEST, b"another engine's");
         fs::rename(newer.path(DIGEST), cache.path(DIGEST)).unwrap();
         assert!(found(&cache).is_err());
+    }
+
+    #[test]
+    fn i8_the_least_used_entries_go_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::open(dir.path(), 1).unwrap();
+        let digest = |number: usize| {
+            let mut digest = [0; 32];
+            digest[..8].copy_from_slice(&number.to_be_bytes());
+            Digest(digest)
+        };
+        for number in 0..MAX_ENTRIES + 3 {
+            cache.put(digest(number), b"code");
+            let at = SystemTime::UNIX_EPOCH + Duration::from_secs(number as u64);
+            File::options().write(true).open(cache.path(digest(number))).unwrap().set_modified(at).unwrap();
+        }
+        assert_eq!(cache.files(ENTRY).count(), MAX_ENTRIES);
+        let there = |number| matches!(cache.get(digest(number)), Ok(Some(_)));
+        assert!(!there(2) && there(3) && there(MAX_ENTRIES + 2));
     }
 
     #[test]

@@ -12,7 +12,7 @@ const NICE: i32 = 10;
 
 /// Reads a component to its end and writes its machine code; an error is the compiler's own text. The process is the
 /// child's alone: whoever compiles for long gives way to tasks.
-pub fn run(mut component: impl Read, mut code: impl Write) -> Result<(), String> {
+pub fn run(mut component: impl Read, mut code: impl Write, details: bool) -> Result<(), String> {
     let io = |error: io::Error| format!("cannot read the component or write its code: {error}");
     let give_way = || {
         std::thread::sleep(PROMPT);
@@ -23,6 +23,6 @@ pub fn run(mut component: impl Read, mut code: impl Write) -> Result<(), String>
     let _thread = std::thread::Builder::new().name("patience".to_owned()).spawn(give_way).map_err(io)?;
     let mut bytes = Vec::new();
     component.read_to_end(&mut bytes).map_err(io)?;
-    let compiled = machine_code(&bytes)?;
+    let compiled = machine_code(&bytes, details)?;
     code.write_all(&compiled).and_then(|()| code.flush()).map_err(io)
 }

@@ -46,7 +46,7 @@ fn component(fixture: &str) -> (Digest, Vec<u8>) {
 
 async fn effort(sandbox: &Arc<Sandbox>, fixture: &str) -> Effort {
     let (digest, bytes) = component(fixture);
-    sandbox.code(digest, bytes, &|_| {}).await.unwrap().1
+    sandbox.code(digest, bytes.into(), &|_| {}).await.unwrap().1
 }
 
 #[tokio::test]
@@ -67,7 +67,7 @@ async fn an_entry_that_is_not_what_was_kept_is_compiled_again() {
     let sandbox = sandbox(&dir, Arc::new(InProcess));
     let [good, other] = [component("ok"), component("log")];
     for (digest, bytes) in [good.clone(), other.clone()] {
-        sandbox.code(digest, bytes, &|_| {}).await.unwrap();
+        sandbox.code(digest, bytes.into(), &|_| {}).await.unwrap();
     }
     let cache = &sandbox.compiler.cache;
     // An authentic entry that is no code for this engine: as after an update that forgot to change its name.
@@ -87,7 +87,7 @@ async fn one_component_at_a_time_is_compiled_and_the_others_are_told_to_wait() {
     let load = async |fixture: &'static str| {
         let (digest, bytes) = component(fixture);
         let on_stage = |stage| stages.lock().unwrap().push((fixture, stage));
-        sandbox.code(digest, bytes, &on_stage).await.unwrap().1
+        sandbox.code(digest, bytes.into(), &on_stage).await.unwrap().1
     };
     let steer = async {
         gate.entered.notified().await;
@@ -115,7 +115,7 @@ async fn a_compilation_that_is_given_up_leaves_the_place_to_others() {
     let sandbox = sandbox(&dir, Arc::clone(&gate) as _);
     let (digest, bytes) = component("ok");
     tokio::select! {
-        _ = sandbox.code(digest, bytes, &|_| {}) => panic!("the gate is closed"),
+        _ = sandbox.code(digest, bytes.into(), &|_| {}) => panic!("the gate is closed"),
         () = gate.entered.notified() => {}
     }
     gate.open.notify_one();

@@ -48,6 +48,11 @@ impl CpuTime {
         (self.spent.load(Ordering::Relaxed) + now.saturating_sub(ticked)) / 1_000_000
     }
 
+    /// Time computed so far, in microseconds, between two polls.
+    pub(super) fn micros(&self) -> u64 {
+        self.spent.load(Ordering::Relaxed) / 1_000
+    }
+
     fn begin(&self) {
         self.ticked.store(0, Ordering::Relaxed);
         self.began.store(self.wall_nanos(), Ordering::Relaxed);

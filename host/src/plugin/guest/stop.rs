@@ -158,12 +158,16 @@ fn backtrace(error: &wasmtime::Error) -> String {
     let frames = error.downcast_ref::<WasmBacktrace>().map_or(&[][..], WasmBacktrace::frames);
     for frame in frames {
         let separator = if text.is_empty() { " at " } else { " < " };
-        let name = frame.symbols().first().and_then(|symbol| symbol.name()).or(frame.func_name());
+        let symbol = frame.symbols().first();
+        let name = symbol.and_then(|symbol| symbol.name()).or(frame.func_name());
         // Writing to a String cannot fail.
         let _ = match name {
             Some(name) => write!(text, "{separator}{name}"),
             None => write!(text, "{separator}function {}", frame.func_index()),
         };
+        if let Some((file, line)) = symbol.and_then(|symbol| Some((symbol.file()?, symbol.line()?))) {
+            let _ = write!(text, " ({file}:{line})");
+        }
     }
     text
 }

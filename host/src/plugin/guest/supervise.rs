@@ -127,8 +127,21 @@ async fn overdue(control: &Control, grace: Duration) {
     sleep(grace).await;
 }
 
+/// Tells what a call computed, however it ends.
+struct Computed {
+    time: Arc<CpuTime>,
+    control: Arc<Control>,
+}
+
+impl Drop for Computed {
+    fn drop(&mut self) {
+        self.control.computed(self.time.micros());
+    }
+}
+
 async fn run<I: Invoke>(code: Arc<Code>, call: Call, invoke: I, seat: Seat) -> Result<Done<I::Answer>, Stop> {
     let time = Arc::new(CpuTime::new());
+    let _computed = Computed { time: time.clone(), control: call.control.clone() };
     // The place is dropped after the store, so that it is only given away when it is free.
     let (place, mut store, stayed, served) = match seat {
         Seat::Place(place) => (place, code.store(call), None, 0),
@@ -150,9 +163,9 @@ async fn run<I: Invoke>(code: Arc<Code>, call: Call, invoke: I, seat: Seat) -> R
         Metered { call, time, computing: code.shared.computing.clone() }.await
     };
     let guest = store.data_mut();
+    guest.note_memory();
     // Requests end with their attempt, also when the instance stays.
     guest.web = None;
-    code.peak_memory.fetch_max(guest.meter.peak(), Ordering::Relaxed);
     let (answer, instance) = result.map_err(|error| Stop::of(&error, &guest.call.limits, &guest.meter))?;
     let (outbox, added) = (std::mem::take(&mut guest.outbox), std::mem::take(&mut guest.added));
     let (told, served) = (guest.told, served + 1);

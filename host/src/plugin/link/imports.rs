@@ -1,8 +1,10 @@
 //! What a component imports and exports, against the contract and against what it was granted.
 
+use taskhost_shape::Newer;
 use wasmtime::component::Component;
 use wasmtime::component::types::ComponentItem;
 
+use super::mismatch::remedy;
 use super::{Grants, LoadError, Role};
 use crate::plugin::contract::VERSION;
 
@@ -22,12 +24,13 @@ const ROLES: [(&str, Role); 4] = [
 ];
 
 /// Interfaces that need a grant, and the capability that it is called.
-fn capabilities(grants: &Grants) -> [(&'static str, &'static str, bool); 6] {
+fn capabilities(grants: &Grants) -> [(&'static str, &'static str, bool); 7] {
     [
         ("taskhost:host/state", "state", grants.state.is_some()),
         ("taskhost:host/queue", "queue", grants.queue.is_some()),
         ("taskhost:media/library", "library", grants.library.is_some()),
         ("taskhost:media/ffmpeg", "ffmpeg", grants.ffmpeg.is_some()),
+        ("taskhost:exec/command", "command", !grants.command.is_empty()),
         ("wasi:http/types", "http", grants.http.is_given()),
         ("wasi:http/outgoing-handler", "http", grants.http.is_given()),
     ]
@@ -83,7 +86,7 @@ fn check_import(import: &str, plugin: &str, grants: &Grants) -> Result<(), LoadE
     }
     // The linker knows which versions of WASI it has.
     if !interface.starts_with("wasi:") && !speaks(version) {
-        return Err(LoadError::OtherVersion { item: format!("its import {import}") });
+        return Err(other_version(format!("its import {import}"), version));
     }
     match needed {
         Some((_, capability, false)) => {
@@ -99,6 +102,7 @@ pub(super) fn granting(capability: &str) -> String {
         "http" => "`[[grant.http]] host = \"HOST\"` for each host that it may ask (JavaScript that asks nobody is \
                    built with `--disable http fetch-event`)"
             .to_owned(),
+        "command" => "a section `[grant.command.NAME]` with the `program` of each command".to_owned(),
         capability => format!("`{capability} = true` under [grant]"),
     }
 }
@@ -109,6 +113,14 @@ fn speaks(version: &str) -> bool {
     minor(version) == minor(VERSION)
 }
 
+fn other_version(item: String, version: &str) -> LoadError {
+    // Something without a version is from before there were any.
+    let numbers =
+        |version: &str| -> Vec<u64> { version.split(['.', '-']).map_while(|part| part.parse().ok()).collect() };
+    let newer = if numbers(version) > numbers(VERSION) { Newer::Right } else { Newer::Left };
+    LoadError::OtherVersion { item, remedy: remedy(newer) }
+}
+
 /// The roles of a plugin; at least one that this host can run.
 pub(super) fn roles(component: &Component) -> Result<Vec<Role>, LoadError> {
     let ty = component.component_type();
@@ -117,10 +129,8 @@ pub(super) fn roles(component: &Component) -> Result<Vec<Role>, LoadError> {
         let Some(export) = exports.iter().find(|export| export.split('@').next() == Some(interface)) else {
             return Ok(false);
         };
-        if speaks(export.split_once('@').map_or("", |(_, version)| version)) {
-            return Ok(true);
-        }
-        Err(LoadError::OtherVersion { item: format!("its export {export}") })
+        let version = export.split_once('@').map_or("", |(_, version)| version);
+        if speaks(version) { Ok(true) } else { Err(other_version(format!("its export {export}"), version)) }
     };
     if !has(METADATA)? {
         return Err(LoadError::NoMetadata);

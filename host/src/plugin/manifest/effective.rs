@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use super::Manifest;
 use super::origin::{Origin, Origins};
 use super::read::join;
+use super::schema::per_second;
 use super::table::{Key, Slot, Table, Unit};
 
 /// Every limit, grant and policy that holds for a plugin.
@@ -108,17 +109,28 @@ fn walk(path: &str, table: &mut dyn Table, origins: &Origins) -> Vec<(String, No
     table.keys().iter_mut().map(|key| (key.name.to_owned(), node(&join(path, key.name), key, origins))).collect()
 }
 
+/// An entry of a list: a table, or the word that stands for one.
+fn entry(path: &str, table: &mut dyn Table, origins: &Origins) -> Node {
+    match table.word().and_then(|word| word.clone()) {
+        Some(word) => Node::Value(Held { value: json!(word), text: None, origin: origins.of(path) }),
+        None => Node::Table(walk(path, table, origins)),
+    }
+}
+
 fn node(path: &str, key: &mut Key<'_>, origins: &Origins) -> Node {
     let value = |value| Node::Value(Held { value, text: None, origin: origins.of(path) });
     match &mut key.slot {
         Slot::Flag(at) => value(json!(**at)),
         Slot::Number { at, unit, .. } => {
             let number = at.get();
+            if *unit == Unit::PerSecond {
+                return value(number.map_or(Value::Null, per_second));
+            }
             let text = number.filter(|_| *unit != Unit::Count).map(|number| unit.show(number));
             Node::Value(Held { value: json!(number), text, origin: origins.of(path) })
         }
         Slot::Text(at, _) => value(json!(at.get())),
-        Slot::Texts { at, .. } => value(json!(at.get())),
+        Slot::Texts { at, .. } => value(if at.is_absent() { Value::Null } else { json!(at.get()) }),
         Slot::Counts { at, .. } => value(json!(at)),
         Slot::Table(inner) => Node::Table(walk(path, *inner, origins)),
         Slot::Grant(grant) => {
@@ -128,9 +140,13 @@ fn node(path: &str, key: &mut Key<'_>, origins: &Origins) -> Node {
         }
         Slot::List { at, .. } => {
             let tables = at.tables().into_iter().enumerate();
-            Node::List(
-                tables.map(|(index, inner)| Node::Table(walk(&format!("{path}[{index}]"), inner, origins))).collect(),
-            )
+            Node::List(tables.map(|(index, inner)| entry(&format!("{path}[{index}]"), inner, origins)).collect())
+        }
+        Slot::Map { at, .. } => {
+            let inner = |(name, inner): (&str, &mut dyn Table)| {
+                (name.to_owned(), Node::Table(walk(&join(path, name), inner, origins)))
+            };
+            Node::Table(at.tables().into_iter().map(inner).collect())
         }
         Slot::Free { at, .. } => {
             let origin = |name: &str| origins.of(&join(path, name));

@@ -7,7 +7,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::place::{Source, abridged, nearest, unknown};
-use super::table::{Grant, List, Number, Slot, Table, Texts, Unit, Words};
+use super::table::{Grant, List, Map, Number, Slot, Table, Texts, Unit, Words};
 use super::{Mistake, Origins};
 
 /// Mistakes that are told; what comes after them is mostly their consequence.
@@ -109,6 +109,14 @@ impl Reader<'_> {
             (Slot::Table(table), DeValue::Table(entries)) => return self.table(path, offset, *table, entries),
             (Slot::Grant(grant), _) => return self.grant(path, *grant, value),
             (Slot::List { at, max }, _) => return self.list(path, *at, *max, value),
+            (Slot::Map { at, words, max }, DeValue::Table(entries)) => {
+                return self.map(path, (*at, words, *max), entries, offset);
+            }
+            // As everywhere, `false` grants nothing.
+            (Slot::Map { .. }, DeValue::Boolean(false)) => Ok(()),
+            (Slot::Map { .. }, _) => {
+                Err(format!("tables by name: write `[{path}.NAME]` with the keys of one below it"))
+            }
             (Slot::Free { at, max }, DeValue::Table(entries)) => return self.free(path, at, *max, entries, offset),
             (Slot::Table(_) | Slot::Free { .. }, _) => Err(format!("a table: write `[{path}]` with its keys below it")),
         };
@@ -162,12 +170,41 @@ impl Reader<'_> {
                 return;
             }
             let path = format!("{path}[{index}]");
-            let DeValue::Table(entries) = item.get_ref() else {
-                self.wrong(&path, "a table", item);
+            let table = list.add();
+            self.origins.note(&path, self.source.line(offset));
+            match (item.get_ref(), table.word()) {
+                (DeValue::Table(entries), _) => self.table(&path, offset, table, entries),
+                (DeValue::String(text), Some(word)) => *word = Some(text.to_string()),
+                (_, Some(_)) => self.wrong(&path, "a string or a table", item),
+                (_, None) => self.wrong(&path, "a table", item),
+            }
+        }
+    }
+
+    fn map(
+        &mut self,
+        path: &str,
+        (map, words, max): (&mut dyn Map, &Words, usize),
+        entries: &Entries<'_>,
+        offset: usize,
+    ) {
+        if entries.len() > max {
+            self.mistakes.push((offset, format!("[{path}] has more than {max} tables")));
+            return;
+        }
+        for (name, value) in entries {
+            let (name, at) = (name.get_ref().as_ref(), name.span().start);
+            if let Err(expected) = fit(words, name) {
+                self.mistakes.push((at, format!("a name in [{path}] must be {expected}, not \"{}\"", abridged(name))));
+                continue;
+            }
+            let path = join(path, name);
+            let DeValue::Table(entries) = value.get_ref() else {
+                self.wrong(&path, "a table", value);
                 continue;
             };
-            self.origins.note(&path, self.source.line(offset));
-            self.table(&path, offset, list.add(), entries);
+            self.origins.note(&path, self.source.line(at));
+            self.table(&path, at, map.add(name), entries);
         }
     }
 
@@ -214,6 +251,7 @@ fn last(path: &str) -> String {
 fn number(at: &mut dyn Number, unit: Unit, range: &RangeInclusive<u64>, value: &DeValue<'_>) -> Result<(), String> {
     let number = match value.as_str() {
         Some(text) => unit.parse(text),
+        None if unit == Unit::PerSecond => thousandths(value),
         None => integer(value).and_then(|number| u64::try_from(number).ok()),
     };
     let bounds = format!("between {} and {}", unit.show(*range.start()), unit.show(*range.end()));
@@ -225,6 +263,17 @@ fn number(at: &mut dyn Number, unit: Unit, range: &RangeInclusive<u64>, value: &
         Some(_) => Err(bounds),
         None => Err(format!("{}, {bounds}", unit.what())),
     }
+}
+
+/// A number with a fraction; whole thousandths, or none.
+fn thousandths(value: &DeValue<'_>) -> Option<u64> {
+    let DeValue::Float(float) = value else {
+        return integer(value).and_then(|number| u64::try_from(number).ok()?.checked_mul(1000));
+    };
+    let number = float.as_str().replace('_', "").parse::<f64>().ok()? * 1000.0;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a cast ends at the type's ends")]
+    let rounded = number.round() as u64;
+    (number.is_finite() && number >= 0.0 && (number - number.round()).abs() < 1e-6).then_some(rounded)
 }
 
 fn counts(at: &mut Vec<u16>, range: &RangeInclusive<u16>, max: usize, items: &[Value<'_>]) -> Result<(), String> {

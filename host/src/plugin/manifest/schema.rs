@@ -33,7 +33,11 @@ fn property(key: &mut Key<'_>) -> Value {
         Slot::Number { at, unit, range } => {
             let mut schema = number(*unit, *range.start(), *range.end());
             if let Some(value) = at.get() {
-                schema["default"] = if *unit == Unit::Count { json!(value) } else { json!(unit.show(value)) };
+                schema["default"] = match unit {
+                    Unit::Count => json!(value),
+                    Unit::PerSecond => per_second(value),
+                    Unit::Bytes | Unit::Millis => json!(unit.show(value)),
+                };
             }
             schema
         }
@@ -63,7 +67,18 @@ fn property(key: &mut Key<'_>) -> Value {
             let full = grant.table().map_or(Value::Null, table);
             json!({"oneOf": [{"type": "boolean"}, full], "default": by_default})
         }
-        Slot::List { at, max } => json!({"type": "array", "items": table(at.add()), "maxItems": max}),
+        Slot::List { at, max } => {
+            let entry = at.add();
+            let mut items = table(entry);
+            if entry.word().is_some() {
+                items = json!({"anyOf": [{"type": "string"}, items]});
+            }
+            json!({"type": "array", "items": items, "maxItems": max})
+        }
+        Slot::Map { at, words, max } => {
+            let (names, entry) = (text(words), table(at.add("")));
+            json!({"type": "object", "propertyNames": names, "additionalProperties": entry, "maxProperties": max})
+        }
         Slot::Free { max, .. } => {
             json!({"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}, "maxProperties": max})
         }
@@ -73,7 +88,17 @@ fn property(key: &mut Key<'_>) -> Value {
     schema
 }
 
+/// Thousandths as a manifest writes them.
+pub(super) fn per_second(thousandths: u64) -> Value {
+    #[expect(clippy::cast_precision_loss, reason = "ranges end far below 2^53")]
+    let number = thousandths as f64 / 1000.0;
+    json!(number)
+}
+
 fn number(unit: Unit, min: u64, max: u64) -> Value {
+    if unit == Unit::PerSecond {
+        return json!({"type": "number", "minimum": per_second(min), "maximum": per_second(max)});
+    }
     let integer = json!({"type": "integer", "minimum": min, "maximum": max});
     let Some(pattern) = unit.pattern() else { return integer };
     let words = format!("{}, from {} to {}.", unit.what(), unit.show(min), unit.show(max));

@@ -11,7 +11,8 @@
 //!
 //! To add a table: write its struct with `Default` and `impl Table`, and declare it in its parent:
 //! [`Key::table`] when it is always there (`[limits]`), [`Key::grant`] for an `Option<T>` that is also
-//! written `name = true`, [`Key::list`] for a `Vec<T>` (`[[grant.http]]`, or an array of inline tables).
+//! written `name = true`, [`Key::list`] for a `Vec<T>` (`[[grant.http]]`, or an array of inline tables),
+//! [`Key::map`] for tables by their names (`[grant.command.NAME]`).
 //! Keys that need each other are compared in [`Table::check`]. A value of another form implements
 //! [`Text`] or [`Number`]; one that stands in a list is read by its `FromStr`.
 
@@ -25,6 +26,11 @@ use crate::quantity::{parse_bytes, parse_millis, show_bytes, show_millis};
 pub trait Table {
     /// Its keys, each bound to the place of its value.
     fn keys(&mut self) -> Vec<Key<'_>>;
+
+    /// Where a word goes that may stand in a list instead of this table.
+    fn word(&mut self) -> Option<&mut Option<String>> {
+        None
+    }
 
     /// What no key alone can tell.
     fn check(&self) -> Result<(), Conflict> {
@@ -59,6 +65,7 @@ pub(super) enum Slot<'a> {
     Table(&'a mut dyn Table),
     Grant(&'a mut dyn Grant),
     List { at: &'a mut dyn List, max: usize },
+    Map { at: &'a mut dyn Map, words: &'static Words, max: usize },
     Free { at: &'a mut BTreeMap<String, String>, max: usize },
 }
 
@@ -67,6 +74,8 @@ pub(super) enum Slot<'a> {
 pub enum Unit {
     /// A plain integer.
     Count,
+    /// So many a second, with up to three places behind the point; kept in thousandths.
+    PerSecond,
     /// `"64MiB"`, or an integer of bytes.
     Bytes,
     /// `"30s"`, or an integer of milliseconds.
@@ -131,6 +140,16 @@ impl<'a> Key<'a> {
         Self::new(name, about, Slot::Text(at, words))
     }
 
+    /// A number a second, which may have a fraction; the range is in thousandths, as is the value.
+    pub fn per_second(
+        name: &'static str,
+        at: &'a mut dyn Number,
+        range: RangeInclusive<u64>,
+        about: &'static str,
+    ) -> Self {
+        Self::new(name, about, Slot::Number { at, unit: Unit::PerSecond, range })
+    }
+
     /// At most `max` strings.
     pub fn texts(
         name: &'static str,
@@ -164,6 +183,16 @@ impl<'a> Key<'a> {
     /// At most `max` tables.
     pub fn list(name: &'static str, at: &'a mut dyn List, max: usize, about: &'static str) -> Self {
         Self::new(name, about, Slot::List { at, max })
+    }
+
+    /// At most `max` tables by names that fit.
+    pub fn map(
+        name: &'static str,
+        at: &'a mut dyn Map,
+        (words, max): (&'static Words, usize),
+        about: &'static str,
+    ) -> Self {
+        Self::new(name, about, Slot::Map { at, words, max })
     }
 
     /// A table of at most `max` keys that somebody else knows; text, numbers and truth values are kept as text.
@@ -246,6 +275,10 @@ pub trait Texts {
     fn clear(&mut self);
     /// Takes one more, which fits the key's words.
     fn push(&mut self, value: &str);
+    /// Nothing is said, which is not the same as an empty list.
+    fn is_absent(&self) -> bool {
+        false
+    }
 }
 
 impl<T: FromStr + ToString> Texts for Vec<T> {
@@ -259,6 +292,27 @@ impl<T: FromStr + ToString> Texts for Vec<T> {
 
     fn push(&mut self, value: &str) {
         self.extend(value.parse::<T>());
+    }
+}
+
+impl<T> Texts for Option<Vec<T>>
+where
+    Vec<T>: Texts,
+{
+    fn get(&self) -> Vec<String> {
+        self.as_ref().map(Texts::get).unwrap_or_default()
+    }
+
+    fn clear(&mut self) {
+        *self = Some(Vec::new());
+    }
+
+    fn push(&mut self, value: &str) {
+        Texts::push(self.get_or_insert_default(), value);
+    }
+
+    fn is_absent(&self) -> bool {
+        self.is_none()
     }
 }
 
@@ -299,11 +353,31 @@ impl<T: Table + Default> List for Vec<T> {
     }
 }
 
+/// Any number of tables of one sort, by their names.
+pub trait Map {
+    /// Adds one, with nothing said yet.
+    fn add(&mut self, name: &str) -> &mut dyn Table;
+    /// All of them.
+    fn tables(&mut self) -> Vec<(&str, &mut dyn Table)>;
+}
+
+impl<T: Table + Default> Map for BTreeMap<String, T> {
+    fn add(&mut self, name: &str) -> &mut dyn Table {
+        self.entry(name.to_owned()).or_default()
+    }
+
+    fn tables(&mut self) -> Vec<(&str, &mut dyn Table)> {
+        self.iter_mut().map(|(name, table)| -> (&str, &mut dyn Table) { (name, table) }).collect()
+    }
+}
+
 impl Unit {
     /// A value in words: "64MiB".
     pub(super) fn show(self, value: u64) -> String {
         match self {
             Self::Count => value.to_string(),
+            Self::PerSecond if value.is_multiple_of(1000) => (value / 1000).to_string(),
+            Self::PerSecond => format!("{}.{:03}", value / 1000, value % 1000).trim_end_matches('0').to_owned(),
             Self::Bytes => show_bytes(value),
             Self::Millis => show_millis(value),
         }
@@ -312,7 +386,7 @@ impl Unit {
     /// What a string means.
     pub(super) fn parse(self, text: &str) -> Option<u64> {
         match self {
-            Self::Count => None,
+            Self::Count | Self::PerSecond => None,
             Self::Bytes => parse_bytes(text).ok(),
             Self::Millis => parse_millis(text).ok(),
         }
@@ -322,6 +396,7 @@ impl Unit {
     pub(super) fn what(self) -> &'static str {
         match self {
             Self::Count => "an integer",
+            Self::PerSecond => "a number, with up to three places behind the point",
             Self::Bytes => "a size such as \"64MiB\" (B, KiB, MiB, GiB, TiB) or a number of bytes",
             Self::Millis => "a duration such as \"30s\" (ms, s, m, h, d) or a number of milliseconds",
         }
@@ -330,7 +405,7 @@ impl Unit {
     /// The units of a string, for the schema.
     pub(super) fn pattern(self) -> Option<&'static str> {
         match self {
-            Self::Count => None,
+            Self::Count | Self::PerSecond => None,
             Self::Bytes => Some("^[0-9]+ *(B|KiB|MiB|GiB|TiB)$"),
             Self::Millis => Some("^[0-9]+ *(ms|s|m|h|d)$"),
         }

@@ -2,7 +2,7 @@ mod agreement;
 mod hostile;
 
 use super::*;
-use crate::plugin::link::{FfmpegGrant, LibraryGrant, QueueGrant, StateGrant};
+use crate::plugin::link::{FfmpegGrant, FfmpegOperation, LibraryGrant, QueueGrant, StateGrant};
 
 fn parse(text: &str) -> Result<Manifest, Mistakes> {
     Manifest::parse("cut.toml", text)
@@ -38,9 +38,9 @@ fn everything_can_be_said() {
         attempts_per_instance = 100
         [grant]
         state = { quota = "1GiB" }
-        queue = { kinds = ["video.*", "echo", "*"] }
+        queue = { kinds = ["video.*", "echo", "*"], per_second = 0.5, burst = 10 }
         library = { write = true }
-        ffmpeg = {}
+        ffmpeg = { operations = ["probe", "extract-audio"], presets = ["web"], max_output = "4GiB", jobs = 2 }
         [config]
         preset = "fast"
         ratio = 1.5
@@ -64,9 +64,15 @@ fn everything_can_be_said() {
     assert_eq!(manifest.limits, limits);
     let kinds = ["video.*", "echo", "*"].map(str::to_owned).to_vec();
     assert_eq!(manifest.grants.state, Some(StateGrant { quota_bytes: 1 << 30 }));
-    assert_eq!(manifest.grants.queue, Some(QueueGrant { kinds }));
+    assert_eq!(manifest.grants.queue, Some(QueueGrant { kinds, per_second: Some(500), burst: Some(10) }));
     assert_eq!(manifest.grants.library, Some(LibraryGrant { add: false, write: true }));
-    assert_eq!(manifest.grants.ffmpeg, Some(FfmpegGrant {}));
+    let ffmpeg = FfmpegGrant {
+        operations: Some(vec![FfmpegOperation::Probe, FfmpegOperation::ExtractAudio]),
+        presets: Some(vec!["web".to_owned()]),
+        max_output_bytes: Some(4 << 30),
+        jobs: Some(2),
+    };
+    assert_eq!(manifest.grants.ffmpeg, Some(ffmpeg));
     let config = [("dry", "true"), ("preset", "fast"), ("ratio", "1.5"), ("tries", "3")];
     assert_eq!(manifest.config, config.map(|(key, value)| (key.to_owned(), value.to_owned())).into());
     let pin = manifest.sha256.unwrap().to_string();
@@ -77,7 +83,8 @@ fn everything_can_be_said() {
 fn true_grants_the_usual() {
     let grants = parse("[grant]\nstate = true\nqueue = true\nlibrary = true\nffmpeg = true\n").unwrap().grants;
     assert_eq!(grants.state, Some(StateGrant { quota_bytes: 16 << 20 }));
-    assert_eq!(grants.queue, Some(QueueGrant { kinds: vec!["*".to_owned()] }));
+    assert_eq!(grants.queue, Some(QueueGrant { kinds: vec!["*".to_owned()], per_second: None, burst: None }));
+    assert_eq!(grants.ffmpeg, Some(FfmpegGrant::default()));
     assert_eq!(grants.library, Some(LibraryGrant { add: false, write: false }));
     assert_eq!(granted(&grants), ["state", "queue", "library", "ffmpeg"]);
     assert!(granted(&Grants::default()).is_empty());
@@ -136,6 +143,10 @@ fn a_value_of_the_wrong_sort_is_told_with_an_example() {
         ("sha256 = \"abc\"\n", "1:10", "64 hexadecimal digits"),
         ("sha256 = 1\n", "1:10", "64 hexadecimal digits"),
         ("[grant]\nqueue = { kinds = [\"Video/cut\"] }\n", "2:20", "video.*"),
+        ("[grant]\nqueue = { per_second = 0 }\n", "2:24", "between 0.001 and 10000"),
+        ("[grant]\nqueue = { burst = 1 }\n", "2:11", "`per_second`"),
+        ("[grant]\nffmpeg = { operations = [\"probe\", \"shell\"] }\n", "2:35", "extract-audio"),
+        ("[grant]\nffmpeg = { jobs = 0 }\n", "2:19", "between 1 and 1024"),
         ("[grant]\nqueue = { kinds = [\"echo\", 7] }\n", "2:28", "video.*"),
         ("[limits\n", "1:8", "]"),
     ] {
@@ -205,4 +216,34 @@ fn each_value_says_where_it_comes_from() {
         (origin("grant.queue.kinds"), origin("limits.handles")),
         ("cut.toml:6".to_owned(), "default".to_owned())
     );
+}
+
+#[test]
+fn a_reload_policy_is_read_with_its_canary() {
+    let reload = parse(
+        "[reload]\ndrain = \"1m\"\nyield_grace = 0\ncanary = { kind = \"video.cut\", input = '{\"a\": 1}', timeout = \"2s\" }\n",
+    )
+    .unwrap()
+    .reload;
+    assert_eq!(reload.drain, Drain { drain_ms: 60_000, yield_grace_ms: 0 });
+    let canary = reload.canary().unwrap();
+    assert_eq!((canary.kind.as_str(), canary.input.as_str(), canary.timeout_ms), ("video.cut", "{\"a\": 1}", 2_000));
+    let unsaid = parse("").unwrap().reload;
+    assert_eq!((unsaid.drain, unsaid.canary()), (Drain { drain_ms: 30_000, yield_grace_ms: 10_000 }, None));
+}
+
+#[test]
+fn a_reload_policy_that_cannot_be_is_told() {
+    for (text, reason) in [
+        ("[reload]\ndrian = 1\n", "2:1: unknown key `drian`"),
+        ("[reload]\ndrain = \"8d\"\n", "2:9: `drain` must be between 0ms and 7d"),
+        ("[reload]\nyield_grace = \"2h\"\n", "2:15: `yield_grace` must be between 0ms and 1h"),
+        ("[reload]\ncanary = { kind = \"a\" }\n", "2:12: a canary needs `kind` and `input`: say `input`, too"),
+        ("[reload]\ncanary = { kind = \"A b\", input = \"1\" }\n", "`kind` must be a kind of the plugin"),
+        ("[reload]\ncanary = { kind = \"a\", input = \"{\" }\n", "`input` must be JSON text"),
+        ("[reload.canary]\nkind = \"a\"\ninput = \"1\"\ntimeout = 0\n", "`timeout` must be between 1ms and 1h"),
+    ] {
+        let message = refused(text);
+        assert!(message.contains(reason), "{text}: {message}");
+    }
 }

@@ -3,8 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
-use crate::plugin::{LoadFailure, Loading, PluginInfo};
+use tokio::time::Instant;
+
+use crate::plugin::manifest::Drain;
+use crate::plugin::{Draining, LoadFailure, Loading, PluginInfo};
 use crate::task::Digest;
+use crate::time::Timestamp;
 
 use super::generation::{Generation, Source};
 
@@ -48,10 +52,10 @@ impl Book {
         })
     }
 
-    /// Makes a generation live; the one before it drains.
-    pub(super) fn adopt(&mut self, generation: Arc<Generation>) {
+    /// Makes a generation live; the one before it drains, as the new one says.
+    pub(super) fn adopt(&mut self, generation: Arc<Generation>, now: (Timestamp, Instant)) {
         let entry = self.entries.entry(generation.plugin().to_owned()).or_default();
-        entry.retire();
+        entry.retire(Some(generation.reload_policy().drain), now);
         entry.live = Some(generation);
         entry.failure = None;
         entry.tried = None;
@@ -86,10 +90,10 @@ impl Book {
         entry.failure.take().is_some()
     }
 
-    /// The file is gone.
-    pub(super) fn remove(&mut self, name: &str) {
+    /// The file is gone; what was live drains, as it says itself.
+    pub(super) fn remove(&mut self, name: &str, now: (Timestamp, Instant)) {
         let Some(entry) = self.entries.get_mut(name) else { return };
-        entry.retire();
+        entry.retire(None, now);
         entry.failure = None;
         entry.tried = None;
         // Names come and go for years: forget the ones that nothing is known about.
@@ -121,10 +125,10 @@ impl Book {
 }
 
 impl Entry {
-    fn retire(&mut self) {
+    fn retire(&mut self, drain: Option<Drain>, now: (Timestamp, Instant)) {
         self.draining.retain(|old| old.strong_count() > 0);
         if let Some(old) = self.live.take() {
-            old.retire();
+            old.retire(drain.unwrap_or(old.reload_policy().drain), now);
             self.draining.push(Arc::downgrade(&old));
         }
     }
@@ -137,8 +141,15 @@ impl Entry {
         self.draining.iter().all(|old| old.strong_count() == 0)
     }
 
-    fn draining(&self) -> Vec<(crate::task::Digest, u32)> {
+    fn draining(&self) -> Vec<Draining> {
         let old = self.draining.iter().filter_map(Weak::upgrade);
-        old.map(|old| (old.digest(), old.running())).filter(|(_, running)| *running > 0).collect()
+        old.filter_map(|old| {
+            let retirement = old.retirement()?;
+            let (yield_at, interrupt_at) = retirement.timetable();
+            let (digest, running, since) = (old.digest(), old.running(), retirement.at);
+            Some(Draining { digest, running, since, yield_at, interrupt_at })
+        })
+        .filter(|draining| draining.running > 0)
+        .collect()
     }
 }

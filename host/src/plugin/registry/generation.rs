@@ -1,25 +1,29 @@
 //! One digest of one plugin, ready to run. Whoever holds it may use it, also after it was replaced.
 
+mod kind;
+mod retirement;
+
+pub use self::retirement::Retirement;
+
 use std::fmt::Write as _;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use serde_json::json;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
 
+use self::kind::Kind;
 use crate::plugin::compile::Effort;
 use crate::plugin::control::Control;
 use crate::plugin::limits::Limits;
 use crate::plugin::link::{Descriptor, Grants, Linked, Role, TaskCheck};
-use crate::plugin::manifest::{self, Effective};
-use crate::plugin::schema::Schema;
+use crate::plugin::manifest::{self, Drain, Effective, ReloadPolicy};
 use crate::plugin::signature::Signed;
 use crate::plugin::steer::{Ended, Look, Missed, StopMode, Subject, Turn};
 use crate::plugin::{Batch, GenerationInfo, InputError, Job, KindInfo, names};
-use crate::task::{Digest, Failure, NewTask, Outcome, is_valid_kind};
+use crate::task::{Digest, Failure, NewTask, Outcome};
 use crate::time::Timestamp;
-
-/// Kinds of one plugin at most.
-const MAX_KINDS: usize = 64;
 
 /// A plugin as it was loaded from one component and one manifest.
 #[derive(Debug)]
@@ -36,9 +40,12 @@ pub struct Generation {
     effective: Arc<Effective>,
     linked: Arc<Linked>,
     tasks: TaskRules,
+    reload: ReloadPolicy,
     loaded_at: Timestamp,
     effort: Effort,
     running: AtomicU32,
+    retirement: OnceLock<Retirement>,
+    retired: CancellationToken,
 }
 
 /// What a generation is made from: equal sources make equal generations.
@@ -66,15 +73,9 @@ pub(in crate::plugin) struct Parts {
     pub(in crate::plugin) effective: Arc<Effective>,
     pub(in crate::plugin) linked: Arc<Linked>,
     pub(in crate::plugin) tasks: Arc<dyn TaskCheck>,
+    pub(in crate::plugin) reload: ReloadPolicy,
     pub(in crate::plugin) loaded_at: Timestamp,
     pub(in crate::plugin) effort: Effort,
-}
-
-#[derive(Debug)]
-struct Kind {
-    info: KindInfo,
-    default_timeout_ms: Option<u64>,
-    input: Schema,
 }
 
 struct TaskRules(Arc<dyn TaskCheck>);
@@ -115,6 +116,7 @@ impl Generation {
             effective,
             linked,
             tasks,
+            reload,
             loaded_at,
             effort,
         } = parts;
@@ -134,16 +136,7 @@ impl Generation {
         if roles.contains(&Role::Collector) && !roles.contains(&Role::Actuator) {
             return Err("it exports a collector but no actuator whose results it could bring home".to_owned());
         }
-        if descriptor.kinds.len() > MAX_KINDS {
-            return Err(format!("`describe` names {} kinds, the limit is {MAX_KINDS}", descriptor.kinds.len()));
-        }
-        let mut kinds: Vec<Kind> = Vec::with_capacity(descriptor.kinds.len());
-        for kind in descriptor.kinds {
-            if kinds.iter().any(|known| known.info.name == kind.name) {
-                return Err(format!("`describe` names the kind {:?} twice", kind.name));
-            }
-            kinds.push(Kind::new(kind, &plugin, limits.concurrency)?);
-        }
+        let kinds = kind::kinds_of(descriptor.kinds, &plugin, &limits)?;
         let (version, summary) = (descriptor.version, descriptor.summary);
         let (tasks, running) = (TaskRules(tasks), AtomicU32::new(0));
         Ok(Self {
@@ -159,10 +152,23 @@ impl Generation {
             effective,
             linked,
             tasks,
+            reload,
             loaded_at,
             effort,
             running,
+            retirement: OnceLock::new(),
+            retired: CancellationToken::new(),
         })
+    }
+
+    /// This generation, which went live at that time.
+    pub(in crate::plugin) fn live_since(self, loaded_at: Timestamp) -> Self {
+        Self { loaded_at, ..self }
+    }
+
+    /// Its own version.
+    pub fn version(&self) -> &str {
+        &self.version
     }
 
     /// The plugin's name.
@@ -221,9 +227,30 @@ impl Generation {
         &self.source
     }
 
-    /// Replaced or removed: attempts that run finish, and nothing of theirs stays.
-    pub(in crate::plugin) fn retire(&self) {
+    /// How it takes over from the one before it.
+    pub(in crate::plugin) fn reload_policy(&self) -> &ReloadPolicy {
+        &self.reload
+    }
+
+    /// Replaced or removed: attempts that run have their time, and nothing of theirs stays.
+    pub(in crate::plugin) fn retire(&self, drain: Drain, (at, since): (Timestamp, Instant)) {
+        // It is retired once: a generation never becomes live again.
+        let _first = self.retirement.set(Retirement { at, since, drain });
         self.linked.retire();
+        self.retired.cancel();
+    }
+
+    /// Whether and how it comes to an end.
+    pub fn retirement(&self) -> Option<&Retirement> {
+        self.retirement.get()
+    }
+
+    /// Ends when nothing may run on it any more.
+    async fn overstayed(&self) {
+        self.retired.cancelled().await;
+        if let Some(retirement) = self.retirement() {
+            sleep_until(retirement.interrupt_at()).await;
+        }
     }
 
     /// Runs one attempt. Its wall budget is what the task asks for, else what the kind has as its
@@ -279,7 +306,13 @@ impl Generation {
     /// Asks the dispatcher for at most `limit` tasks. All of them are acceptable, or the batch fails.
     pub async fn dispatch(self: &Arc<Self>, limit: u32, cursor: Option<Vec<u8>>) -> Result<Batch, Failure> {
         let _running = Running::of(self);
-        let raw = self.linked.dispatch(limit, cursor).await?;
+        let raw = tokio::select! {
+            biased;
+            raw = self.linked.dispatch(limit, cursor) => raw?,
+            () = self.overstayed() => {
+                return Err(Failure::new("interrupted", "the plugin was replaced while it looked for work"));
+            }
+        };
         for (index, task) in raw.tasks.iter().enumerate() {
             self.check_task(index, &task.kind, &task.input)?;
         }
@@ -324,31 +357,6 @@ impl Generation {
             compiled: self.effort,
             running: self.running(),
         }
-    }
-}
-
-impl Kind {
-    fn new(kind: crate::plugin::link::Kind, plugin: &str, concurrency: u32) -> Result<Self, String> {
-        let name = kind.name;
-        if !is_valid_kind(&name) {
-            return Err(format!(
-                "{name:?} is not a kind: words of a-z, 0-9, - and _, joined by dots, at most 128 bytes"
-            ));
-        }
-        let compile = |what: &str, text: Option<&str>| {
-            Schema::compile(text).map_err(|error| format!("the {what} schema of kind {name:?} is not usable: {error}"))
-        };
-        let input = compile("input", kind.input_schema.as_deref())?;
-        compile("output", kind.output_schema.as_deref())?;
-        let info = KindInfo {
-            name,
-            summary: kind.summary,
-            input_schema: kind.input_schema,
-            output_schema: kind.output_schema,
-            plugin: plugin.to_owned(),
-            concurrency,
-        };
-        Ok(Self { info, default_timeout_ms: kind.default_timeout_ms, input })
     }
 }
 

@@ -6,18 +6,23 @@ use std::sync::Arc;
 use crate::plugin::compile::{Effort, Stage};
 use crate::plugin::engine::{Compiled, Sandbox};
 use crate::plugin::link::{LinkRequest, LoadError, TaskCheck};
-use crate::plugin::manifest::Manifest;
+use crate::plugin::manifest::{Canary, Manifest};
 use crate::plugin::signature::{SignatureError, Signed, Subject, Trust};
 use crate::plugin::{Rules, names};
+use crate::task::Digest;
 use crate::time::Timestamp;
 
+use super::canary;
 use super::generation::{Generation, Parts, Source};
 
 /// What was found in the folder under one name.
+#[derive(Clone, Debug)]
 pub(in crate::plugin) struct Candidate {
     pub(in crate::plugin) name: String,
-    pub(in crate::plugin) component: Vec<u8>,
+    pub(in crate::plugin) component: Arc<[u8]>,
     pub(in crate::plugin) source: Source,
+    /// A task that it has to do first, besides the one in its manifest.
+    pub(in crate::plugin) canary: Option<Canary>,
 }
 
 /// Why a candidate is not loaded.
@@ -44,7 +49,7 @@ impl From<LoadError> for NotLoaded {
 }
 
 /// Why a name cannot be a plugin's.
-pub(in crate::plugin) fn check_name(name: &str) -> Result<(), String> {
+pub fn check_name(name: &str) -> Result<(), String> {
     if names::is_plugin(name) {
         return Ok(());
     }
@@ -62,13 +67,27 @@ pub(in crate::plugin) async fn load(
     on_stage: &(dyn Fn(Stage) + Sync),
     now: Timestamp,
 ) -> Result<Generation, NotLoaded> {
-    let Candidate { name, component, source } = candidate;
+    let Candidate { name, component, source, canary } = candidate;
     check_name(&name)?;
     let manifest = manifest(&name, &source, &sandbox.rules)?;
     let (component, signed) = vouched(sandbox, &name, (&source, &manifest), component).await?;
     let code = sandbox.code(source.digest, component, on_stage).await?;
     on_stage(Stage::Checking);
-    finish(sandbox, code, Checked { name, source, manifest, signed }, tasks, now).await
+    let (compiled, request) = (code.0.clone(), request(&name, source.digest, &manifest));
+    let canaries: Vec<Canary> = manifest.reload.canary().into_iter().chain(canary).collect();
+    let generation = finish(sandbox, code, Checked { name, source, manifest, signed }, Arc::clone(&tasks), now).await?;
+    for canary in &canaries {
+        on_stage(Stage::Canary);
+        let subject = (&generation, Arc::clone(&tasks));
+        canary::rehearse(sandbox, (compiled.clone(), request.clone()), subject, canary, now).await?;
+    }
+    Ok(generation)
+}
+
+fn request(name: &str, digest: Digest, manifest: &Manifest) -> LinkRequest {
+    let Manifest { limits, grants, config, .. } = manifest.clone();
+    let config = config.into_iter().collect();
+    LinkRequest { name: name.to_owned(), digest, limits, grants, config }
 }
 
 /// A candidate of which everything is known but what it says of itself.
@@ -84,8 +103,8 @@ pub(in crate::plugin) async fn vouched(
     sandbox: &Arc<Sandbox>,
     name: &str,
     (source, manifest): (&Source, &Manifest),
-    component: Vec<u8>,
-) -> Result<(Vec<u8>, Option<Signed>), String> {
+    component: Arc<[u8]>,
+) -> Result<(Arc<[u8]>, Option<Signed>), String> {
     let (on, name, source, named) =
         (Arc::clone(sandbox), name.to_owned(), source.clone(), manifest.signature.is_some());
     let verify = move || {
@@ -137,9 +156,8 @@ pub(in crate::plugin) async fn finish(
 ) -> Result<Generation, NotLoaded> {
     let Checked { name: plugin, source, manifest, signed } = checked;
     let effective = Arc::new(manifest.effective(&format!("{plugin}.toml")));
-    let Manifest { limits, grants, config, .. } = manifest;
-    let (digest, config) = (source.digest, config.into_iter().collect());
-    let request = LinkRequest { name: plugin.clone(), digest, limits: limits.clone(), grants: grants.clone(), config };
+    let request = request(&plugin, source.digest, &manifest);
+    let Manifest { limits, grants, reload, .. } = manifest;
     let (on, checks) = (Arc::clone(sandbox), Arc::clone(&tasks));
     let linked = tokio::task::spawn_blocking(move || on.link(&compiled, request, checks))
         .await
@@ -163,6 +181,7 @@ pub(in crate::plugin) async fn finish(
         effective,
         linked,
         tasks,
+        reload,
         loaded_at,
         effort,
     };

@@ -5,10 +5,11 @@ use std::fs::{File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::plugin::manifest::{MAX_MANIFEST_BYTES, named_signature};
+use crate::plugin::manifest::{MAX_MANIFEST_BYTES, named_signature, signature_file, usual_signature};
 use crate::plugin::registry::generation::Source;
 use crate::plugin::registry::load::Candidate;
 use crate::plugin::signature::MAX_SIGNATURE_BYTES;
@@ -67,11 +68,6 @@ impl Named {
     }
 }
 
-/// Where a signature is when nobody says.
-fn usual_signature(name: &str) -> String {
-    format!("{name}.wasm.minisig")
-}
-
 /// Why a candidate could not be read.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::plugin) enum ReadError {
@@ -103,14 +99,18 @@ pub(super) struct Seen {
     pub(super) plugins: BTreeMap<String, Stamp>,
     /// There are more.
     pub(super) overflow: bool,
+    /// Some are links: what changes where they lead is not told.
+    pub(super) links: bool,
 }
 
 /// Every `<name>.wasm` of the folder, through symbolic links; hidden files and folders are passed over.
 pub(super) fn look(dir: &Path, named: &mut Named) -> io::Result<Seen> {
     let mut seen = Seen::default();
     for entry in std::fs::read_dir(dir)? {
-        let path = entry?.path();
+        let entry = entry?;
+        let path = entry.path();
         let Some(name) = component_name(&path) else { continue };
+        seen.links |= entry.file_type().is_ok_and(|file| file.is_symlink());
         let Some(component) = stamp(&path) else { continue };
         let beside = path.with_extension("toml");
         let manifest = stamp(&beside);
@@ -140,6 +140,15 @@ fn component_name(path: &Path) -> Option<String> {
     fits.then(|| stem.into_owned())
 }
 
+/// What a look sees of one plugin.
+pub(super) fn stamp_of(dir: &Path, name: &str) -> Stamp {
+    let path = dir.join(format!("{name}.wasm"));
+    let beside = path.with_extension("toml");
+    let manifest = stamp(&beside);
+    let signature = stamp(&Named::default().signature(name, &beside, manifest));
+    Stamp { component: stamp(&path), manifest, signature }
+}
+
 fn stamp(path: &Path) -> Option<FileStamp> {
     // A dangling link or a file that has just gone is no file.
     let metadata = std::fs::metadata(path).ok()?;
@@ -161,17 +170,48 @@ pub(in crate::plugin) fn read_once(path: &Path, max_bytes: u64) -> Result<Candid
     read(path.parent().unwrap_or(Path::new("")), &name, expected, max_bytes)
 }
 
+/// What somebody brings of a plugin.
+#[derive(Debug)]
+pub(super) struct Given {
+    pub(super) component: Option<Arc<[u8]>>,
+    pub(super) manifest: Option<Vec<u8>>,
+    pub(super) signature: Option<Vec<u8>>,
+}
+
+/// What lies in the folder under a name now, but for what is given.
+pub(super) fn complete(dir: &Path, name: &str, given: Given, max_bytes: u64) -> Result<(Arc<[u8]>, Source), ReadError> {
+    let read_now = |file: &str, max_bytes| {
+        let path = dir.join(file);
+        read_file(&path, stamp(&path), max_bytes)
+    };
+    let component = match given.component {
+        Some(component) => component,
+        None => read_now(&format!("{name}.wasm"), max_bytes)?.ok_or(ReadError::Changed)?.into(),
+    };
+    let manifest = match given.manifest {
+        Some(manifest) => Some(manifest),
+        None => read_now(&format!("{name}.toml"), MAX_MANIFEST_BYTES)?,
+    };
+    let signature_file = signature_file(name, manifest.as_deref());
+    let signature = match given.signature {
+        Some(signature) => Some(signature),
+        None => read_now(&signature_file, MAX_SIGNATURE_BYTES)?,
+    };
+    let digest = Digest(Sha256::digest(&component).into());
+    Ok((component, Source { digest, manifest, signature_file, signature }))
+}
+
 /// Reads a candidate that still has this stamp, once: what was hashed is what will be compiled.
 pub(super) fn read(dir: &Path, name: &str, expected: Stamp, max_bytes: u64) -> Result<Candidate, ReadError> {
     let path = dir.join(format!("{name}.wasm"));
     let component = read_file(&path, expected.component, max_bytes)?.ok_or(ReadError::Changed)?;
     let manifest = read_file(&path.with_extension("toml"), expected.manifest, MAX_MANIFEST_BYTES)?;
-    let signature_file = manifest.as_deref().and_then(named_signature).unwrap_or_else(|| usual_signature(name));
+    let signature_file = signature_file(name, manifest.as_deref());
     let signature = read_file(&dir.join(&signature_file), expected.signature, MAX_SIGNATURE_BYTES);
     let signature = signature.map_err(|error| error.of(&format!("the signature of {name}.wasm")))?;
     let digest = Digest(Sha256::digest(&component).into());
     let source = Source { digest, manifest, signature_file, signature };
-    Ok(Candidate { name: name.to_owned(), component, source })
+    Ok(Candidate { name: name.to_owned(), component: component.into(), source, canary: None })
 }
 
 fn read_file(path: &Path, expected: Option<FileStamp>, max_bytes: u64) -> Result<Option<Vec<u8>>, ReadError> {

@@ -42,15 +42,44 @@ struct Pending {
     /// Not before.
     due: Instant,
     told: bool,
+    /// It was renamed into place.
+    renamed: bool,
+    /// It is worth loading before it has settled: it was renamed into place just now.
+    fresh: bool,
 }
 
 /// All names, and what they wait for.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Settling {
     names: BTreeMap<String, Watched>,
+    pace: Pace,
+}
+
+/// How long a file has to be left alone.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    written: Duration,
+    renamed: Duration,
+    gone: Duration,
+}
+
+impl Pace {
+    /// For a folder that an operator copies to, maybe over a slow network.
+    pub(super) const CAREFUL: Self = Self { written: SETTLE, renamed: SETTLE_RENAMED, gone: GRACE_GONE };
+    /// For a folder that a compiler on this machine writes to.
+    pub(super) const QUICK: Self = Self {
+        written: Duration::from_millis(100),
+        renamed: Duration::from_millis(20),
+        gone: Duration::from_millis(500),
+    };
 }
 
 impl Settling {
+    /// Knows no file yet.
+    pub(super) fn new(pace: Pace) -> Self {
+        Self { names: BTreeMap::new(), pace }
+    }
+
     /// Takes note of what a look saw, and of names that were renamed into place since the last one.
     pub(super) fn observe(&mut self, seen: &BTreeMap<String, Stamp>, renamed: &BTreeSet<String>, now: Instant) {
         for name in seen.keys() {
@@ -60,7 +89,7 @@ impl Settling {
         }
         for (name, watched) in &mut self.names {
             let stamp = seen.get(name).copied().unwrap_or_default();
-            watched.observe(stamp, renamed.contains(name), now);
+            watched.observe(stamp, renamed.contains(name), now, self.pace);
         }
     }
 
@@ -68,6 +97,17 @@ impl Settling {
     pub(super) fn due(&mut self, now: Instant) -> Vec<(String, Step)> {
         let step = |watched: &mut Watched| watched.pending.as_mut().and_then(|pending| pending.step(now));
         self.names.iter_mut().filter_map(|(name, watched)| Some((name.clone(), step(watched)?))).collect()
+    }
+
+    /// Files that were renamed into place and have not settled: they are whole, and can be loaded while it is seen
+    /// whether their manifest follows. Each is told once.
+    pub(super) fn fresh(&mut self) -> Vec<(String, Stamp)> {
+        let take = |watched: &mut Watched| {
+            let pending = watched.pending.as_mut().filter(|pending| pending.fresh)?;
+            pending.fresh = false;
+            Some(pending.stamp)
+        };
+        self.names.iter_mut().filter_map(|(name, watched)| Some((name.clone(), take(watched)?))).collect()
     }
 
     /// When [`Self::due`] next has something, as far as is known now.
@@ -95,12 +135,12 @@ impl Settling {
         let watched = self.names.entry(name.to_owned()).or_default();
         watched.settled = None;
         // It is not restless, it waits for us.
-        watched.pending = Some(Pending { stamp, since: now, due: at, told: true });
+        watched.pending = Some(Pending { stamp, since: now, due: at, told: true, renamed: false, fresh: false });
     }
 }
 
 impl Watched {
-    fn observe(&mut self, stamp: Stamp, renamed: bool, now: Instant) {
+    fn observe(&mut self, stamp: Stamp, renamed: bool, now: Instant, pace: Pace) {
         if Some(stamp) == self.settled {
             self.pending = None;
             return;
@@ -111,17 +151,22 @@ impl Watched {
         };
         let vanished = stamp.component.is_none() || self.settled.is_some_and(gone);
         let wait = match (vanished, renamed) {
-            (true, _) => GRACE_GONE,
-            (false, true) => SETTLE_RENAMED,
-            (false, false) => SETTLE,
+            (true, _) => pace.gone,
+            (false, true) => pace.renamed,
+            (false, false) => pace.written,
         };
-        let due = now + wait;
+        let (due, fresh) = (now + wait, renamed && !vanished);
         self.pending = Some(match self.pending {
-            Some(pending) if pending.stamp == stamp => {
-                Pending { due: if renamed { pending.due.min(due) } else { pending.due }, ..pending }
-            }
-            Some(pending) => Pending { stamp, due, ..pending },
-            None => Pending { stamp, since: now, due, told: false },
+            Some(pending) if pending.stamp == stamp => Pending {
+                due: if renamed { pending.due.min(due) } else { pending.due },
+                renamed: pending.renamed || renamed,
+                fresh: pending.fresh || (fresh && !pending.renamed),
+                ..pending
+            },
+            // One whole file after the other: the last one need not rest for longer than the first.
+            Some(pending) if pending.renamed && fresh => Pending { stamp, due: pending.due.min(due), fresh, ..pending },
+            Some(pending) => Pending { stamp, due, renamed, fresh, ..pending },
+            None => Pending { stamp, since: now, due, told: false, renamed, fresh },
         });
     }
 }
@@ -153,7 +198,7 @@ mod tests {
 
     impl Scene {
         fn new() -> Self {
-            Self { dir: tempfile::tempdir().unwrap(), settling: Settling::default(), start: Instant::now() }
+            Self { dir: tempfile::tempdir().unwrap(), settling: Settling::new(Pace::CAREFUL), start: Instant::now() }
         }
 
         fn write(&self, file: &str, text: &str) {
@@ -212,6 +257,39 @@ mod tests {
         // The hint may come after the look.
         assert_eq!(scene.look(70, &["b"]), scene.load("a"));
         assert_eq!(scene.look(120, &[]).len(), 2);
+    }
+
+    #[test]
+    fn files_that_are_renamed_into_place_all_the_time_are_loaded_all_the_same() {
+        let mut scene = Scene::new();
+        let mut loaded = 0;
+        for tick in 0..20_u64 {
+            scene.write("a.wasm", &tick.to_string());
+            let steps = scene.look(tick * 40, &["a"]);
+            assert!(steps.is_empty() || steps == scene.load("a"), "{steps:?}");
+            if !steps.is_empty() {
+                loaded += 1;
+                let stamp = scene.stamp("a");
+                scene.settling.settled("a", stamp);
+            }
+        }
+        assert_eq!(loaded, 6, "every third: after 50 ms, seen at 80");
+    }
+
+    #[test]
+    fn a_file_that_was_renamed_into_place_is_worth_loading_at_once() {
+        let mut scene = Scene::new();
+        scene.write("a.wasm", "1");
+        scene.look(0, &["a"]);
+        let stamp = scene.stamp("a");
+        assert_eq!(scene.settling.fresh(), [("a".to_owned(), stamp)]);
+        scene.look(10, &["a"]);
+        assert_eq!(scene.settling.fresh(), [], "once");
+        scene.write("b.wasm", "1");
+        scene.look(20, &[]);
+        assert_eq!(scene.settling.fresh(), [], "nobody knows whether it is whole");
+        scene.look(30, &["b"]);
+        assert_eq!(scene.settling.fresh().len(), 1, "the hint came after the look");
     }
 
     #[test]

@@ -18,9 +18,9 @@ use crate::plugin::limits::Limits;
 use crate::plugin::link::{Grants, LinkRequest, Linked, LoadError, TaskCheck};
 use crate::plugin::outside::Outside;
 use crate::plugin::ports::{
-    CallbackPort, CheckpointPort, CutRequest, FfmpegError, FfmpegPort, LibraryPort, LogLine, LogPort, LogSource, Media,
-    OnPercent, Parent, ParentState, ParentsPort, PortError, Ports, ProbeInfo, StateEntry, StatePort, StateWrite,
-    Swapped,
+    CallbackPort, CheckpointPort, CommandError, CommandOutput, CommandPort, CommandRun, CutRequest, FfmpegError,
+    FfmpegPort, LibraryPort, LogLine, LogPort, LogSource, Media, OnPercent, Parent, ParentState, ParentsPort,
+    PortError, Ports, ProbeInfo, StateEntry, StatePort, StateWrite, Swapped,
 };
 use crate::plugin::{InputError, Job, Settings};
 use crate::task::{Digest, NewTask, Outcome, Spec, TaskId};
@@ -36,11 +36,19 @@ pub(in crate::plugin) struct Recorder {
     pub(in crate::plugin) cuts_dropped: Mutex<u32>,
     /// What happens at the line of this number, counted down.
     pub(in crate::plugin) at_line: Mutex<Option<(u32, Arc<Control>)>>,
+    /// Every call gives way once before it answers.
+    pub(in crate::plugin) waits: AtomicBool,
     /// Lines of guests make the port panic.
     pub(in crate::plugin) panics: AtomicBool,
 }
 
 impl Recorder {
+    async fn wait(&self) {
+        if self.waits.load(Ordering::Relaxed) {
+            tokio::task::yield_now().await;
+        }
+    }
+
     fn count_down(&self) {
         let mut at_line = self.at_line.lock().unwrap();
         *at_line = at_line.take().and_then(|(left, control)| {
@@ -56,6 +64,7 @@ impl Recorder {
 #[async_trait]
 impl ParentsPort for Recorder {
     async fn list(&self, _task: TaskId) -> Result<Vec<Parent>, PortError> {
+        self.wait().await;
         let parent = |id, state, code| Parent { id: TaskId::from_u128(id), kind: "ok".to_owned(), state, code };
         Ok(vec![
             parent(1, ParentState::Succeeded, None),
@@ -65,6 +74,7 @@ impl ParentsPort for Recorder {
     }
 
     async fn output(&self, _task: TaskId, parent: TaskId) -> Result<Option<String>, PortError> {
+        self.wait().await;
         match parent.as_u128() {
             1 => Ok(Some("[1]".to_owned())),
             2 => Ok(None),
@@ -89,10 +99,12 @@ impl LogPort for Recorder {
 #[async_trait]
 impl StatePort for Recorder {
     async fn get(&self, _plugin: &str, key: &str) -> Result<Option<StateEntry>, PortError> {
+        self.wait().await;
         Ok(self.state.lock().unwrap().get(key).cloned())
     }
 
     async fn put(&self, write: StateWrite) -> Result<Swapped, PortError> {
+        self.wait().await;
         if write.value.len() as u64 > write.quota_bytes {
             return Err(PortError::Quota(write.quota_bytes));
         }
@@ -101,6 +113,7 @@ impl StatePort for Recorder {
     }
 
     async fn delete(&self, _plugin: &str, key: &str) -> Result<bool, PortError> {
+        self.wait().await;
         Ok(self.state.lock().unwrap().remove(key).is_some())
     }
 
@@ -111,6 +124,7 @@ impl StatePort for Recorder {
         _after: Option<&str>,
         limit: u32,
     ) -> Result<Vec<(String, StateEntry)>, PortError> {
+        self.wait().await;
         assert!(limit <= 1000);
         Ok(self.state.lock().unwrap().clone().into_iter().collect())
     }
@@ -119,22 +133,27 @@ impl StatePort for Recorder {
 #[async_trait]
 impl LibraryPort for Recorder {
     async fn get(&self, _id: &str) -> Result<Media, PortError> {
+        self.wait().await;
         Err(PortError::NotFound)
     }
 
     async fn list_purgeable(&self, _after: Option<&str>, _limit: u32) -> Result<Vec<Media>, PortError> {
+        self.wait().await;
         Ok(Vec::new())
     }
 
     async fn read(&self, _id: &str, _offset: u64, length: u32) -> Result<Vec<u8>, PortError> {
+        self.wait().await;
         Ok(vec![0; length as usize])
     }
 
     async fn trash(&self, _id: &str) -> Result<(), PortError> {
+        self.wait().await;
         Ok(())
     }
 
     async fn purge(&self, _id: &str) -> Result<(), PortError> {
+        self.wait().await;
         Err(PortError::Conflict("still live".to_owned()))
     }
 }
@@ -150,6 +169,7 @@ impl Drop for CutDropped<'_> {
 #[async_trait]
 impl FfmpegPort for Recorder {
     async fn probe(&self, _input: &str) -> Result<ProbeInfo, FfmpegError> {
+        self.wait().await;
         Err(FfmpegError::NotFound)
     }
 
@@ -161,13 +181,32 @@ impl FfmpegPort for Recorder {
     }
 }
 
+/// Writes what it is given, and then nothing happens any more unless it is called `end`.
+#[async_trait]
+impl CommandPort for Recorder {
+    async fn run(&self, run: CommandRun) -> Result<CommandOutput, CommandError> {
+        let arguments: Vec<_> = run.arguments.iter().map(|argument| format!("{argument:?}")).collect();
+        let text = format!("{} {}", run.program.display(), arguments.join(" "));
+        (run.on_output)(LogSource::Stdout, text.as_bytes());
+        self.cutting.notify_one();
+        if !run.program.ends_with("end") {
+            let _dropped = CutDropped(self);
+            return pending().await;
+        }
+        let stdout = [text.into_bytes(), run.stdin].concat();
+        Ok(CommandOutput { exit_code: Some(0), signal: None, stdout, stderr: Vec::new(), truncated: false })
+    }
+}
+
 #[async_trait]
 impl CheckpointPort for Recorder {
     async fn save(&self, _task: TaskId, _attempt: u32, _data: Vec<u8>) -> Result<(), PortError> {
+        self.wait().await;
         Ok(())
     }
 
     async fn load(&self, _task: TaskId) -> Result<Option<Vec<u8>>, PortError> {
+        self.wait().await;
         Ok(None)
     }
 }
@@ -206,11 +245,13 @@ pub(in crate::plugin) fn settings(dir: &tempfile::TempDir) -> Settings {
     Settings {
         dir: dir.path().join("plugins"),
         cache_dir: dir.path().join("cache"),
+        kept_dir: dir.path().join("generations"),
         threads: 2,
         max_instances: 24,
         memory_total_bytes: 1 << 30,
         max_component_bytes: 1 << 20,
         cancel_grace_ms: 50,
+        dev: false,
         rules: crate::plugin::Rules::default(),
     }
 }
@@ -229,6 +270,7 @@ impl Bench {
             state: recorder.clone(),
             library: recorder.clone(),
             ffmpeg: recorder.clone(),
+            commands: recorder.clone(),
             checkpoints: recorder.clone(),
             parents: recorder.clone(),
             callbacks: recorder.clone(),

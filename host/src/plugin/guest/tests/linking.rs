@@ -16,7 +16,7 @@ async fn an_ungranted_import_is_refused_with_the_line_that_grants_it() {
          add `ffmpeg = true` under [grant] in plugins/x.toml"
     );
     let bench = Bench::new();
-    let grants = Grants { ffmpeg: Some(FfmpegGrant {}), ..Grants::default() };
+    let grants = Grants { ffmpeg: Some(FfmpegGrant::default()), ..Grants::default() };
     let granted = bench.link(&text("needs-ffmpeg"), Limits::default(), grants).unwrap();
     granted.describe().await.unwrap();
 }
@@ -45,29 +45,81 @@ fn unknown_imports_are_refused() {
     let import = |name: &str| format!("(component (import {name:?} (instance (export \"f\" (func)))))").into_bytes();
     let refused = refusal(&import("acme:coffee/machine@1.0.0")).to_string();
     assert!(refused.starts_with("imports acme:coffee/machine@1.0.0, which this host does not provide"), "{refused}");
-    assert!(matches!(refusal(&import("taskhost:exec/command@0.1.0")), LoadError::UnknownImport { .. }));
+    assert!(matches!(refusal(&import("taskhost:exec/coffee@0.1.0")), LoadError::UnknownImport { .. }));
+    let refused = refusal(&import("taskhost:exec/command@0.1.0")).to_string();
+    assert!(refused.contains("[grant.command.NAME]") && refused.contains("plugins/x.toml"), "{refused}");
     let refused = refusal(&import("wasi:http/types@0.2.10")).to_string();
     assert!(refused.contains("`[[grant.http]] host = ") && refused.contains("--disable http fetch-event"), "{refused}");
     let refused = refusal(&import("taskhost:host/log@0.2.0")).to_string();
     assert!(refused.starts_with("its import taskhost:host/log@0.2.0 is of another version"), "{refused}");
+    assert!(refused.contains("this host speaks 0.1.0") && refused.contains("upgrade the host"), "{refused}");
+    let refused = refusal(&import("taskhost:host/log@0.0.9")).to_string();
+    assert!(refused.contains("built for an older contract") && refused.contains("rebuild the plugin"), "{refused}");
+}
+
+/// What is written in place of what in a fixture, and what the refusal says.
+const SHAPES: &[(&str, &str, &str, &[&str])] = &[
+    (
+        "flood",
+        "\"warn\" \"error\"))",
+        "\"warn\" \"error\" \"fatal\"))",
+        &[
+            "its import taskhost:host/log@0.1.0: enum `level`: the plugin has the case `fatal`, which this host lacks",
+            "built for a newer contract: upgrade the host",
+        ],
+    ),
+    (
+        "flood",
+        "\"warn\" \"error\"))",
+        "\"warn\"))",
+        &["enum `level`: the plugin lacks the case `error`, which this host has", "built for an older contract"],
+    ),
+    (
+        "ok",
+        "(case \"cancelled\")",
+        "(case \"stopped\")",
+        &[
+            "its export taskhost:plugin/executor@0.1.0: variant `task-error`: the case that this host calls `cancelled` is \
+             `stopped` in the plugin",
+            "Neither contract contains the other",
+        ],
+    ),
+    (
+        "ok",
+        "(field \"max-attempts\" u32)",
+        "(field \"attempts\" u32)",
+        &["record `task`: the field that this host calls `max-attempts` is `attempts` in the plugin"],
+    ),
+    (
+        "ok",
+        "(field \"attempt\" u32)",
+        "(field \"attempt\" s32)",
+        &["record `task`: the field `attempt` is `u32` in this host and `s32` in the plugin"],
+    ),
+];
+
+#[test]
+fn an_interface_of_another_shape_is_refused_and_the_difference_is_named() {
+    for (fixture, from, to, expected) in SHAPES {
+        let source = String::from_utf8(text(fixture)).unwrap();
+        assert!(source.contains(from), "{fixture}: {from}");
+        let refused = refusal(source.replace(from, to).as_bytes()).to_string();
+        assert!(refused.starts_with("does not match the contract: "), "{refused}");
+        for part in *expected {
+            assert!(refused.contains(part), "{part}: {refused}");
+        }
+    }
 }
 
 #[test]
-fn an_interface_of_another_shape_is_refused() {
+fn a_function_that_only_one_side_has_is_named() {
     let source = String::from_utf8(text("flood")).unwrap();
-    let changed = source.replace("\"warn\" \"error\"))", "\"warn\" \"error\" \"fatal\"))");
-    let refused = refusal(changed.as_bytes()).to_string();
-    assert!(refused.contains("taskhost:host/log") && refused.contains("enum"), "{refused}");
-}
-
-#[tokio::test]
-async fn an_export_of_another_shape_is_found_by_describing() {
-    let source = String::from_utf8(text("ok")).unwrap();
-    let changed = source.replace("(case \"cancelled\")", "(case \"stopped\")");
-    let bench = Bench::new();
-    let linked = bench.link(changed.as_bytes(), Limits::default(), Grants::default()).unwrap();
-    let refused = linked.describe().await.unwrap_err().to_string();
-    assert!(refused.contains("cancelled"), "{refused}");
+    let function = "(export \"log\" (func";
+    assert!(source.contains(function));
+    let more = source.replacen(function, &format!("(export \"flush\" (func)) {function}"), 1);
+    let refused = refusal(more.as_bytes()).to_string();
+    assert!(refused.contains("the plugin has the function `flush`, which this host lacks"), "{refused}");
+    assert!(refused.contains("upgrade the host"), "{refused}");
 }
 
 #[tokio::test]
