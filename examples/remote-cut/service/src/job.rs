@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -115,13 +116,15 @@ pub(crate) struct Jobs {
     known: Mutex<Vec<Arc<Job>>>,
     at_work: Arc<Semaphore>,
     all: CancellationToken,
+    /// Ends what runs when it is dropped.
+    running: Mutex<JoinSet<()>>,
 }
 
 impl Jobs {
     /// None yet; `all` stops every job.
     pub(crate) fn new(taskhost: String, data: PathBuf, all: CancellationToken) -> Self {
         let at_work = Arc::new(Semaphore::new(MAX_AT_WORK));
-        Self { taskhost: taskhost.into(), data, known: Mutex::default(), at_work, all }
+        Self { taskhost: taskhost.into(), data, known: Mutex::default(), at_work, all, running: Mutex::default() }
     }
 
     /// The job with this id.
@@ -143,7 +146,9 @@ impl Jobs {
         let job = Arc::new(self.job(order, &self.data));
         known.push(Arc::clone(&job));
         let id = job.id.clone();
-        tokio::spawn(work::run(job, Arc::clone(&self.taskhost), Arc::clone(&self.at_work)));
+        let mut running = lock(&self.running);
+        while running.try_join_next().is_some() {}
+        running.spawn(work::run(job, Arc::clone(&self.taskhost), Arc::clone(&self.at_work)));
         Ok(id)
     }
 

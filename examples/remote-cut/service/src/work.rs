@@ -18,7 +18,7 @@ use super::job::{Job, Status};
 const MAX_SOURCE_BYTES: u64 = 2 << 30;
 const CHUNK_BYTES: usize = 64 * 1024;
 /// The longest that a fetch, or a cut, may take.
-const MAX_TIME: Duration = Duration::from_secs(3600);
+const MAX_TIME: Duration = Duration::from_hours(1);
 const CALL_TIME: Duration = Duration::from_secs(10);
 /// Bytes of ffmpeg's complaints that are told.
 const SHOWN_BYTES: usize = 500;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 
 use crate::support::binary::holding;
 use crate::support::events::PATIENCE;
@@ -14,7 +14,7 @@ use crate::support::{Home, TestHost, attempts, folder, video};
 /// A host with the plugin, and the service with its folder.
 struct Pair {
     host: TestHost,
-    service: JoinHandle<()>,
+    service: JoinSet<()>,
     data: TempDir,
 }
 
@@ -29,7 +29,8 @@ impl Pair {
         let host = home.start().await;
         let data = TempDir::new().unwrap();
         let (base, folder) = (host.base().to_owned(), data.path().to_owned());
-        let service = tokio::spawn(async move { remote_cut_service::serve(listener, &base, &folder).await.unwrap() });
+        let mut service = JoinSet::new();
+        service.spawn(async move { remote_cut_service::serve(listener, &base, &folder).await.unwrap() });
         Self { host, service, data }
     }
 
@@ -48,9 +49,9 @@ impl Pair {
         assert!(seen.is_ok(), "ffmpeg at work: {wanted}, but {:?}", holding(self.data.path()));
     }
 
-    async fn stop(self) {
+    async fn stop(mut self) {
         self.host.stop().await;
-        self.service.abort();
+        self.service.shutdown().await;
     }
 }
 
