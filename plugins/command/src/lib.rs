@@ -103,7 +103,11 @@ fn refused(name: &str, on_failure: OnFailure, error: command::Error) -> TaskErro
         command::Error::TimedOut => {
             on_failure.error(Failure::new("timed-out", format!("{name} was not done in time and was stopped")))
         }
-        error => error.into(),
+        error @ (command::Error::Denied(_)
+        | command::Error::Cancelled
+        | command::Error::Limit(_)
+        | command::Error::Unavailable(_)
+        | command::Error::Other(_)) => error.into(),
     }
 }
 
