@@ -15,9 +15,9 @@ pub(crate) struct Options {
     /// Leave out the documentation and the demo
     #[arg(long)]
     quick: bool,
-    /// Leave out plugins in Python, JavaScript and C, whose tools (some 400 MB) would be installed
+    /// Also plugins in Python, JavaScript and C; installs their tools (some 400 MB)
     #[arg(long)]
-    no_languages: bool,
+    languages: bool,
 }
 
 /// A check and what it runs.
@@ -33,7 +33,7 @@ enum When {
     Always,
     /// Not with `--quick`.
     Whole,
-    /// Not with `--no-languages`.
+    /// Only with `--languages`.
     Languages,
 }
 
@@ -57,7 +57,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let checks = CHECKS.iter().filter(|check| match check.when {
         When::Always => true,
         When::Whole => !options.quick,
-        When::Languages => !options.no_languages,
+        When::Languages => options.languages,
     });
     let results: Vec<(&str, bool, Duration)> = checks.map(perform).collect();
     say("");
