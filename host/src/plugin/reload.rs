@@ -133,7 +133,7 @@ impl Reloader {
 
     /// Follows the folder until it is told to stop. A load that is under way is given up.
     pub(super) async fn run(mut self, stop: CancellationToken) {
-        stop.run_until_cancelled(self.follow()).await;
+        Box::pin(stop.run_until_cancelled(self.follow())).await;
         self.loads.stop().await;
     }
 

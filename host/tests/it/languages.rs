@@ -265,7 +265,7 @@ async fn written_built_broken(language: &str, wanted: fn(&str) -> bool, mistake:
 #[ignore = "needs `cargo xtask languages --templates`"]
 async fn a_new_plugin_in_python_is_built_by_the_printed_commands() {
     let mistake = ("app.py", "total = ", "raise ValueError('no such luck')\n        total = ");
-    written_built_broken("python", builds, mistake).await;
+    Box::pin(written_built_broken("python", builds, mistake)).await;
 }
 
 /// Everything that Python's standard library can ask of the system, and what it is told.
@@ -318,7 +318,7 @@ async fn wasi_is_complete_and_empty_for_python() {
 async fn a_new_plugin_in_rust_is_built_by_the_printed_commands() {
     let mistake =
         ("src/lib.rs", "let sum = ", "assert!(context.task().attempt > 9, \"no such luck\");\n        let sum = ");
-    written_built_broken("rust", builds, mistake).await;
+    Box::pin(written_built_broken("rust", builds, mistake)).await;
 }
 
 #[tokio::test]
@@ -327,7 +327,7 @@ async fn a_new_plugin_in_javascript_is_built_by_the_printed_commands() {
     // What is installed is used.
     let wanted = |line: &str| builds(line) && line != "npm install";
     let mistake = ("app.js", "const sum = ", "if (a) throw new Error('no such luck');\n    const sum = ");
-    written_built_broken("js", wanted, mistake).await;
+    Box::pin(written_built_broken("js", wanted, mistake)).await;
 }
 
 #[tokio::test]
@@ -335,5 +335,5 @@ async fn a_new_plugin_in_javascript_is_built_by_the_printed_commands() {
 async fn a_new_plugin_in_c_is_built_by_the_printed_commands() {
     let wanted = |line: &str| builds(line) && !line.starts_with("wit-bindgen ");
     let mistake = ("plugin.c", "    const char *at = ", "    __builtin_trap();\n    const char *at = ");
-    written_built_broken("c", wanted, mistake).await;
+    Box::pin(written_built_broken("c", wanted, mistake)).await;
 }
