@@ -28,31 +28,12 @@ fn as_map<S: Serializer>(fields: &&[(String, String)], serializer: S) -> Result<
     serializer.collect_map(fields.iter().map(|(key, value)| (key, value)))
 }
 
-fn level(level: LogLevel) -> &'static str {
-    match level {
-        LogLevel::Trace => "trace",
-        LogLevel::Debug => "debug",
-        LogLevel::Info => "info",
-        LogLevel::Warn => "warn",
-        LogLevel::Error => "error",
-    }
-}
-
-fn source(source: LogSource) -> &'static str {
-    match source {
-        LogSource::Log => "log",
-        LogSource::Stdout => "stdout",
-        LogSource::Stderr => "stderr",
-        LogSource::Host => "host",
-    }
-}
-
 fn encode(line: &LogLine, message: &str, fields: &[(String, String)]) -> Vec<u8> {
     let line = Line {
         at: line.at.to_string(),
         attempt: line.attempt,
-        level: level(line.level),
-        source: source(line.source),
+        level: line.level.name(),
+        source: line.source.name(),
         message,
         fields,
     };

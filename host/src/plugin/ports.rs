@@ -200,6 +200,19 @@ pub enum LogLevel {
     Error,
 }
 
+impl LogLevel {
+    /// How it is written: `trace` to `error`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Trace => "trace",
+            Self::Debug => "debug",
+            Self::Info => "info",
+            Self::Warn => "warn",
+            Self::Error => "error",
+        }
+    }
+}
+
 /// Where a log line came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogSource {
@@ -211,6 +224,18 @@ pub enum LogSource {
     Stderr,
     /// The host, about the attempt (a trap's backtrace, a truncation).
     Host,
+}
+
+impl LogSource {
+    /// How it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Log => "log",
+            Self::Stdout => "stdout",
+            Self::Stderr => "stderr",
+            Self::Host => "host",
+        }
+    }
 }
 
 /// One line of a task's log.

@@ -72,13 +72,8 @@ pub(super) async fn stream(state: &AppState, task: TaskId, slice: LogSlice) -> R
 
 impl Follower {
     fn into_stream(self) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
-        futures_util::stream::unfold(Some(self), async |follower| {
-            let mut follower = follower?;
-            match follower.next().await {
-                Ok(Some(text)) => Some((Ok(Bytes::from(text)), Some(follower))),
-                Ok(None) => None,
-                Err(error) => Some((Err(error), None)),
-            }
+        futures_util::stream::try_unfold(self, async |mut follower| {
+            Ok(follower.next().await?.map(|text| (Bytes::from(text), follower)))
         })
     }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use self::show::{Sheet, Teller};
 use crate::cli::signals::Signals;
@@ -141,23 +142,23 @@ async fn perform(
     };
     let input = with_ids(input, rehearsal.media()).to_string();
     let task = NewTask { max_attempts: arguments.attempts, ..NewTask::new(kind, input) };
-    let stop = stop_by_signal()?;
+    let (stop, _signals) = stop_by_signal()?;
     let performed = rehearsal.perform(task, arguments.attempts, arguments.out.as_deref(), stop).await?;
     teller.conclude(&performed);
     Ok((exit(&performed), teller.sheet(rehearsal, &performed)))
 }
 
-/// The first signal asks the guest to stop; the second ends the process.
-fn stop_by_signal() -> anyhow::Result<CancellationToken> {
+/// The first signal asks the guest to stop; the second ends the process. Signals are heard as long as the handle lives.
+fn stop_by_signal() -> anyhow::Result<(CancellationToken, AbortOnDropHandle<()>)> {
     let mut signals = Signals::listen()?;
     let stop = CancellationToken::new();
     let asked = stop.clone();
-    tokio::runtime::Handle::current().spawn(async move {
+    let hearing = tokio::runtime::Handle::current().spawn(async move {
         signals.next().await;
         asked.cancel();
         std::process::exit(signals.next().await.code().into());
     });
-    Ok(stop)
+    Ok((stop, AbortOnDropHandle::new(hearing)))
 }
 
 fn exit(performed: &Performed) -> Exit {

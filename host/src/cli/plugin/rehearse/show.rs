@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::cli::print;
 use crate::host::rehearsal::{AttemptResult, Performed, Rehearsal, Told};
 use crate::plugin::Batch;
-use crate::plugin::ports::{LogLevel, LogLine, LogSource};
+use crate::plugin::ports::{LogLine, LogSource};
 use crate::task::{Failure, NewTask, Outcome, Progress, State};
 
 /// Lines and reports that a document keeps; more are counted.
@@ -208,7 +208,7 @@ fn attempt_json(result: &AttemptResult, log: &[Value], progress: &[Value]) -> Va
 fn line_json(line: &LogLine) -> Value {
     let fields: serde_json::Map<_, _> =
         line.fields.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str()))).collect();
-    json!({ "level": level(line.level), "source": source(line.source), "message": line.message, "fields": fields })
+    json!({ "level": line.level.name(), "source": line.source.name(), "message": line.message, "fields": fields })
 }
 
 fn progress_json(progress: &Progress) -> Value {
@@ -242,25 +242,6 @@ fn outcome(outcome: &Outcome) -> (&'static str, Option<&Failure>) {
     }
 }
 
-fn level(level: LogLevel) -> &'static str {
-    match level {
-        LogLevel::Trace => "trace",
-        LogLevel::Debug => "debug",
-        LogLevel::Info => "info",
-        LogLevel::Warn => "warn",
-        LogLevel::Error => "error",
-    }
-}
-
-fn source(source: LogSource) -> &'static str {
-    match source {
-        LogSource::Log => "log",
-        LogSource::Stdout => "stdout",
-        LogSource::Stderr => "stderr",
-        LogSource::Host => "host",
-    }
-}
-
 fn millis(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e3
 }
@@ -271,8 +252,8 @@ impl Display for Line<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let LogLine { level: grave, source: from, message, fields, .. } = self.0;
         match from {
-            LogSource::Log => write!(f, "{} {message}", level(*grave))?,
-            LogSource::Stdout | LogSource::Stderr | LogSource::Host => write!(f, "{} {message}", source(*from))?,
+            LogSource::Log => write!(f, "{} {message}", grave.name())?,
+            LogSource::Stdout | LogSource::Stderr | LogSource::Host => write!(f, "{} {message}", from.name())?,
         }
         fields.iter().try_for_each(|(name, value)| write!(f, " {name}={value}"))
     }
