@@ -143,6 +143,7 @@ macro_rules! conformance_tests {
             limits::a_paused_queue_or_kind_begins_nothing_until_it_is_resumed,
             limits::groups_are_served_by_their_weights_before_priority,
             limits::what_waits_behind_two_limits_is_let_go_by_the_last,
+            limits::a_task_that_comes_while_others_wait_has_its_turn_all_the_same,
             media::media_is_trashed_restored_and_purged,
             media::i15_media_survives_a_restart,
             media::purgeable_media_is_found_among_live_ones,

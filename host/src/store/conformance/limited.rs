@@ -107,7 +107,9 @@ pub(crate) async fn obeys(harness: &impl Harness, plan: &[Step], fair: bool) {
     let fairness = fair.then(|| Fairness::check("attributes.tenant", BTreeMap::new()).unwrap());
     store.declare_limits(Vec::new(), fairness.clone(), at(0)).await.unwrap();
     let (rules, tokens, paused) = Default::default();
-    let mut run = Run { harness, store, boot: 1, now: 1_000, heard: 0, fairness, rules, tokens, paused };
+    let mut run = Run { harness, store, boot: 1, now: 1_000, heard: 1_000, fairness, rules, tokens, paused };
+    // The store hears of that instant, too: a plan may begin by setting the clock back.
+    run.check_counts().await;
     for step in plan {
         run.heard = run.heard.max(run.now);
         run.step(step).await;
@@ -260,17 +262,9 @@ impl<H: Harness> Run<'_, H> {
         if self.fairness.is_some() {
             looked.sort_by_key(rank);
         }
-        let mut next_token = None;
         for task in &looked {
-            let buckets: Vec<_> = self
-                .buckets(task)
-                .into_iter()
-                .map(|(rule, value)| (rule.clone(), (rule.name.clone(), value)))
-                .collect();
-            let shut = buckets.iter().filter_map(|(rule, key)| self.shut(rule, key, &running)).collect::<Vec<_>>();
-            if expected.len() == limit as usize || !shut.is_empty() {
-                let opens = shut.into_iter().reduce(|a, b| Some(a?.max(b?))).flatten();
-                next_token = [next_token, opens].into_iter().flatten().min();
+            let buckets = self.keyed_buckets(task);
+            if expected.len() == limit as usize || !self.shut_ones(&buckets, &running).is_empty() {
                 continue;
             }
             expected.push(task.id);
@@ -292,10 +286,31 @@ impl<H: Harness> Run<'_, H> {
         assert_eq!(claimed, expected, "of {:?} under {:?}", due.iter().map(|it| it.id).collect::<Vec<_>>(), self.rules);
         if claimed.len() < limit as usize {
             assert!(next_due.is_none_or(|due| due > at(self.now)), "no running in circles");
-            if let Some(token) = next_token {
+            // Whoever also waits for a running task to end, one that was claimed just now included, waits for no instant.
+            let left = looked.iter().filter(|task| !expected.contains(&task.id));
+            let opens = left.filter_map(|task| {
+                let shut = self.shut_ones(&self.keyed_buckets(task), &running);
+                shut.into_iter().reduce(|a, b| Some(a?.max(b?))).flatten()
+            });
+            if let Some(token) = opens.min() {
                 assert!(next_due.is_some_and(|due| due <= token), "{next_due:?} is after {token}");
             }
         }
+    }
+
+    /// The buckets of a task with their names.
+    fn keyed_buckets(&self, task: &Task) -> Vec<(LimitRule, (String, String))> {
+        let buckets = self.buckets(task).into_iter();
+        buckets.map(|(rule, value)| (rule.clone(), (rule.name.clone(), value))).collect()
+    }
+
+    /// Until when each of these that takes no more does so.
+    fn shut_ones(
+        &self,
+        buckets: &[(LimitRule, (String, String))],
+        running: &BTreeMap<(String, String), u32>,
+    ) -> Vec<Option<crate::time::Timestamp>> {
+        buckets.iter().filter_map(|(rule, key)| self.shut(rule, key, running)).collect()
     }
 
     /// Whether a bucket takes no more, and until when.

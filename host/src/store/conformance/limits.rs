@@ -272,3 +272,27 @@ pub(crate) async fn what_waits_behind_two_limits_is_let_go_by_the_last(harness: 
     end(&*store, &next[0], 13).await;
     assert_eq!(claim(&*store, 9, 13).await.claimed.len(), 0, "the region has room, the path has not");
 }
+
+pub(crate) async fn a_task_that_comes_while_others_wait_has_its_turn_all_the_same(harness: &impl Harness) {
+    let store = harness.open(1, MANY, at(0));
+    store.declare_limits(vec![most("tenant", 1, TENANT)], None, at(0)).await.unwrap();
+    let new = |queue: &str, priority| NewTask { queue: queue.to_owned(), priority, ..of("a") };
+    add(&*store, new("q0", 9), 0).await;
+    add(&*store, new("q1", 2), 1).await;
+    add(&*store, new("q2", 0), 2).await;
+    let first = claim(&*store, 9, 3).await.claimed;
+    assert_eq!(first.len(), 1);
+    end(&*store, &first[0], 4).await;
+    // Somebody looks: the one of priority 2 may begin.
+    usage(&*store, "tenant", 5).await;
+    let urgent = add(&*store, new("q2", 5), 6).await;
+    let second = claim(&*store, 9, 7).await.claimed;
+    assert_eq!(second.iter().map(|one| one.id).collect::<Vec<_>>(), [urgent], "behind one that it goes before");
+    end(&*store, &second[0], 8).await;
+    usage(&*store, "tenant", 9).await;
+    // One that is added before it is due, too.
+    let due_at = 20;
+    let later = add(&*store, NewTask { run_at: Some(at(due_at)), ..new("q2", 5) }, 10).await;
+    let third = claim(&*store, 9, due_at).await.claimed;
+    assert_eq!(third.iter().map(|one| one.id).collect::<Vec<_>>(), [later]);
+}

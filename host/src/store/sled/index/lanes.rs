@@ -182,11 +182,15 @@ impl Lanes {
     ) -> (Vec<Pick>, Option<Timestamp>) {
         self.tick(now);
         let mut rooms: Vec<u32> = generations.iter().map(|generation| generation.room).collect();
-        let mut heads = BinaryHeap::new();
+        let mut classes = Vec::new();
         for (at, generation) in generations.iter().enumerate().filter(|(_, generation)| generation.room > 0) {
-            for class in self.classes_of(generation, now) {
-                heads.extend(self.candidate(class, now).map(|candidate| Reverse((candidate, at, class))));
-            }
+            classes.extend(self.classes_of(generation, now).into_iter().map(|class| (at, class)));
+        }
+        // What has just become due may go before what it waits with.
+        self.offer_opened();
+        let mut heads = BinaryHeap::new();
+        for (at, class) in classes {
+            heads.extend(self.candidate(class, now).map(|candidate| Reverse((candidate, at, class))));
         }
         let mut picks = Vec::new();
         while picks.len() < limit
@@ -221,6 +225,11 @@ impl Lanes {
     fn tick(&mut self, now: Timestamp) {
         self.hear(now);
         self.buckets.wake(now);
+        self.offer_opened();
+    }
+
+    /// Lets those compete again who wait at a bucket that may take more, or who have become more urgent.
+    fn offer_opened(&mut self) {
         let mut opened = std::mem::take(&mut self.buckets.opened);
         opened.sort_unstable();
         opened.dedup();

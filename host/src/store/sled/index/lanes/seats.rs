@@ -110,6 +110,12 @@ impl Lanes {
                 self.unhold(held);
                 if let Some(turn) = head {
                     self.rehold(Held { turn, ..held });
+                    if let Place::Bucket(bucket) = held.place
+                        && turn < held.turn
+                    {
+                        // It may go before the one that came back for all of them.
+                        self.buckets.reopen(bucket);
+                    }
                 }
             }
             (Stand::Idle | Stand::Active(_) | Stand::Held(_), _) => {}
