@@ -90,9 +90,12 @@ pub enum Error {
     /// This host's ffmpeg cannot do it.
     #[error("{0}")]
     Unsupported(String),
-    /// A bound was reached (size, time).
+    /// A bound was reached (time, memory).
     #[error("{0}")]
     Limit(String),
+    /// The output is larger than so many bytes.
+    #[error("the output is larger than the {0} bytes that are allowed")]
+    TooLarge(u64),
     /// The tool ran and failed.
     #[error("ffmpeg failed: {stderr_tail}")]
     Tool {
@@ -169,8 +172,8 @@ fn is_disk_full(stderr: &str) -> bool {
     stderr.contains("No space left on device") || stderr.contains("Disk quota exceeded")
 }
 
-/// What a failed run means.
-fn failure(exit: Exit) -> Error {
+/// What a failed run means whose output had to stay below `max_bytes`.
+fn failure(exit: Exit, max_bytes: u64) -> Error {
     const SIGXCPU: i32 = rustix::process::Signal::XCPU.as_raw();
     const SIGXFSZ: i32 = rustix::process::Signal::XFSZ.as_raw();
     let text = exit.stderr_tail;
@@ -179,7 +182,7 @@ fn failure(exit: Exit) -> Error {
     }
     match exit.signal {
         Some(SIGXCPU) => return Error::Limit("the job used up its cpu time".to_owned()),
-        Some(SIGXFSZ) => return Error::Limit("the output is larger than allowed".to_owned()),
+        Some(SIGXFSZ) => return Error::TooLarge(max_bytes),
         Some(_) | None => {}
     }
     if is_disk_full(&text) {
@@ -189,7 +192,7 @@ fn failure(exit: Exit) -> Error {
         return Error::Limit("the job needs more memory than is allowed".to_owned());
     }
     if text.contains("File too large") {
-        return Error::Limit("the output is larger than allowed".to_owned());
+        return Error::TooLarge(max_bytes);
     }
     if text.contains("Unknown encoder") || text.contains("Decoder (codec") || text.contains("Unknown decoder") {
         return Error::Unsupported(format!("this host's ffmpeg lacks a codec: {text}"));

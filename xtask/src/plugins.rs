@@ -19,8 +19,11 @@ pub(crate) const PLUGINS: [(&str, &str); 6] = [
 ];
 
 /// Plugins that only tests use.
-pub(crate) const TESTERS: [(&str, &str); 2] =
-    [("outside", "host/tests/guests/outside"), ("web-probe", "host/tests/guests/web-probe")];
+pub(crate) const TESTERS: [(&str, &str); 3] = [
+    ("borrower", "host/tests/guests/borrower"),
+    ("outside", "host/tests/guests/outside"),
+    ("web-probe", "host/tests/guests/web-probe"),
+];
 
 /// Builds every plugin and puts them with their manifests into `target/plugins`, which it answers; those for tests into
 /// `target/test-plugins`.

@@ -56,7 +56,9 @@ impl Ffmpeg {
 fn of_input(index: usize, error: Error) -> Error {
     match error {
         Error::BadInput(why) => Error::BadInput(format!("file {}: {why}", index + 1)),
-        Error::Unsupported(_) | Error::Limit(_) | Error::Tool { .. } | Error::Unavailable(_) => error,
+        Error::Unsupported(_) | Error::Limit(_) | Error::TooLarge(_) | Error::Tool { .. } | Error::Unavailable(_) => {
+            error
+        }
     }
 }
 

@@ -131,7 +131,7 @@ impl Ffmpeg {
         let exit = self.run(command, &run.target.path, &run.input.names).await?;
         // Some tools end well although the end of the file did not fit.
         if !exit.success() || is_disk_full(&exit.stderr_tail) {
-            return Err(failure(exit));
+            return Err(failure(exit, max_bytes));
         }
         let made = self.verify(run.target, run.container, run.nothing).await?;
         on_percent(100);
@@ -159,12 +159,16 @@ impl Ffmpeg {
         let size = file.metadata().map_err(unreadable)?.len();
         let max_bytes = self.max_bytes(target);
         if size >= max_bytes {
-            return Err(Error::Limit(format!("the output is larger than the {max_bytes} bytes that are allowed")));
+            return Err(Error::TooLarge(max_bytes));
         }
         let nothing = || Error::BadInput(format!("{nothing}: the output is empty"));
         let probe = self.probe(file, size).await.map_err(|error| match &error {
             Error::BadInput(_) => nothing(),
-            Error::Unsupported(_) | Error::Limit(_) | Error::Tool { .. } | Error::Unavailable(_) => error,
+            Error::Unsupported(_)
+            | Error::Limit(_)
+            | Error::TooLarge(_)
+            | Error::Tool { .. }
+            | Error::Unavailable(_) => error,
         })?;
         if probe.duration_ms.is_none_or(|duration| duration == 0) {
             return Err(nothing());

@@ -79,7 +79,7 @@ impl Ffmpeg {
             .await
             .map_err(|_| Error::Limit(format!("the file was not probed within {} s", PROBE_TIMEOUT.as_secs())))??;
         if !exit.success() {
-            let error = failure(exit);
+            let error = failure(exit, 0);
             return Err(if let Error::Tool { exit_code: Some(_), stderr_tail } = error {
                 let (reader, why) = (format.demuxer(), stderr_tail.replace(INPUT, "input"));
                 Error::BadInput(format!("the file looks like {reader} but cannot be read: {why}"))

@@ -93,11 +93,15 @@ impl Ffmpeg {
         command.cwd = folder.to_owned();
         let exit = self.run(command, &still.output.path, &[]).await?;
         if !exit.success() || is_disk_full(&exit.stderr_tail) {
-            return Err(failure(exit));
+            return Err(failure(exit, max_bytes));
         }
         let written = tokio::fs::metadata(&still.output.path).await.map_err(unreadable)?.len();
         if written == 0 {
             return Err(Error::BadInput(format!("no picture begins at {at} s or after")));
+        }
+        // A picture is one packet, which the tool writes whole before it looks at its size.
+        if written > max_bytes {
+            return Err(Error::TooLarge(max_bytes));
         }
         Ok(())
     }

@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use reqwest::Method;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
-use crate::support::events::PATIENCE;
+use crate::support::events::{Events, PATIENCE};
 use crate::support::{Home, TestHost, attempts, folder, list};
 
 /// A host whose plugin may run these commands, each a section of the manifest without its header.
@@ -123,12 +124,21 @@ async fn the_exit_code_decides_and_the_output_is_kept() {
 async fn c5_the_output_of_a_command_is_in_the_log_while_it_runs() {
     let host = runner(&[("slow", &shell("echo first; echo problem >&2; exec sleep 1000"))]).await;
     let id = host.enqueue("command.run", &json!({ "command": "slow" })).await;
-    let lines = log_until(&host, &id, |lines| lines.len() == 2).await;
+    let mut followed = Events::of(
+        host.request(Method::GET, &format!("/v1/tasks/{id}/logs?follow=true")).send().await.expect("the host answers"),
+    );
+    let mut lines = Vec::new();
+    while lines.len() < 2 {
+        let line = followed.next().await.expect("the task runs").data;
+        lines.push((line["source"].as_str().unwrap().to_owned(), line["message"].as_str().unwrap().to_owned()));
+    }
     let line = |source: &str, message: &str| (source.to_owned(), message.to_owned());
     assert!(lines.contains(&line("stdout", "first")) && lines.contains(&line("stderr", "problem")), "{lines:?}");
     assert_eq!(host.task(&id).await["state"], "running");
     host.cancel(&id).await;
     assert_eq!(host.wait_task(&id).await["state"], "cancelled");
+    let last = followed.drain().await.pop().expect("the end is told");
+    assert_eq!((&*last.name, &last.data["state"]), ("end", &json!("cancelled")));
     host.stop().await;
 }
 
@@ -226,8 +236,13 @@ async fn arguments_are_not_smuggled_and_there_is_no_shell() {
     {
         let task = once(&host, &json!({ "command": "greet", "arguments": arguments })).await;
         assert_eq!((&task["state"], &task["error"]["code"]), (&json!("failed"), &json!("bad-argument")), "{task:#}");
-        assert!(task["error"]["message"].as_str().unwrap().contains("greet"), "{task:#}");
+        let message = task["error"]["message"].as_str().unwrap();
+        let place = "`arguments` under [grant.command.greet] in plugins/command.toml says what it takes";
+        assert!(message.starts_with("greet: ") && message.ends_with(place), "{message}");
     }
+    let task = once(&host, &json!({ "command": "greet", "arguments": ["a!"] })).await;
+    let message = task["error"]["message"].as_str().unwrap();
+    assert!(message.contains("argument 1 (WHO): \"a!\" does not match the pattern \"[^!]+\""), "{message}");
     let task = once(&host, &json!({ "command": "sh", "arguments": ["-c", "id"] })).await;
     assert_eq!(task["error"]["code"], "unknown-command", "{task:#}");
     assert!(task["error"]["message"].as_str().unwrap().contains("[grant.command.sh]"), "{task:#}");

@@ -16,6 +16,7 @@ mod cut;
 mod events;
 mod flaws;
 mod flow;
+mod grants;
 mod hostile;
 mod kill_loop;
 mod languages;

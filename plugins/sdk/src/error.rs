@@ -103,13 +103,16 @@ impl From<queue::Error> for TaskError {
         use queue::Error;
         match error {
             Error::Denied(why) => Self::fatal("denied", why),
-            Error::QuotaExceeded(most) => {
-                Self::fatal("quota-exceeded", format!("the outbox is full: its bound, in tasks or bytes, is {most}"))
-            }
+            Error::QuotaExceeded(most) => Self::fatal(
+                "quota-exceeded",
+                format!(
+                    "more than the outbox, or a `burst` of the manifest's grant of `queue`, holds: {most} tasks or bytes"
+                ),
+            ),
             Error::RateExceeded(after) => Self::retry_after(
                 Duration::from_millis(after),
                 "rate-exceeded",
-                "the plugin creates more tasks within a time than its manifest allows",
+                format!("more tasks than `per_second` of the manifest's grant of `queue` allows: wait {after} ms"),
             ),
             // The plugin that executes it may be back by the next attempt.
             Error::UnknownKind(kind) => Self::retry("unknown-kind", format!("no plugin executes the kind {kind:?}")),

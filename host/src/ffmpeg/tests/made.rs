@@ -52,7 +52,7 @@ async fn l18_a_transcode_that_gets_larger_than_it_may_is_stopped() {
     let bench = Bench::new(presets()).await;
     video(&bench.path("in.mp4"), "20", &H264);
     let error = bench.transcode("in.mp4", "large", 100_000).await.unwrap_err();
-    assert!(matches!(&error, Error::Limit(_)), "{error:?}");
+    assert!(matches!(&error, Error::TooLarge(100_000)), "{error:?}");
     assert!(std::fs::metadata(bench.path("out.part")).unwrap().len() < 1_000_000);
 }
 

@@ -36,6 +36,7 @@ fn failed(error: ffmpeg::Error) -> FfmpegError {
         ffmpeg::Error::BadInput(why) => FfmpegError::BadInput(why),
         ffmpeg::Error::Unsupported(why) => FfmpegError::Unsupported(why),
         ffmpeg::Error::Limit(why) => FfmpegError::Limit(why),
+        ffmpeg::Error::TooLarge(most) => FfmpegError::TooLarge(most),
         ffmpeg::Error::Tool { exit_code, stderr_tail } => FfmpegError::Tool { exit_code, stderr_tail },
         ffmpeg::Error::Unavailable(why) => FfmpegError::Unavailable(why),
     }

@@ -25,6 +25,12 @@ impl Code {
         })
     }
 
+    /// The arguments are not those that the operator has allowed.
+    fn misfit(&self, name: &str, why: &str) -> Error {
+        let place = format!("`arguments` under [grant.command.{name}] in plugins/{}.toml", self.name);
+        Error::BadArgument(format!("{name}: {why}: {place} says what it takes"))
+    }
+
     fn command_error(&self, name: &str, error: CommandError) -> Error {
         match error {
             CommandError::Changed { .. } => {
@@ -57,7 +63,7 @@ impl Host for Guest {
         }
         let code = Arc::clone(&self.code);
         let grant = code.command(&name)?;
-        let arguments = grant.fit(&name, arguments).map_err(|why| Error::BadArgument(format!("{name}: {why}")))?;
+        let arguments = grant.fit(&name, arguments).map_err(|why| code.misfit(&name, &why))?;
         let stdin = stdin.unwrap_or_default();
         if stdin.len() as u64 > grant.stdin_bytes {
             let remedy = format!("`stdin_bytes` under [grant.command.{name}] in plugins/{}.toml", code.name);

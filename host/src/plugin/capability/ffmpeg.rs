@@ -72,14 +72,22 @@ async fn tool<T>(
         tool.await
     };
     match call.steered(turn).await {
-        Ok(done) => done.map_err(error),
+        Ok(done) => done.map_err(|failed| error(failed, &code.name, grant)),
         Err(CutShort::Cancelled) => Err(Error::Cancelled),
         Err(CutShort::TimedOut) => Err(Error::TimedOut),
     }
 }
 
-fn error(error: FfmpegError) -> Error {
+fn error(error: FfmpegError, plugin: &str, grant: &FfmpegGrant) -> Error {
     match error {
+        FfmpegError::TooLarge(most) => {
+            let place = if grant.max_output_bytes == Some(most) {
+                format!("of `ffmpeg` under [grant] in plugins/{plugin}.toml")
+            } else {
+                "under [ffmpeg] in the host's configuration".to_owned()
+            };
+            Error::Limit(format!("{error}: `max_output` {place} raises that"))
+        }
         FfmpegError::NotFound => Error::NotFound,
         FfmpegError::BadInput(reason) => Error::BadInput(reason),
         FfmpegError::Unsupported(reason) => Error::Unsupported(reason),

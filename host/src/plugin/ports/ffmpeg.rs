@@ -18,9 +18,12 @@ pub enum FfmpegError {
     /// This host's ffmpeg cannot do it.
     #[error("{0}")]
     Unsupported(String),
-    /// A bound was reached (size, time).
+    /// A bound was reached (time, memory, the library's size).
     #[error("{0}")]
     Limit(String),
+    /// The output is larger than so many bytes.
+    #[error("the output is larger than the {0} bytes that are allowed")]
+    TooLarge(u64),
     /// The attempt's deadline came first.
     #[error("the deadline passed")]
     TimedOut,
