@@ -26,8 +26,8 @@ use super::ports::Ports;
 use super::rate::Buckets;
 use super::{Rules, Settings};
 
-/// Frames of a backtrace.
-const BACKTRACE_FRAMES: NonZeroUsize = NonZeroUsize::new(16).unwrap();
+/// Frames of a backtrace. A panic of Rust takes a dozen until it traps.
+const BACKTRACE_FRAMES: NonZeroUsize = NonZeroUsize::new(32).unwrap();
 /// Native stack that a guest may use, in bytes.
 pub(super) const GUEST_STACK_BYTES: usize = 512 * 1024;
 /// Core instances that a component may be made of.

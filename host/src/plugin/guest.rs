@@ -1,6 +1,7 @@
 //! One call into a guest: a fresh store, bounded in slices, computing time, wall time and memory,
 //! and dropped as a whole when a bound is reached.
 
+mod backtrace;
 mod call;
 mod cpu;
 mod steer;

@@ -5,8 +5,10 @@ use std::process::Command;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::folder::{built, fixture};
+use crate::support::binary::Place;
+use crate::support::folder::{built, fixture, tester, variant};
 use crate::support::video::clip;
+use crate::support::{expect_json, wait_task};
 
 /// A folder with one plugin.
 struct Bench {
@@ -146,4 +148,57 @@ fn files_of_a_folder_are_the_library_and_what_is_made_is_kept() {
     assert_eq!(made.len(), 1, "{made:?}");
     assert!(std::fs::metadata(&made[0]).unwrap().len() > 1_000, "{made:?}");
     assert_eq!(std::fs::read_dir(&media).unwrap().count(), 1, "the author's folder is left alone");
+}
+
+#[tokio::test]
+async fn serve_dev_tells_what_became_of_each_change() {
+    let place = Place::with(&["version"]);
+    // Without a format: an author reads text, also where the standard error is no terminal.
+    std::fs::write(place.path("taskhost.toml"), "[[schedule]]\nname = \"video-clear\"\nenabled = false\n").unwrap();
+    let mut host = place.start_with(&["--dev"]).await;
+    let line = host.says("version: live: ").await;
+    assert!(line.contains("taskhost::dev") && line.contains("; roles executor; kinds version"), "{line}");
+    assert!(!line.starts_with('{'), "{line}");
+
+    place.plugins().put("version", &variant("version", "v00", "v01"), None);
+    let line = host.says("version: replaced: ").await;
+    assert!(line.contains(" to ") && line.contains("compiled in "), "{line}");
+    place.plugins().put("version", &variant("version", "v00", "v01"), Some("[limits]\ncpu = \"1s\"\n"));
+    let line = host.says("with another manifest").await;
+    assert!(line.contains("version: replaced: the same component"), "{line}");
+
+    // What is refused is told with the reason, and with what would be right.
+    for (component, manifest, reason) in [
+        (fixture("needs-ffmpeg"), "", "imports taskhost:media/ffmpeg@0.1.0"),
+        (b"no component".to_vec(), "", "not WebAssembly"),
+        (fixture("version"), "[limit]\n", "version.toml:1:2: unknown key `limit`"),
+    ] {
+        place.plugins().put("version", &component, Some(manifest));
+        let line = host.says(&format!("version: refused: {reason}")).await;
+        assert!(line.ends_with("; what was live stays"), "{line}");
+    }
+    place.plugins().delete("version");
+    host.says("version: gone").await;
+    assert!(host.terminate().await.success());
+}
+
+#[tokio::test]
+async fn a_panic_of_a_guest_in_rust_is_told_with_its_words_and_its_functions() {
+    let place = Place::with(&[]);
+    place.plugins().put("borrower", &tester("borrower"), Some("[grant]\nffmpeg = true\nqueue = true\n"));
+    let mut host = place.start_with(&["--dev"]).await;
+    host.says("borrower: live: ").await;
+    let task = json!({ "kind": "borrow.trouble", "input": { "a": 1 }, "max_attempts": 1 });
+    let created = host.client.post(format!("{}/v1/tasks", host.base)).json(&task).send().await.unwrap();
+    let id = expect_json(created).await["id"].as_str().unwrap().to_owned();
+    let task = wait_task(&host.client, &host.base, &id).await;
+    let error = &task["attempts"][0]["error"];
+    let message = error["message"].as_str().unwrap();
+    assert_eq!(error["code"], "trap", "{task:#}");
+    assert!(message.contains(" executed at borrower::ask_for_trouble < "), "{message}");
+    assert!(message.contains("no such luck with {\"a\":1}") && message.contains("src/lib.rs:"), "{message}");
+    let log = host.client.get(format!("{}/v1/tasks/{id}/logs", host.base)).send().await.unwrap();
+    let log = expect_json(log).await.to_string();
+    assert!(log.contains("no such luck") && log.contains("stderr"), "{log}");
+    assert!(host.terminate().await.success());
 }

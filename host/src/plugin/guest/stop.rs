@@ -1,10 +1,9 @@
 //! Why a call did not return, and what its attempt's record says about it.
 
-use std::fmt::Write;
-
-use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
+use wasmtime::{PoolConcurrencyLimitError, Trap};
 use wasmtime_wasi::I32Exit;
 
+use super::backtrace::backtrace;
 use crate::plugin::contract::is_json;
 use crate::plugin::limits::{Limits, Meter, Refusal};
 use crate::task::Failure;
@@ -151,26 +150,6 @@ pub(super) struct Overrun {
 #[derive(Debug, thiserror::Error)]
 #[error("the host is stopping")]
 pub(super) struct Stopping;
-
-/// The innermost functions, on one line.
-fn backtrace(error: &wasmtime::Error) -> String {
-    let mut text = String::new();
-    let frames = error.downcast_ref::<WasmBacktrace>().map_or(&[][..], WasmBacktrace::frames);
-    for frame in frames {
-        let separator = if text.is_empty() { " at " } else { " < " };
-        let symbol = frame.symbols().first();
-        let name = symbol.and_then(|symbol| symbol.name()).or(frame.func_name());
-        // Writing to a String cannot fail.
-        let _ = match name {
-            Some(name) => write!(text, "{separator}{name}"),
-            None => write!(text, "{separator}function {}", frame.func_index()),
-        };
-        if let Some((file, line)) = symbol.and_then(|symbol| Some((symbol.file()?, symbol.line()?))) {
-            let _ = write!(text, " ({file}:{line})");
-        }
-    }
-    text
-}
 
 /// Why an output cannot be kept.
 pub(super) fn bad_output(output: &str, max_bytes: u64) -> Option<Failure> {

@@ -51,6 +51,10 @@ impl Place {
 
     /// Starts the binary here; it may refuse.
     pub(crate) fn spawn(&self) -> Process {
+        self.spawn_with(&[])
+    }
+
+    fn spawn_with(&self, arguments: &[&str]) -> Process {
         let mut command = Command::new(env!("CARGO_BIN_EXE_taskhost"));
         // Settings of whoever runs the tests.
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("TASKHOST_")) {
@@ -65,6 +69,7 @@ impl Place {
             .arg("--plugins")
             .arg(self.path("plugins"))
             .args(["--listen", "127.0.0.1:0"])
+            .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -80,7 +85,12 @@ impl Place {
 
     /// Starts the binary here and waits until it is ready.
     pub(crate) async fn start(&self) -> Served {
-        let mut process = self.spawn();
+        self.start_with(&[]).await
+    }
+
+    /// The same, with more arguments.
+    pub(crate) async fn start_with(&self, arguments: &[&str]) -> Served {
+        let mut process = self.spawn_with(arguments);
         let base = process.address().await;
         let served = Served { base, client: super::client(), process };
         served.ready().await;
@@ -188,6 +198,24 @@ impl Served {
     /// Its process id.
     pub(crate) fn pid(&self) -> u32 {
         self.process.pid()
+    }
+
+    /// The first line with this text that it has said or says.
+    pub(crate) async fn says(&mut self, text: &str) -> String {
+        if let Some(line) = self.process.said.iter().find(|line| line.contains(text)) {
+            return line.clone();
+        }
+        let found = async {
+            while let Some(line) = self.process.lines.recv().await {
+                self.process.said.push(line.clone());
+                if line.contains(text) {
+                    return line;
+                }
+            }
+            panic!("the host has ended");
+        };
+        let found = timeout(PATIENCE, found).await.ok();
+        found.unwrap_or_else(|| panic!("the host did not say {text:?}:\n{}", self.process.said.join("\n")))
     }
 
     async fn ready(&self) {

@@ -71,6 +71,16 @@ async fn a_trap_is_told_with_its_functions() {
 }
 
 #[tokio::test]
+async fn i8_names_of_functions_that_are_very_long_are_cut() {
+    let long = "é".repeat(40_000);
+    let source = String::from_utf8(text("recurse")).unwrap();
+    let source = source.replace("$deeper", &format!("$\"{long}\""));
+    let (_, code, message) = end_of(source.as_bytes()).await;
+    assert_eq!(code, "stack-overflow");
+    assert!(message.contains(" at éé") && message.len() < 3_000, "{} bytes", message.len());
+}
+
+#[tokio::test]
 async fn a_guest_that_takes_all_memory_is_ended() {
     let (name, code, message) = end("grow").await;
     assert_eq!((name, &*code), ("crashed", "out-of-memory"));

@@ -1,5 +1,5 @@
 //! A plugin for tests. `borrow.ffmpeg` asks for one operation of ffmpeg, `borrow.queue` creates tasks, `borrow.nothing` does
-//! nothing. What the host answers becomes the task's end, as the SDK has it.
+//! nothing, `borrow.trouble` panics. What the host answers becomes the task's end, as the SDK has it.
 
 use std::time::Duration;
 
@@ -42,6 +42,7 @@ impl Plugin for Borrower {
             .with(Kind::new("borrow.ffmpeg", "Asks for one operation of ffmpeg"))
             .with(Kind::new("borrow.queue", "Creates tasks"))
             .with(Kind::new("borrow.nothing", "Does nothing"))
+            .with(Kind::new("borrow.trouble", "Panics"))
     }
 }
 
@@ -54,9 +55,16 @@ impl Executor for Borrower {
         match context.task().kind.as_str() {
             "borrow.ffmpeg" => tool(serde_json::from_str(input.get()).map_err(wrong)?),
             "borrow.queue" => create(&serde_json::from_str(input.get()).map_err(wrong)?, context),
+            "borrow.trouble" => Ok(ask_for_trouble(input.get())),
             _ => Ok(Value::Null),
         }
     }
+}
+
+/// Has a name of its own in a backtrace.
+#[inline(never)]
+fn ask_for_trouble(input: &str) -> Value {
+    panic!("no such luck with {input}")
 }
 
 fn tool(tool: Tool) -> Result<Value, TaskError> {
