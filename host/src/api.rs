@@ -37,7 +37,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub use self::admin::Admin;
-pub use self::health::{DISK, HostInfo, Readiness};
+pub use self::health::{DISK, HostInfo, PLUGINS, Readiness};
 pub use self::plugins::PluginControl;
 use self::problem::Problem;
 use crate::limiter::{BreakerInfo, ConnectionLimiter, Limits};

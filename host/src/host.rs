@@ -1,6 +1,7 @@
 //! The composition root: opens the parts, wires them, starts them, and stops them in two phases.
 
 mod admin;
+mod arrivals;
 mod callback;
 mod command;
 mod compile;
@@ -83,6 +84,7 @@ pub struct Host {
     runner: JoinHandle<()>,
     ticker: JoinHandle<()>,
     space: JoinHandle<()>,
+    arrivals: JoinHandle<()>,
     dev: Option<JoinHandle<()>>,
     http: JoinHandle<api::serve::Drained>,
 }
@@ -138,6 +140,8 @@ impl Host {
         let runner = runtime.spawn(runner.run());
         let ticker = runtime.spawn(ticker.run());
         let space = runtime.spawn(space.run(shutdown.stop.clone()));
+        let arrivals = arrivals::tell(Arc::clone(&parts.plugins), Arc::clone(&readiness), shutdown.stop.clone());
+        let arrivals = runtime.spawn(arrivals);
         let dev = config.plugins.dev.then(|| dev::tell(Arc::clone(&parts.plugins), shutdown.stop.clone()));
         let dev = dev.map(|dev| runtime.spawn(dev));
         let http = runtime.spawn(api::serve::serve(listener, api::router(state), serve, http_stop.clone()));
@@ -146,7 +150,21 @@ impl Host {
         write_atomically(&address_file, &addr.to_string())
             .with_context(|| DataDirectory::cannot("write", &address_file))?;
         let grace = Duration::from_millis(config.runner.shutdown_grace_ms);
-        Ok(Self { addr, parts, shutdown, http_stop, grace, readiness, address_file, runner, ticker, space, dev, http })
+        Ok(Self {
+            addr,
+            parts,
+            shutdown,
+            http_stop,
+            grace,
+            readiness,
+            address_file,
+            runner,
+            ticker,
+            space,
+            arrivals,
+            dev,
+            http,
+        })
     }
 
     /// Where HTTP is served.
@@ -180,6 +198,7 @@ impl Host {
         };
         let ticked = self.ticker.await;
         let watched = self.space.await;
+        self.arrivals.await.context("the watch of the plugins that come panicked")?;
         if let Some(dev) = self.dev {
             dev.await.context("the teller of changes panicked")?;
         }

@@ -136,6 +136,14 @@ pub enum InputError {
         /// What there is.
         known: Vec<String>,
     },
+    /// No live plugin executes this kind, but one that is still being loaded may.
+    #[error("no plugin executes the kind {kind:?} yet; still being loaded: {}", coming.join(", "))]
+    NotYetKnown {
+        /// What was asked for.
+        kind: String,
+        /// The plugins that are on their way.
+        coming: Vec<String>,
+    },
     /// The input is not JSON.
     #[error("the input is not JSON: {0}")]
     NotJson(String),

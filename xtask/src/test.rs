@@ -12,12 +12,12 @@ use crate::{deadline, demo, languages, plugins, tools};
 /// How much to test.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Leave out the documentation and the demo
+    /// Leave out plugins in other languages, the documentation and the demo
     #[arg(long)]
     quick: bool,
-    /// Also plugins in Python, JavaScript and C; installs their tools (some 400 MB)
+    /// Leave out plugins in Python, JavaScript and C, whose tools take some 400 MB
     #[arg(long)]
-    languages: bool,
+    no_languages: bool,
 }
 
 /// A check and what it runs.
@@ -33,7 +33,7 @@ enum When {
     Always,
     /// Not with `--quick`.
     Whole,
-    /// Only with `--languages`.
+    /// Neither with `--quick` nor with `--no-languages`.
     Languages,
 }
 
@@ -57,7 +57,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let checks = CHECKS.iter().filter(|check| match check.when {
         When::Always => true,
         When::Whole => !options.quick,
-        When::Languages => options.languages,
+        When::Languages => !options.quick && !options.no_languages,
     });
     let results: Vec<(&str, bool, Duration)> = checks.map(perform).collect();
     say("");

@@ -16,6 +16,8 @@ use crate::time::Timestamp;
 
 /// The part that stands for the space on the disk: while it has a problem, nothing new is taken in.
 pub const DISK: &str = "disk";
+/// The part that loads plugins.
+pub const PLUGINS: &str = "plugins";
 /// When a client may come back whose task or file was not taken in, in seconds.
 const INTAKE_RETRY_AFTER_S: u32 = 10;
 

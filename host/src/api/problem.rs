@@ -13,6 +13,8 @@ use crate::store::{StoreError, TakenKey};
 pub const MAX_ECHO_CHARS: usize = 100;
 /// Kinds that an answer lists at most.
 const MAX_LISTED_KINDS: usize = 100;
+/// Most components are loaded within it.
+const LOADING_RETRY_AFTER_S: u32 = 5;
 
 /// Where in a request something was wrong.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -36,27 +38,30 @@ pub struct FieldError {
     pub place: Place,
     /// What, and what would be right.
     pub message: String,
+    /// Whether the same may be right in a while.
+    #[serde(skip)]
+    passes: bool,
 }
 
 impl FieldError {
     /// Something wrong in the body.
     pub fn pointer(pointer: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { place: Place::Pointer(pointer.into()), message: message.into() }
+        Self { place: Place::Pointer(pointer.into()), message: message.into(), passes: false }
     }
 
     /// Something wrong in the query.
     pub fn parameter(name: &str, message: impl Into<String>) -> Self {
-        Self { place: Place::Parameter(echo(name)), message: message.into() }
+        Self { place: Place::Parameter(echo(name)), message: message.into(), passes: false }
     }
 
     /// Something wrong with a part of the host.
     pub fn part(part: &'static str, message: impl Into<String>) -> Self {
-        Self { place: Place::Part(part), message: message.into() }
+        Self { place: Place::Part(part), message: message.into(), passes: false }
     }
 
     /// Something wrong in a header.
     pub fn header(name: &'static str, message: impl Into<String>) -> Self {
-        Self { place: Place::Header(name), message: message.into() }
+        Self { place: Place::Header(name), message: message.into(), passes: false }
     }
 }
 
@@ -135,7 +140,8 @@ impl Problem {
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", title, detail)
     }
 
-    /// 422: readable, but not acceptable. The detail sums up `errors`, which is not empty.
+    /// 422: readable, but not acceptable. The detail sums up `errors`, which is not empty. 503 if nothing is wrong but
+    /// what passes.
     pub fn invalid(code: &'static str, errors: Vec<FieldError>) -> Self {
         let count = errors.len();
         let detail = match errors.first() {
@@ -146,9 +152,12 @@ impl Problem {
             },
             _ => format!("{count} things are wrong; see errors"),
         };
-        let mut problem = Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, "The request is not acceptable", detail);
-        problem.extra.errors = errors;
-        problem
+        let problem = if count > 0 && errors.iter().all(|error| error.passes) {
+            Self::unavailable("plugins-loading", detail, LOADING_RETRY_AFTER_S)
+        } else {
+            Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, "The request is not acceptable", detail)
+        };
+        problem.with_errors(errors)
     }
 
     /// 503: later, perhaps.
@@ -294,6 +303,13 @@ impl Problem {
                 let mut problem = Self::invalid("unknown-kind", vec![error]);
                 problem.extra.kinds = Some(known);
                 problem
+            }
+            InputError::NotYetKnown { kind, coming } => {
+                let loading = coming.join(", ");
+                let message =
+                    format!("no plugin executes the kind {:?} yet; still being loaded: {loading}", echo(&kind));
+                let error = FieldError { passes: true, ..FieldError::pointer(format!("{prefix}/kind"), message) };
+                Self::invalid("unknown-kind", vec![error])
             }
             InputError::NotJson(why) => {
                 Self::invalid("invalid-input", vec![FieldError::pointer(format!("{prefix}/input"), why)])

@@ -191,7 +191,9 @@ fn check(state: &AppState, spec: &ScheduleSpec, now: Timestamp) -> Result<(), Pr
             let message = format!("no plugin executes the kind {:?}", echo(kind));
             Problem::invalid("unknown-kind", vec![FieldError::pointer("/action/kind", message)])
         }
-        error @ (InputError::NotJson(_) | InputError::Repeated(_)) => Problem::of_input(error, "/action"),
+        error @ (InputError::NotYetKnown { .. } | InputError::NotJson(_) | InputError::Repeated(_)) => {
+            Problem::of_input(error, "/action")
+        }
     })
 }
 

@@ -292,7 +292,7 @@ fn explain(error: &crate::plugin::InputError) -> String {
     use crate::plugin::InputError;
     match error {
         InputError::UnknownKind { kind, known } => format!("the plugin executes {}, not {kind:?}", known.join(", ")),
-        InputError::NotJson(_) | InputError::Repeated(_) => error.to_string(),
+        InputError::NotYetKnown { .. } | InputError::NotJson(_) | InputError::Repeated(_) => error.to_string(),
         InputError::Mismatch { violations, .. } => {
             let at = |place: &str| if place.is_empty() { "at the top".to_owned() } else { format!("at {place}") };
             let lines = violations.iter().map(|(place, what)| format!("\n  {}: {what}", at(place)));

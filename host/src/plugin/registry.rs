@@ -104,7 +104,19 @@ impl Plugins {
     /// Whether a task of this kind would be accepted with this input (JSON text of any length: the
     /// caller bounds it).
     pub fn check_input(&self, kind: &str, input: &str) -> Result<(), InputError> {
-        self.registry.live.load().check(kind, input)
+        let checked = self.registry.live.load().check(kind, input);
+        checked.map_err(|error| match error {
+            InputError::UnknownKind { kind, known } => match self.coming() {
+                coming if coming.is_empty() => InputError::UnknownKind { kind, known },
+                coming => InputError::NotYetKnown { kind, coming },
+            },
+            error => error,
+        })
+    }
+
+    /// Plugins that are being loaded and have nothing live, in the order of names: what they execute is not known yet.
+    pub fn coming(&self) -> Vec<String> {
+        self.registry.book().coming()
     }
 
     /// What is executed now, in the order of names.

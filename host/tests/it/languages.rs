@@ -32,7 +32,14 @@ async fn host(names: &[&str]) -> TestHost {
         let (component, manifest) = built(name);
         home.plugins().put(name, &component, Some(&manifest));
     }
-    home.start().await
+    ready(home).await
+}
+
+/// A host that has compiled its large components.
+async fn ready(home: Home) -> TestHost {
+    let host = home.start().await;
+    host.until_ready().await;
+    host
 }
 
 /// The error of a task's only attempt.
@@ -139,7 +146,7 @@ async fn what_is_not_granted_keeps_each_language_from_loading() {
     for name in ["text-stats", "checksum", "video-poster"] {
         home.plugins().put(name, &built(name).0, None);
     }
-    let host = home.start().await;
+    let host = ready(home).await;
     for (name, line) in
         [("text-stats", "`library = true`"), ("checksum", "`library = true`"), ("video-poster", "`ffmpeg = true`")]
     {
@@ -211,7 +218,7 @@ impl Project {
         let read = |end: &str| std::fs::read(self.dir.path().join(format!("sum-up.{end}"))).unwrap();
         let home = Home::new();
         home.plugins().put("sum-up", &read("wasm"), Some(&String::from_utf8(read("toml")).unwrap()));
-        home.start().await
+        ready(home).await
     }
 }
 

@@ -1,9 +1,10 @@
 //! A generation does a task of which nothing stays before it goes live.
 
+use reqwest::{Method, StatusCode};
 use serde_json::json;
 
-use crate::support::Home;
 use crate::support::folder::{fixture, variant};
+use crate::support::{Home, answer};
 
 /// What the fixture answers, as it stands in its text.
 const OUTPUT: &str = "v00";
@@ -70,5 +71,35 @@ async fn nothing_that_a_canary_does_stays() {
     assert!(refused["live"].is_null(), "{refused:#}");
     assert_eq!(host.get("/v1/tasks").await["tasks"], json!([]));
     assert!(host.files("logs").is_empty(), "it left a log");
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn a_plugin_that_is_still_loaded_makes_its_kinds_come_later_instead_of_unknown() {
+    let home = Home::new().fixture("ok");
+    // Longer than a start waits for it.
+    let canary = "[reload]\ncanary = { kind = \"resume\", input = \"1\", timeout = \"2m\" }\n";
+    home.plugins().put("resume", &fixture("resume"), Some(canary));
+    let host = home.start().await;
+    let (status, problem) = answer(host.request(Method::GET, "/readyz")).await;
+    assert_eq!((status, &problem["errors"][0]["part"]), (StatusCode::SERVICE_UNAVAILABLE, &json!("plugins")));
+    assert_eq!(problem["errors"][0]["message"], "still being loaded: resume");
+
+    let task = json!({ "kind": "resume", "input": 1 });
+    let later = host.request(Method::POST, "/v1/tasks").json(&task).send().await.unwrap();
+    assert_eq!(
+        (later.status(), later.headers()["retry-after"].as_bytes()),
+        (StatusCode::SERVICE_UNAVAILABLE, &b"5"[..])
+    );
+    let (status, problem) = host.post("/v1/tasks/batch", &json!({ "tasks": [task, task] })).await;
+    assert_eq!((status, &problem["code"]), (StatusCode::SERVICE_UNAVAILABLE, &json!("plugins-loading")), "{problem:#}");
+    // What is wrong for good is told at once.
+    let wrong = json!({ "tasks": [task, { "kind": "resume" , "nonsense": 1 }] });
+    assert_eq!(host.post("/v1/tasks/batch", &wrong).await.0, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(host.run("ok", &json!({})).await["state"], "succeeded");
+
+    host.plugins().delete("resume");
+    host.until_ready().await;
+    assert_eq!(host.post("/v1/tasks", &task).await.0, StatusCode::UNPROCESSABLE_ENTITY);
     host.stop().await;
 }

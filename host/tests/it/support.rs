@@ -237,6 +237,17 @@ impl TestHost {
         timeout(PATIENCE, found).await.unwrap_or_else(|_| panic!("{name} did not become what was awaited"))
     }
 
+    /// Waits until the host says that it is ready, which has no event.
+    pub(crate) async fn until_ready(&self) {
+        let mut pace = tokio::time::interval(Duration::from_millis(10));
+        let ready = async {
+            while !self.request(Method::GET, "/readyz").send().await.expect("the host answers").status().is_success() {
+                pace.tick().await;
+            }
+        };
+        timeout(PATIENCE * 2, ready).await.expect("the host becomes ready");
+    }
+
     /// Uploads a file and returns its record.
     pub(crate) async fn upload(&self, name: &str, bytes: impl Into<reqwest::Body>) -> Value {
         let request = self.request(Method::POST, &format!("/v1/media?name={name}"));

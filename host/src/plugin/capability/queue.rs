@@ -26,7 +26,7 @@ impl Guest {
         }
         let mut new = new_task(wish, self.code.limits.output_bytes, now()).map_err(Error::Invalid)?;
         self.code.tasks.check(&new.kind, &new.input).map_err(|error| match error {
-            InputError::UnknownKind { .. } => Error::UnknownKind(error.to_string()),
+            InputError::UnknownKind { .. } | InputError::NotYetKnown { .. } => Error::UnknownKind(error.to_string()),
             InputError::NotJson(_) | InputError::Repeated(_) => Error::Invalid(error.to_string()),
             InputError::Mismatch { ref violations, .. } => {
                 let first = violations.first().map(|(at, what)| format!(": at {at:?}: {what}"));

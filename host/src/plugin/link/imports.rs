@@ -8,8 +8,9 @@ use super::mismatch::remedy;
 use super::{Grants, LoadError, Role};
 use crate::plugin::contract::VERSION;
 
-/// Interfaces that every plugin has. The first only names types.
-const ALWAYS: [&str; 4] = ["taskhost:task/types", "taskhost:host/log", "taskhost:host/config", "taskhost:host/context"];
+/// Interfaces that every plugin has. The first two only name types.
+const ALWAYS: [&str; 5] =
+    ["taskhost:task/types", "taskhost:media/ids", "taskhost:host/log", "taskhost:host/config", "taskhost:host/context"];
 
 /// What of WASI is there: everything that version 0.2 calls `wasi:cli/imports`, with nothing to reach through it.
 const WASI: [&str; 6] = ["wasi:cli/", "wasi:clocks/", "wasi:filesystem/", "wasi:io/", "wasi:random/", "wasi:sockets/"];

@@ -106,6 +106,12 @@ impl Book {
         self.entries.iter().filter_map(|(name, entry)| Some((name.clone(), live(entry)?))).collect()
     }
 
+    /// Those that are on their way and have nothing live: nobody knows yet what they execute.
+    pub(super) fn coming(&self) -> Vec<String> {
+        let coming = self.entries.iter().filter(|(_, entry)| entry.live.is_none() && entry.loading.is_some());
+        coming.map(|(name, _)| name.clone()).collect()
+    }
+
     /// As the API and the CLI show it.
     pub(super) fn list(&self) -> Vec<PluginInfo> {
         self.entries

@@ -364,7 +364,10 @@ fn invalid_task(index: usize, error: &InputError) -> Failure {
     let mut message = format!("task {index} of the batch: {error}");
     let violations: &[(String, String)] = match error {
         InputError::Mismatch { violations, .. } => violations,
-        InputError::UnknownKind { .. } | InputError::NotJson(_) | InputError::Repeated(_) => &[],
+        InputError::UnknownKind { .. }
+        | InputError::NotYetKnown { .. }
+        | InputError::NotJson(_)
+        | InputError::Repeated(_) => &[],
     };
     if let Some((pointer, what)) = violations.first() {
         let _written = write!(message, " (at {pointer:?}: {what})");
