@@ -4,12 +4,15 @@
 //! store, a changed set of plugins, a freed permit, the next due time) and never polls.
 
 mod attempt;
+mod attempts;
 mod claims;
 mod drains;
 mod ending;
 mod pace;
 mod running;
 mod steer;
+#[cfg(test)]
+mod tests;
 mod unattended;
 
 use std::collections::HashMap;
@@ -20,11 +23,11 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use tokio::sync::Semaphore;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::attempt::Attempt;
+use self::attempts::Attempts;
 use self::claims::{Admissions, Answered, Claims, Terms};
 use self::drains::{Drains, Due};
 use self::ending::Ending;
@@ -76,7 +79,7 @@ pub struct Runner {
     settings: Settings,
     shutdown: Shutdown,
     running: HashMap<TaskId, Running>,
-    attempts: JoinSet<Ran>,
+    attempts: Attempts,
     drains: Drains,
     claims: Claims,
     /// When the next task is due that nobody can claim yet, as far as the store has said.
@@ -107,7 +110,7 @@ impl Runner {
             settings,
             shutdown,
             running: HashMap::new(),
-            attempts: JoinSet::new(),
+            attempts: Attempts::default(),
             drains: Drains::default(),
             claims: Claims::default(),
             next_due: None,
@@ -134,7 +137,7 @@ impl Runner {
                 biased;
                 () = self.shutdown.stop.cancelled() => {}
                 Some(answered) = self.claims.answered() => self.take(answered),
-                Some(ended) = self.attempts.join_next() => self.reap_all(ended),
+                Some(ran) = self.attempts.ended() => self.reap_all(ran),
                 received = events.recv() => self.hear(received).await,
                 _ = freed.changed() => {}
                 // Whoever looks after outside work may have come.
@@ -189,11 +192,11 @@ impl Runner {
         }
     }
 
-    fn reap_all(&mut self, ended: Result<Ran, tokio::task::JoinError>) {
-        let mut next = Some(ended);
-        while let Some(ended) = next {
-            self.reap(ended);
-            next = self.attempts.try_join_next();
+    fn reap_all(&mut self, ran: Ran) {
+        let mut next = Some(ran);
+        while let Some(ran) = next {
+            self.reap(ran);
+            next = self.attempts.try_ended();
         }
     }
 
@@ -255,23 +258,17 @@ impl Runner {
             watched.end(trial, now().as_millis());
             // Before this, an attempt that went down could be followed by another one of its kind.
             drop(permit);
-            (id, control, drains)
         };
         // On the guests' threads from the start: what it does besides is to wait for the store.
-        self.attempts.spawn_on(attempt, &self.plugins.runtime());
+        self.attempts.spawn(attempt, (id, control, drains), &self.plugins.runtime());
     }
 
-    fn reap(&mut self, ended: Result<Ran, tokio::task::JoinError>) {
-        match ended {
-            Ok((id, control, drains)) => {
-                if self.running.get(&id).is_some_and(|running| Arc::ptr_eq(&running.control, &control)) {
-                    self.running.remove(&id);
-                }
-                drains.iter().for_each(|generation| self.drains.end(generation));
-            }
-            // The lease of the attempt expires and its task is requeued as crashed.
-            Err(error) => tracing::error!(%error, "an attempt's supervisor panicked"),
+    /// An attempt has ended, or its supervisor has gone down: its lease is renewed no more.
+    fn reap(&mut self, (id, control, drains): Ran) {
+        if self.running.get(&id).is_some_and(|running| Arc::ptr_eq(&running.control, &control)) {
+            self.running.remove(&id);
         }
+        drains.iter().for_each(|generation| self.drains.end(generation));
     }
 
     /// Attempts of generations that were replaced or removed have had their time.
@@ -354,7 +351,7 @@ impl Runner {
         let mut events = self.store.subscribe();
         while !self.attempts.is_empty() {
             tokio::select! {
-                Some(ended) = self.attempts.join_next() => self.reap(ended),
+                Some(ran) = self.attempts.ended() => self.reap(ran),
                 received = events.recv() => self.hear(received).await,
                 () = tokio::time::sleep_until(beat_at) => {
                     self.beat().await;
@@ -376,12 +373,12 @@ impl Runner {
                 report: AttemptReport::default(),
             };
             let store = Arc::clone(&self.store);
-            self.attempts.spawn(async move {
+            let given_back = async move {
                 if let Err(error) = store.finish(finish, now()).await {
                     tracing::warn!(task = %id, %error, "a task that was just claimed was not given back");
                 }
-                (id, Arc::default(), None)
-            });
+            };
+            self.attempts.spawn(given_back, (id, Arc::default(), None), &self.plugins.runtime());
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Would this file load? Tried in a sandbox of its own whose capabilities all answer that they are
 //! not there, so that nothing happens outside.
 
-pub(super) mod absent;
+pub(crate) mod absent;
 #[cfg(test)]
 mod tests;
 

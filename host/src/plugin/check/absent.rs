@@ -16,7 +16,7 @@ use crate::task::TaskId;
 const WHY: &str = "not available while a file is checked";
 
 /// Ports that answer nothing but that they are not there.
-pub(in crate::plugin) fn ports() -> Ports {
+pub(crate) fn ports() -> Ports {
     let absent = Arc::new(Absent);
     Ports {
         state: absent.clone(),
