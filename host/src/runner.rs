@@ -221,7 +221,9 @@ impl Runner {
         }
         let (id, attempt) = (claimed.id, claimed.status.attempt);
         let watched = self.breakers.begin(&claimed.spec.new.kind, generation.digest().0);
-        let reins = generation.is_actuator().then(Reins::default);
+        // Outside work is seen to its end also when its kind is an executor's by now.
+        let is_outside = generation.is_actuator() || claimed.status.works.current.is_some();
+        let reins = is_outside.then(Reins::default);
         let drains = reins.is_none().then(|| Arc::clone(&generation));
         let (abort, is_late) = match &drains {
             Some(generation) => self.drains.begin(generation, &self.shutdown.abort),
@@ -245,7 +247,7 @@ impl Runner {
                 let plugins = Arc::clone(&self.plugins);
                 let exports = Arc::clone(&self.exports);
                 let stop_grace = Duration::from_millis(self.settings.stop_grace_ms);
-                let age = Age::of(&claimed.status);
+                let age = Age::of(&claimed.status, (now(), Instant::now()));
                 let steering =
                     Steering { ending, plugins, generation, claimed, reins, exports, stop_grace, age, abort };
                 Box::pin(steering.run(permit))

@@ -138,7 +138,8 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// requested.
     async fn heartbeat(&self, beat: Heartbeat, now: Timestamp) -> Result<bool, StoreError>;
     /// Ends an attempt: the task's next state, its output, its outbox and its files in one commit. One that gives way or
-    /// is interrupted while it has outside work does not end: it is let go of, for [`Self::attach`].
+    /// is interrupted while it has outside work does not end, unless it has abandoned that: it is let go of, for
+    /// [`Self::attach`].
     async fn finish(&self, finish: Finish, now: Timestamp) -> Result<Task, StoreError>;
     /// Asks to stop a task: queued ones end at once, running ones are asked, ended ones stay.
     async fn request_cancel(&self, id: TaskId, now: Timestamp) -> Result<Task, StoreError>;

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::attempt::{AddedFile, AttemptEnd, AttemptRecord, AttemptReport, LogSize, Outcome, StoppedBy};
+pub use self::attempt::{AddedFile, AttemptEnd, AttemptRecord, AttemptReport, Left, LogSize, Outcome, StoppedBy};
 pub use self::batch::{BatchSpec, BatchTally, Callbacks, MAX_BATCH_NAME_LEN, Milestone};
 pub use self::flow::{MAX_PARENTS, OnParentFailure, PARENT_FAILED};
 pub use self::id::{BatchId, BootId, Digest, InvalidBatchId, InvalidTaskId, TaskId};

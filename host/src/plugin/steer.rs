@@ -45,6 +45,15 @@ pub enum StopMode {
     Immediate,
 }
 
+/// A start that has come to no handle.
+#[derive(Debug)]
+pub struct Unstarted {
+    /// How the attempt ends.
+    pub outcome: Outcome,
+    /// The guest has not said so: the work may have begun, and may go on.
+    pub unanswered: bool,
+}
+
 /// The answer to one look at outside work.
 #[derive(Debug)]
 pub struct Look {

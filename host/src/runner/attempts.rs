@@ -30,7 +30,7 @@ impl Attempts {
     pub(super) async fn ended(&mut self) -> Option<Ran> {
         loop {
             let ended = self.supervisors.join_next_with_id().await?;
-            if let Some(ran) = self.whose_end(ended) {
+            if let Some(ran) = self.whose_end(&ended) {
                 return Some(ran);
             }
         }
@@ -40,7 +40,7 @@ impl Attempts {
     pub(super) fn try_ended(&mut self) -> Option<Ran> {
         loop {
             let ended = self.supervisors.try_join_next_with_id()?;
-            if let Some(ran) = self.whose_end(ended) {
+            if let Some(ran) = self.whose_end(&ended) {
                 return Some(ran);
             }
         }
@@ -51,13 +51,13 @@ impl Attempts {
         self.supervisors.is_empty()
     }
 
-    fn whose_end(&mut self, ended: Result<(Id, ()), JoinError>) -> Option<Ran> {
-        let id = match &ended {
+    fn whose_end(&mut self, ended: &Result<(Id, ()), JoinError>) -> Option<Ran> {
+        let id = match ended {
             Ok((id, ())) => *id,
             Err(error) => error.id(),
         };
         let ran = self.whose.remove(&id);
-        if let (Err(error), Some((task, ..))) = (&ended, &ran) {
+        if let (Err(error), Some((task, ..))) = (ended, &ran) {
             // Nobody renews its lease any more: when that expires the task is requeued as crashed, and outside work is
             // taken up again.
             tracing::error!(%task, %error, "an attempt's supervisor went down; its task comes back with the end of its lease");

@@ -3,6 +3,7 @@
 //! Between two looks there is no guest: this waits for an instant or a bell. One look at a time, by one loop, so that
 //! poll and callback cannot both find the end (flaw L4). Each look is made by the generation that is live then.
 
+mod age;
 mod export;
 mod stop;
 
@@ -12,15 +13,16 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Duration, Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+pub(super) use self::age::Age;
 use self::stop::Why;
 use super::ending::Ending;
 use super::pace::Pace;
 use crate::limiter::{AttemptPermit, Trial};
 use crate::plugin::control::{Directive, News};
-use crate::plugin::steer::{Ended, Look, Missed, Standing, Subject, Turn};
+use crate::plugin::steer::{Ended, Look, Missed, Standing, Subject, Turn, Unstarted};
 use crate::plugin::{Generation, Job, Plugins};
 use crate::store::{Claimed, StoreError, WorkRecord};
-use crate::task::{AttemptReport, CALLBACK_PACE_MS, Digest, Failure, Outcome, Progress, State, Status};
+use crate::task::{AttemptReport, CALLBACK_PACE_MS, Digest, Failure, Left, Outcome, Progress};
 use crate::time::now;
 
 /// Looks in a row that took the guest down, after which the attempt is a crash.
@@ -54,32 +56,6 @@ pub(super) struct Reins {
     pub(super) lost: CancellationToken,
 }
 
-/// How long an attempt has taken: by the wall clock until its loop began, since that may be a restart ago, and by the
-/// monotonic one from then on, so that nobody times out because a clock was set.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Age {
-    before: Duration,
-    since: Instant,
-}
-
-impl Age {
-    pub(super) fn of(status: &Status) -> Self {
-        let before = match status.state {
-            State::Running { started_at, .. } => now().wait_from(started_at),
-            State::Waiting
-            | State::Queued { .. }
-            | State::Succeeded { .. }
-            | State::Failed { .. }
-            | State::Cancelled { .. } => Duration::ZERO,
-        };
-        Self { before, since: Instant::now() }
-    }
-
-    fn now(self) -> Duration {
-        self.before + self.since.elapsed()
-    }
-}
-
 /// How a loop ends.
 #[derive(Debug)]
 enum End {
@@ -88,8 +64,7 @@ enum End {
         ended: Ended,
         /// Who saw it last.
         digest: Option<Digest>,
-        /// The work may go on.
-        abandoned: bool,
+        left: Left,
     },
     /// Nobody can look after the work for now: it goes on.
     LetGo,
@@ -99,7 +74,12 @@ enum End {
 
 impl End {
     fn of(ended: impl Into<Ended>, generation: &Generation) -> Self {
-        Self::Ended { ended: ended.into(), digest: Some(generation.digest()), abandoned: false }
+        Self::Ended { ended: ended.into(), digest: Some(generation.digest()), left: Left::Nothing }
+    }
+
+    /// The start was cut off.
+    fn unanswered(outcome: Outcome) -> Self {
+        Self::Ended { ended: outcome.into(), digest: None, left: Left::Unanswered }
     }
 }
 
@@ -120,14 +100,20 @@ impl Steering {
         let end = match self.steer(&mut turn, &mut permit).await {
             Ok(end) | Err(end) => end,
         };
-        let (ended, digest, abandoned) = match end {
-            End::Ended { ended, digest, abandoned } => (ended, digest, abandoned),
-            End::LetGo => (Outcome::Interrupted.into(), None, false),
+        let (ended, digest, left) = match end {
+            End::Ended { ended, digest, left } => (ended, digest, left),
+            End::LetGo => (Outcome::Interrupted.into(), None, Left::Nothing),
             End::Lost => return (Trial::Unclear, permit),
         };
+        let task = self.ending.id;
+        match left {
+            Left::Nothing => {}
+            Left::Abandoned => tracing::warn!(%task, "outside work is given up and may go on"),
+            Left::Unanswered => tracing::warn!(%task, "the start of outside work has not answered: it may go on"),
+        }
         let control = &self.ending.control;
         let (progress, log) = (control.progress(), Some(turn.log));
-        let report = AttemptReport { progress, log, digest, abandoned, ..AttemptReport::default() };
+        let report = AttemptReport { progress, log, digest, left, ..AttemptReport::default() };
         let trial = self.ending.commit(ended, report, &mut permit).await;
         (trial, permit)
     }
@@ -171,18 +157,27 @@ impl Steering {
         if self.ending.control.directive() == Directive::Cancel {
             return Err(End::of(Outcome::Cancelled, &self.generation));
         }
+        if self.actuator().is_none() {
+            // Nobody could look after what was claimed before the plugin went.
+            return Err(End::LetGo);
+        }
         let started = tokio::select! {
             biased;
             started = self.generation.start(self.job(), turn) => started,
-            () = self.abort.cancelled() => return Err(End::LetGo),
+            () = self.abort.cancelled() => return Err(End::unanswered(Outcome::Interrupted)),
         };
-        let handle = started.map_err(|outcome| End::of(outcome, &self.generation))?;
+        let handle = started.map_err(|Unstarted { outcome, unanswered }| {
+            if unanswered { End::unanswered(may_have_begun(outcome)) } else { End::of(outcome, &self.generation) }
+        })?;
         loop {
             let (id, attempt) = (self.ending.id, self.ending.attempt);
             match self.ending.store.keep_work(id, attempt, handle.clone(), now()).await {
                 Ok(()) => return Ok(handle),
                 Err(StoreError::Closed | StoreError::Stale | StoreError::NotFound) => return Err(End::Lost),
-                Err(error) => self.wait_for_store(&error).await?,
+                Err(error) => self.wait_for_store(&error).await.map_err(|end| match end {
+                    End::LetGo => End::unanswered(Outcome::Interrupted),
+                    end @ (End::Ended { .. } | End::Lost) => end,
+                })?,
             }
         }
     }
@@ -208,14 +203,14 @@ impl Steering {
         let mut pace = Pace::default();
         let (mut crashed, mut known, mut called) = (0, None, false);
         loop {
-            let generation = self.actuator().ok_or(End::LetGo)?;
+            let generation = self.actuator().ok_or_else(|| self.nobody())?;
             match self.ending.control.directive() {
                 Directive::Proceed => {}
                 Directive::Cancel => return self.stop(subject, Why::Cancelled, turn).await,
                 Directive::Yield => return Err(End::LetGo),
             }
             let wall_ms = generation.wall_ms(&self.claimed.spec.new);
-            let left = Duration::from_millis(wall_ms).saturating_sub(self.age.now());
+            let left = self.age.left(wall_ms, Instant::now());
             if left.is_zero() {
                 return self.stop(subject, Why::TimedOut(wall_ms), turn).await;
             }
@@ -293,6 +288,7 @@ impl Steering {
             () = lost.cancelled() => Err(End::Lost),
             () = self.abort.cancelled() => Err(End::LetGo),
             _ = self.ending.control.directed(|directive| directive != Directive::Proceed) => Ok(false),
+            end = self.orphaned() => Err(end),
             () = bell.notified() => Ok(true),
             () = sleep_until(until) => Ok(false),
         }
@@ -314,6 +310,31 @@ impl Steering {
         live.filter(|generation| generation.is_actuator())
     }
 
+    /// What follows when there is no actuator. The work waits for one, unless an executor does the kind's tasks by now:
+    /// then it is given up, and the task is the executor's.
+    fn nobody(&self) -> End {
+        let live = self.plugins.executor(&self.claimed.spec.new.kind);
+        if live.is_none_or(|generation| generation.is_actuator()) {
+            return End::LetGo;
+        }
+        let is_unwanted = self.ending.control.directive() == Directive::Cancel;
+        let outcome = if is_unwanted { Outcome::Killed } else { Outcome::Interrupted };
+        End::Ended { ended: outcome.into(), digest: None, left: Left::Abandoned }
+    }
+
+    /// Ends when nobody looks after the kind's work any more.
+    async fn orphaned(&self) -> End {
+        let mut changed = self.plugins.changed();
+        loop {
+            if self.actuator().is_none() {
+                return self.nobody();
+            }
+            if changed.changed().await.is_err() {
+                return End::LetGo;
+            }
+        }
+    }
+
     fn job(&self) -> Job {
         Job {
             id: self.ending.id,
@@ -322,6 +343,25 @@ impl Steering {
             started_at: now(),
             works: self.claimed.status.works.ended,
         }
+    }
+}
+
+/// Says so with the failure.
+fn may_have_begun(outcome: Outcome) -> Outcome {
+    let told = |failure: Failure| Failure {
+        message: format!("{}; the outside work may have begun and may go on", failure.message),
+        ..failure
+    };
+    match outcome {
+        Outcome::Crashed(failure) => Outcome::Crashed(told(failure)),
+        Outcome::Retry { failure, after_ms } => Outcome::Retry { failure: told(failure), after_ms },
+        outcome @ (Outcome::Succeeded { .. }
+        | Outcome::Fatal(_)
+        | Outcome::Snoozed { .. }
+        | Outcome::Cancelled
+        | Outcome::Killed
+        | Outcome::Yielded
+        | Outcome::Interrupted) => outcome,
     }
 }
 

@@ -17,7 +17,7 @@ use crate::task::{BootId, NewTask, POISON, State, TaskId};
 use crate::time::now;
 
 /// Longer than anything here takes; only a hang gets there.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Goes down with each line of the host itself: it tells of a crash outside of what catches panics of a call.
 struct NoLineOfTheHost;

@@ -13,7 +13,7 @@ use crate::time::now;
 /// Whether there is outside work that nobody looks after.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unattended {
-    /// Not any that a live plugin could look after.
+    /// Not any of a kind that a live plugin has.
     No,
     /// It is worth asking.
     Perhaps,
@@ -83,10 +83,10 @@ impl Runner {
     }
 }
 
-/// Who can look after something.
+/// Who can look after something, and who takes a kind over from an actuator: then its work is given up.
 fn rooms(executors: &[Executor]) -> Vec<GenerationRoom> {
     let mut rooms: Vec<GenerationRoom> = Vec::new();
-    for Executor { kind, generation } in executors.iter().filter(|executor| executor.generation.is_actuator()) {
+    for Executor { kind, generation } in executors {
         match rooms.iter_mut().find(|room| room.digest == generation.digest()) {
             Some(room) => room.kinds.push(kind.clone()),
             None => rooms.push(GenerationRoom { kinds: vec![kind.clone()], room: 0, digest: generation.digest() }),

@@ -183,6 +183,8 @@ macro_rules! conformance_tests {
             waiting::a_withdrawn_claim_is_answered_and_claims_nothing_more,
             waiting::an_earlier_due_time_is_told,
             waiting::what_is_there_is_claimed_at_once,
+            work::abandoned_work_ends_and_its_task_goes_back_to_the_queue,
+            work::a_start_without_an_answer_is_remembered_until_the_next_one_answers,
             work::a_cancel_waits_for_outside_work_unless_nobody_can_stop_it,
             work::callbacks_are_told_at_a_pace_and_only_of_the_attempt_that_works,
             work::i1_files_of_an_attempt_get_their_records_with_its_success,

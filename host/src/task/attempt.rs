@@ -99,10 +99,22 @@ pub struct AttemptReport {
     pub log: Option<LogSize>,
     /// The generation that ended it, when that may be another one than began it.
     pub digest: Option<Digest>,
-    /// Its outside work could not be stopped, and may go on.
-    pub abandoned: bool,
+    /// What may go on outside.
+    pub left: Left,
     /// Files that it adds to the library when it succeeds: they are durable, and get their records with its end.
     pub files: Vec<AddedFile>,
+}
+
+/// Outside work that an attempt leaves to itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Left {
+    /// None.
+    #[default]
+    Nothing,
+    /// Its work could not be stopped, or nobody can look after it any more: it may go on.
+    Abandoned,
+    /// Its start has not answered: the work may have begun. Whether it did, the next start says.
+    Unanswered,
 }
 
 /// A file that an attempt adds to the library.

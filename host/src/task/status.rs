@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AttemptEnd, AttemptRecord, AttemptReport, BootId, Digest, Failure, HISTORY_LEN, MAX_CRASHES, MAX_SNOOZES,
+    AttemptEnd, AttemptRecord, AttemptReport, BootId, Digest, Failure, HISTORY_LEN, Left, MAX_CRASHES, MAX_SNOOZES,
     MIN_SNOOZE_MS, NewTask, OnParentFailure, Outcome, PARENT_FAILED, Progress, Spec, State, StoppedBy, TaskId, Works,
 };
 use crate::time::Timestamp;
@@ -299,7 +299,11 @@ impl Status {
         if let Some(progress) = &report.progress {
             self.advance(progress, now);
         }
-        self.works.abandoned = self.works.abandoned.saturating_add(u32::from(report.abandoned));
+        match report.left {
+            Left::Nothing => {}
+            Left::Abandoned => self.works.abandoned = self.works.abandoned.saturating_add(1),
+            Left::Unanswered => self.works.unanswered = true,
+        }
         if let Some(record) = self.history.last_mut() {
             record.log = report.log;
             record.digest = report.digest.unwrap_or(record.digest);

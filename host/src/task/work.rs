@@ -47,8 +47,11 @@ pub struct Works {
     pub current: Option<Work>,
     /// How much has ended, one way or another: the next one has another idempotency key.
     pub ended: u32,
-    /// How much of that could not be stopped, and may go on.
+    /// How much of that nobody could stop or reach any more: it may go on.
     pub abandoned: u32,
+    /// A start of the next one has not answered, so there may be work of which nobody has a handle. The next start is asked
+    /// with the same idempotency key, and its handle is that of the same work.
+    pub unanswered: bool,
 }
 
 impl Works {
@@ -94,6 +97,7 @@ impl Status {
         }
         self.works.current =
             Some(Work { phase: WorkPhase::Running, started_by: attempt, since: now, attached: true, called_at: None });
+        self.works.unanswered = false;
         Ok(())
     }
 

@@ -4,9 +4,14 @@ mod callback;
 mod crash;
 mod end;
 mod export;
+mod reload;
 mod remote_cut;
+mod takeover;
+mod unanswered;
 
 use serde_json::{Value, json};
+use taskhost::store::{Expected, StateWrite};
+use taskhost::time::now;
 
 use crate::support::{Home, TestHost, folder};
 
@@ -22,6 +27,16 @@ fn home() -> Home {
 async fn work(host: &TestHost, key: &str) -> Value {
     let entry = host.store().state_get("outside", &format!("work/{key}"), taskhost::time::now()).await.unwrap();
     serde_json::from_slice(&entry.expect("the work has begun").value).unwrap()
+}
+
+/// The outside world changes a flag of a piece of work.
+async fn change(host: &TestHost, key: &str, flag: &str) {
+    let mut work = work(host, key).await;
+    work[flag] = true.into();
+    let value = serde_json::to_vec(&work).unwrap();
+    let (plugin, key) = ("outside".to_owned(), format!("work/{key}"));
+    let write = StateWrite { plugin, key, value, expected: Expected::Any, expires_at: None, quota_bytes: 1 << 20 };
+    host.store().state_put(write, now()).await.unwrap();
 }
 
 /// Names of the events of a task, without progress.

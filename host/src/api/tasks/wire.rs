@@ -212,14 +212,15 @@ struct WorkWire {
     /// Earlier work of this task that has ended.
     #[serde(skip_serializing_if = "is_zero")]
     ended: u32,
-    /// Of that, what could not be stopped and may go on.
+    /// What may go on although nobody looks after it: earlier work that could not be stopped or reached any more, and
+    /// work whose start has not answered, until the next one does.
     #[serde(skip_serializing_if = "is_zero")]
     abandoned: u32,
 }
 
 impl WorkWire {
     fn of(works: Works) -> Option<Self> {
-        let Works { current, ended, abandoned } = works;
+        let Works { current, ended, abandoned, unanswered } = works;
         let phase = |phase| match phase {
             WorkPhase::Running => "running",
             WorkPhase::Exporting => "exporting",
@@ -229,7 +230,7 @@ impl WorkWire {
             since: current.map(|work| Rfc3339(work.since)),
             attached: current.map(|work| work.attached),
             ended,
-            abandoned,
+            abandoned: abandoned.saturating_add(u32::from(unanswered)),
         })
     }
 }

@@ -7,7 +7,7 @@ use crate::plugin::Job;
 use crate::plugin::contract::{self, actuator, progress, wire};
 use crate::plugin::control::{Control, Directive};
 use crate::plugin::link::Linked;
-use crate::plugin::steer::{Ended, Look, Missed, Standing, StopMode, Subject, Turn};
+use crate::plugin::steer::{Ended, Look, Missed, Standing, StopMode, Subject, Turn, Unstarted};
 use crate::task::{Failure, LogSize, MAX_HANDLE_BYTES, Outcome, TaskId};
 use crate::time::now;
 
@@ -21,19 +21,24 @@ const CALL_WALL_MS: u64 = 60_000;
 
 impl Linked {
     /// Starts outside work; answers its handle, or how the attempt ends.
-    pub async fn start(&self, job: Job, wall_ms: u64, turn: &mut Turn) -> Result<Vec<u8>, Outcome> {
+    pub async fn start(&self, job: Job, wall_ms: u64, turn: &mut Turn) -> Result<Vec<u8>, Unstarted> {
         let call = self.steering((job.id, job.attempt), CALL_WALL_MS, Arc::default(), turn);
         let control = Arc::clone(&call.control);
         let task = contract::task(&job, job.started_at.plus_millis(wall_ms));
         let end = supervise(&self.code, call, Start(task)).await;
         turn.add(control.log());
-        match end.map_err(ended)?.answer {
+        let done = end.map_err(|stop| Unstarted { unanswered: stop.may_have_begun(), outcome: ended(stop) })?;
+        match done.answer {
             Ok(handle) if handle.len() > MAX_HANDLE_BYTES => {
                 let message = format!("the handle has {} bytes, the limit is {MAX_HANDLE_BYTES}", handle.len());
-                Err(Outcome::Crashed(Failure::new(stop::CONTRACT_VIOLATION, message)))
+                let outcome = Outcome::Crashed(Failure::new(stop::CONTRACT_VIOLATION, message));
+                Err(Unstarted { outcome, unanswered: true })
             }
             Ok(handle) => Ok(handle),
-            Err(error) => Err(refused(error, Directive::Proceed, &self.code.censor)),
+            Err(error) => {
+                let outcome = refused(error, Directive::Proceed, &self.code.censor);
+                Err(Unstarted { outcome, unanswered: false })
+            }
         }
     }
 

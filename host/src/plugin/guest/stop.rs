@@ -10,6 +10,7 @@ use crate::task::Failure;
 
 pub(super) const CONTRACT_VIOLATION: &str = "contract-violation";
 const CPU_LIMIT: &str = "cpu-limit";
+const NO_INSTANCE: &str = "no-instance";
 
 /// The end of a call that did not return.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,7 +54,7 @@ impl Stop {
 
     /// All places of the pool were taken until the deadline.
     pub(super) fn no_instance(places: u32) -> Self {
-        Self::retry("no-instance", format!("all {places} places for instances were taken until the deadline"))
+        Self::retry(NO_INSTANCE, format!("all {places} places for instances were taken until the deadline"))
     }
 
     /// The host's own code panicked while it served the guest.
@@ -75,7 +76,7 @@ impl Stop {
             return Self::crashed("exited", format!("the guest called exit({code}) instead of returning"));
         }
         if error.is::<PoolConcurrencyLimitError>() {
-            return Self::retry("no-instance", format!("{error:#}"));
+            return Self::retry(NO_INSTANCE, format!("{error:#}"));
         }
         let place = backtrace(error);
         let cause = error.root_cause();
@@ -107,6 +108,15 @@ impl Stop {
             failure.message = format!("{}; it wrote: {words}", failure.message);
         }
         self
+    }
+
+    /// Whether the guest may have begun.
+    pub(super) fn may_have_begun(&self) -> bool {
+        match self {
+            Self::Retry(failure) => failure.code != NO_INSTANCE,
+            Self::Cancelled => false,
+            Self::Crashed(_) | Self::Killed | Self::Interrupted => true,
+        }
     }
 
     /// Whether the host had no time or room, which says nothing about the guest.

@@ -20,7 +20,7 @@ use crate::plugin::limits::Limits;
 use crate::plugin::link::{Descriptor, Grants, Linked, Role, TaskCheck};
 use crate::plugin::manifest::{self, Drain, Effective, ReloadPolicy};
 use crate::plugin::signature::Signed;
-use crate::plugin::steer::{Ended, Look, Missed, StopMode, Subject, Turn};
+use crate::plugin::steer::{Ended, Look, Missed, StopMode, Subject, Turn, Unstarted};
 use crate::plugin::{Batch, GenerationInfo, InputError, Job, KindInfo, names};
 use crate::task::{Digest, Failure, NewTask, Outcome};
 use crate::time::Timestamp;
@@ -245,12 +245,19 @@ impl Generation {
         self.retirement.get()
     }
 
+    /// Waits until it is replaced or removed.
+    pub async fn retired(&self) -> &Retirement {
+        self.retired.cancelled().await;
+        match self.retirement() {
+            Some(retirement) => retirement,
+            // It is told after it is set.
+            None => std::future::pending().await,
+        }
+    }
+
     /// Ends when nothing may run on it any more.
     async fn overstayed(&self) {
-        self.retired.cancelled().await;
-        if let Some(retirement) = self.retirement() {
-            sleep_until(retirement.interrupt_at()).await;
-        }
+        sleep_until(self.retired().await.interrupt_at()).await;
     }
 
     /// Runs one attempt. Its wall budget is what the task asks for, else what the kind has as its
@@ -273,7 +280,7 @@ impl Generation {
     }
 
     /// Starts outside work; answers its handle.
-    pub async fn start(self: &Arc<Self>, job: Job, turn: &mut Turn) -> Result<Vec<u8>, Outcome> {
+    pub async fn start(self: &Arc<Self>, job: Job, turn: &mut Turn) -> Result<Vec<u8>, Unstarted> {
         let _running = Running::of(self);
         let wall_ms = self.wall_ms(&job.spec.new);
         self.linked.start(job, wall_ms, turn).await

@@ -3,13 +3,13 @@
 use std::pin::pin;
 use std::sync::Arc;
 
-use tokio::time::{Duration, Instant};
+use tokio::time::{Duration, Instant, sleep_until};
 
 use super::{End, Steering};
 use crate::plugin::Generation;
 use crate::plugin::control::Directive;
 use crate::plugin::steer::{Ended, StopMode, Subject, Turn};
-use crate::task::{Failure, MAX_SNOOZES, MIN_SNOOZE_MS, Outcome};
+use crate::task::{Failure, Left, MAX_SNOOZES, MIN_SNOOZE_MS, Outcome};
 
 /// What follows a call.
 enum Next {
@@ -31,7 +31,7 @@ impl Steering {
                 end = self.wish() => return Err(self.unwanted(end, subject, turn).await),
                 place = Arc::clone(&self.exports).acquire_owned() => place.map_err(|_| End::LetGo)?,
             };
-            let generation = self.actuator().ok_or(End::LetGo)?;
+            let generation = self.actuator().ok_or_else(|| self.nobody())?;
             if !generation.is_collector() {
                 // This version has nothing to bring home.
                 let outcome = Outcome::Succeeded { output: output.to_owned(), outbox: Vec::new() };
@@ -67,7 +67,20 @@ impl Steering {
     ) -> Option<Ended> {
         let control = Arc::clone(&self.ending.control);
         let guest = pin!(generation.collect(self.job(), (subject, output), control, turn));
-        self.ending.follow(guest, &self.abort).await
+        tokio::select! {
+            biased;
+            ended = self.ending.follow(guest, &self.abort) => ended,
+            () = self.overstayed(generation) => None,
+        }
+    }
+
+    /// A generation was replaced, and its guest has had its time: it is asked to yield, and when that is over this ends.
+    /// Whoever is live then brings the results home.
+    async fn overstayed(&self, generation: &Generation) {
+        let retirement = generation.retired().await;
+        sleep_until(retirement.yield_at()).await;
+        self.ending.control.direct(Directive::Yield);
+        sleep_until(retirement.interrupt_at()).await;
     }
 
     fn next(&self, ended: Ended, tries: &mut u32, snoozes: &mut u32) -> Next {
@@ -102,9 +115,10 @@ impl Steering {
             biased;
             () = self.reins.lost.cancelled() => End::Lost,
             () = self.abort.cancelled() => End::LetGo,
+            end = self.orphaned() => end,
             directive = self.ending.control.directed(|directive| directive != Directive::Proceed) => match directive {
                 Directive::Cancel => {
-                    End::Ended { ended: Outcome::Cancelled.into(), digest: None, abandoned: false }
+                    End::Ended { ended: Outcome::Cancelled.into(), digest: None, left: Left::Nothing }
                 }
                 Directive::Yield | Directive::Proceed => End::LetGo,
             }

@@ -9,7 +9,7 @@ use crate::plugin::Generation;
 use crate::plugin::control::News;
 use crate::plugin::steer::{Ended, Standing, StopMode, Subject, Turn};
 use crate::store::StoreError;
-use crate::task::{Failure, Outcome};
+use crate::task::{Failure, Left, Outcome};
 
 /// Calls that ask the work to stop in one way, while they fail.
 const MAX_STOP_TRIES: u32 = 3;
@@ -53,14 +53,12 @@ impl Steering {
                     mode = StopMode::Immediate;
                     continue;
                 }
-                Stopped::NotYet(generation) => {
-                    tracing::warn!(task = %self.ending.id, "outside work does not stop: it is given up and may go on");
-                    (generation, true)
-                }
+                Stopped::NotYet(generation) => (generation, true),
             };
             let by_itself = mode == StopMode::Graceful && !abandoned;
             let ended = Ended::from(outcome(&why, by_itself, abandoned));
-            return Err(End::Ended { ended, digest: Some(generation.digest()), abandoned });
+            let left = if abandoned { Left::Abandoned } else { Left::Nothing };
+            return Err(End::Ended { ended, digest: Some(generation.digest()), left });
         }
     }
 
@@ -69,7 +67,7 @@ impl Steering {
         let until = Instant::now() + self.stop_grace;
         let (mut tries, mut is_asked, mut pause) = (0, false, LOOKS.0);
         loop {
-            let generation = self.actuator().ok_or(End::LetGo)?;
+            let generation = self.actuator().ok_or_else(|| self.nobody())?;
             if !is_asked && tries < MAX_STOP_TRIES {
                 is_asked = self.ask_to_stop(&generation, (subject, mode), why, turn).await?;
                 tries += u32::from(!is_asked);

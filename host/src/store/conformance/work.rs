@@ -8,8 +8,8 @@ use crate::limit::Declaration;
 use crate::store::request::{AttachRequest, Attached, ClaimRequest, Finish, GenerationRoom, Heartbeat, WorkRecord};
 use crate::store::{Store, StoreError};
 use crate::task::{
-    AddedFile, AttemptEnd, AttemptReport, BootId, CALLBACK_PACE_MS, Digest, MAX_HANDLE_BYTES, Outcome, State,
-    StoppedBy, TaskId, WorkPhase,
+    AddedFile, AttemptEnd, AttemptReport, BootId, CALLBACK_PACE_MS, Digest, Left, MAX_HANDLE_BYTES, Outcome, State,
+    StoppedBy, Task, TaskId, WorkPhase,
 };
 
 fn attach_request(limit: u32, boot: u64, now: u64) -> AttachRequest {
@@ -130,6 +130,45 @@ pub(crate) async fn work_is_let_go_of_and_taken_up_by_another_generation(harness
     let some = store.attach(attach_request(1, 1, 50), at(50)).await.unwrap();
     assert_eq!((some.claimed.len(), some.claimed[0].id, some.more), (1, id, true));
     assert_eq!(attach(&*store, 1, 1, 50).await, [second]);
+}
+
+/// An end that leaves something outside.
+async fn finish_leaving(store: &dyn Store, (id, attempt): (TaskId, u32), outcome: Outcome, left: Left) -> Task {
+    let report = AttemptReport { left, ..AttemptReport::default() };
+    store.finish(Finish { id, attempt, outcome, jitter: 0.5, report }, at(50)).await.unwrap()
+}
+
+pub(crate) async fn abandoned_work_ends_and_its_task_goes_back_to_the_queue(harness: &impl Harness) {
+    let store = harness.open(1, MANY, at(0));
+    let first = working(&*store, 0).await;
+    let task = finish_leaving(&*store, first, Outcome::Interrupted, Left::Abandoned).await;
+    assert_eq!((task.status.state.name(), task.status.failures, task.status.crashes), ("queued", 0, 0));
+    assert_eq!((task.status.works.current, task.status.works.ended, task.status.works.abandoned), (None, 1, 1));
+    assert_eq!(store.work(first.0).await.unwrap(), None);
+    assert_eq!(attach(&*store, 9, 1, 60).await, [], "nobody takes it up again");
+    let next = claim_one(&*store, 60).await;
+    assert_eq!(next, (first.0, first.1 + 1));
+    store.keep_work(next.0, next.1, vec![8], at(60)).await.unwrap();
+    store.request_cancel(next.0, at(61)).await.unwrap();
+    let task = finish_leaving(&*store, next, Outcome::Killed, Left::Abandoned).await;
+    assert_eq!((task.status.name(), task.status.works.abandoned), ("cancelled", 2));
+}
+
+pub(crate) async fn a_start_without_an_answer_is_remembered_until_the_next_one_answers(harness: &impl Harness) {
+    let store = harness.open(1, MANY, at(0));
+    add(&*store, new_task(), 0).await;
+    let first = claim_one(&*store, 0).await;
+    let task = finish_leaving(&*store, first, failure(0), Left::Unanswered).await;
+    let standing = |task: &Task| (task.status.works.unanswered, task.status.works.ended, task.status.works.abandoned);
+    assert_eq!(standing(&task), (true, 0, 0), "the next start has the same key");
+    let store = reopen(harness, store, 2, 60).await;
+    let second = claim_one(&*store, 60).await;
+    let task = finish(&*store, second, failure(0), 60).await.unwrap();
+    assert_eq!(standing(&task), (true, 0, 0), "the guest says that it could not start, not that nothing goes on");
+    let third = claim_one(&*store, 70).await;
+    store.keep_work(third.0, third.1, vec![7], at(70)).await.unwrap();
+    let task = finish(&*store, third, success(), 80).await.unwrap();
+    assert_eq!(standing(&task), (false, 1, 0));
 }
 
 pub(crate) async fn i6_what_is_brought_home_occupies_no_limit_and_survives_a_restart(harness: &impl Harness) {

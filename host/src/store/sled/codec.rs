@@ -165,7 +165,7 @@ mod tests {
             &Spec { new, created_at: at(1_234), first_event: 2 },
             "0109766964656f2e637574027b7d040501e807e80780dddb010101000109017101016b07030301016905050505050505050505050505050505010161016201076e696768746c7901ac02020107d20902",
         );
-        golden(&Status::queued(at(1_700_000_000_000)), "010080d095ffbc310000000000000000000000");
+        golden(&Status::queued(at(1_700_000_000_000)), "010080d095ffbc31000000000000000000000000");
         let running = Status {
             state: State::Running { boot: BootId(3), lease_until: at(9), started_at: at(8), digest: Digest([2; 32]) },
             attempt: 2,
@@ -184,7 +184,7 @@ mod tests {
         };
         golden(
             &running,
-            "0101030908020202020202020202020202020202020202020202020202020202020202020202010000010801090001020901010201750000010101010101010101010101010101010101010101010101010101010101010101010102010462757379016d0000000000",
+            "0101030908020202020202020202020202020202020202020202020202020202020202020202010000010801090001020901010201750000010101010101010101010101010101010101010101010101010101010101010101010102010462757379016d000000000000",
         );
     }
 
@@ -193,25 +193,25 @@ mod tests {
         let state = State::Succeeded { at: at(5), output: "1".to_owned() };
         golden(
             &Status { state, history: vec![ended(AttemptEnd::Succeeded)], ..Status::queued(at(0)) },
-            "0102050131000000000000000101010101010101010101010101010101010101010101010101010101010101010101020000000000",
+            "010205013100000000000000010101010101010101010101010101010101010101010101010101010101010101010102000000000000",
         );
         let state = State::Failed { at: at(5), failure: failure() };
         golden(
             &Status { state, history: vec![ended(AttemptEnd::Returned)], ..Status::queued(at(0)) },
-            "0103050462757379016d00000000000000000101010101010101010101010101010101010101010101010101010101010101010101020500000000",
+            "0103050462757379016d0000000000000000010101010101010101010101010101010101010101010101010101010101010101010102050000000000",
         );
         golden(
             &Status { state: State::Cancelled { at: at(5) }, ..Status::queued(at(0)) },
-            "0104050000000000000000000000",
+            "010405000000000000000000000000",
         );
-        golden(&Status::waiting(), "01050000000000000000000000");
+        golden(&Status::waiting(), "0105000000000000000000000000");
     }
 
     #[test]
     fn the_bytes_of_outside_work_are_stable() {
         let work =
             Work { phase: WorkPhase::Exporting, started_by: 4, since: at(300), attached: true, called_at: Some(at(7)) };
-        golden(&Works { current: Some(work), ended: 2, abandoned: 1 }, "01010104ac020101070201");
+        golden(&Works { current: Some(work), ended: 2, abandoned: 1, unanswered: true }, "01010104ac02010107020101");
         golden(&WorkRecord { handle: vec![1, 2], output: Some("1".to_owned()) }, "01020102010131");
     }
 

@@ -8,7 +8,7 @@ use super::keys;
 use crate::event::TaskChange;
 use crate::store::StoreError;
 use crate::store::request::{Claim, ClaimRequest, Claimed, Finish, Heartbeat};
-use crate::task::{Failure, Lease, NewTask, Outcome, Spec, State, Status, Task, TaskId};
+use crate::task::{Failure, Lease, Left, NewTask, Outcome, Spec, State, Status, Task, TaskId};
 use crate::time::Timestamp;
 
 /// Attempts that one claim takes at most.
@@ -81,7 +81,8 @@ impl Core {
     pub(super) fn finish(&mut self, finish: Finish, now: Timestamp) -> Verdict<Task> {
         let Finish { id, attempt, mut outcome, jitter, mut report } = finish;
         let (spec, before) = self.attempt(id, attempt)?;
-        if before.works.current.is_some() && matches!(outcome, Outcome::Yielded | Outcome::Interrupted) {
+        let goes_on = before.works.current.is_some() && report.left != Left::Abandoned;
+        if goes_on && matches!(outcome, Outcome::Yielded | Outcome::Interrupted) {
             return self.let_go(id, false, now);
         }
         let outbox = match &mut outcome {

@@ -2,22 +2,20 @@
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use taskhost::store::{Expected, StateWrite};
-use taskhost::time::now;
 
-use super::{endless, home, told, work};
+use super::{change, endless, home, told, work};
 use crate::support::events::PATIENCE;
 use crate::support::{TestHost, answer, attempts};
 
 const HOUR_MS: u64 = 3_600_000;
 
-async fn call(host: &TestHost, id: &str, token: &str) -> (StatusCode, Value) {
+pub(super) async fn call(host: &TestHost, id: &str, token: &str) -> (StatusCode, Value) {
     let request = host.request(Method::POST, &format!("/v1/tasks/{id}/callback"));
     answer(request.bearer_auth(token).body("anything")).await
 }
 
 /// The token that an attempt was told, as soon as it was told.
-async fn token(host: &TestHost, id: &str, attempt: u32) -> String {
+pub(super) async fn token(host: &TestHost, id: &str, attempt: u32) -> String {
     let mut pace = tokio::time::interval(std::time::Duration::from_millis(10));
     let found = async {
         loop {
@@ -30,16 +28,6 @@ async fn token(host: &TestHost, id: &str, attempt: u32) -> String {
         }
     };
     tokio::time::timeout(PATIENCE, found).await.expect("a token in the log")
-}
-
-/// The outside world ends the work of a key.
-async fn end(host: &TestHost, key: &str) {
-    let mut work = work(host, key).await;
-    work["done"] = true.into();
-    let value = serde_json::to_vec(&work).unwrap();
-    let (plugin, key) = ("outside".to_owned(), format!("work/{key}"));
-    let write = StateWrite { plugin, key, value, expected: Expected::Any, expires_at: None, quota_bytes: 1 << 20 };
-    host.store().state_put(write, now()).await.unwrap();
 }
 
 #[tokio::test]
@@ -56,7 +44,7 @@ async fn a_callback_is_looked_at_at_once_and_only_with_the_token_of_the_attempt(
     let (status, _) = call(&host, &id, &token.replacen('1', "2", 1)).await;
     assert_eq!(status, StatusCode::UNAUTHORIZED, "a token says its attempt and is signed");
 
-    end(&host, &id).await;
+    change(&host, &id, "done").await;
     for _ in 0..2 {
         let (status, _) = call(&host, &id, &token).await;
         assert!(matches!(status, StatusCode::ACCEPTED | StatusCode::CONFLICT), "{status}");
@@ -75,7 +63,7 @@ async fn a_callback_may_come_before_the_start_has_answered() {
     let host = home().start().await;
     let id = host.enqueue("outside", &json!({ "start_ms": 1_000, "poll_after_ms": HOUR_MS })).await;
     let token = token(&host, &id, 1).await;
-    end(&host, &id).await;
+    change(&host, &id, "done").await;
     assert_eq!(call(&host, &id, &token).await.0, StatusCode::ACCEPTED);
     let task = host.wait_task(&id).await;
     assert_eq!((&task["state"], &task["output"]["found"]["looks"]), (&json!("succeeded"), &json!(1)), "{task:#}");

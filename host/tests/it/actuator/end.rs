@@ -95,6 +95,7 @@ async fn what_has_ended_otherwise_is_a_failure_of_its_attempt() {
     let task = host.wait_task(&id).await;
     let code = &task["error"]["code"];
     assert_eq!((&task["state"], code), (&json!("failed"), &json!("contract-violation")), "{task:#}");
+    assert_eq!(task["work"]["abandoned"], 1, "it has begun, and nobody has its handle: {task:#}");
     host.stop().await;
 }
 

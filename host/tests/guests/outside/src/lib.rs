@@ -21,10 +21,12 @@ pub struct Behaviour {
     looks: Option<u32>,
     /// What each look says about the next one.
     poll_after_ms: Option<u64>,
-    /// How long the first `start` of a work takes once that has begun, and how long its first `collect` takes.
+    /// How long the first `start` of a work takes once that has begun, and the first look, unless a test ends it.
     start_ms: u64,
+    look_ms: u64,
+    /// How long its first `collect` takes.
     collect_ms: u64,
-    /// The function that goes down: `status`, `stop` or `collect`.
+    /// The function that goes down: `start` (the first of a work), `status`, `stop` or `collect`.
     trap: String,
     /// It does so for that many looks; always when 0.
     trap_looks: u32,
@@ -52,6 +54,9 @@ struct Work {
     /// A test has ended it.
     #[serde(default)]
     done: bool,
+    /// A test has ended the first start or look.
+    #[serde(default)]
+    released: bool,
 }
 
 /// Names a piece of work.
@@ -97,7 +102,8 @@ impl Actuator for Outside {
         let callback = context.callback().ok_or_else(|| TaskError::fatal("no-callback", "an actuator has one"))?;
         taskhost_sdk::info!("token {}", callback.token);
         if work.starts == 1 {
-            context.sleep(Duration::from_millis(behaviour.start_ms))?;
+            linger(&key, behaviour.start_ms).map_err(TaskError::Fatal)?;
+            misbehave(&work, "start").map_err(TaskError::Fatal)?;
         }
         Ok(Handle { key, padding: "x".repeat(behaviour.padding) })
     }
@@ -107,6 +113,9 @@ impl Actuator for Outside {
         // The outside world moves while it is looked at.
         work.looks += 1;
         save(&handle.key, &work)?;
+        if work.looks == 1 {
+            linger(&handle.key, work.behaviour.look_ms)?;
+        }
         if work.behaviour.trap_looks == 0 || work.looks <= work.behaviour.trap_looks {
             misbehave(&work, "status")?;
         }
@@ -160,6 +169,18 @@ impl Collector for Outside {
         }
         Ok(Brought { found, media, collects: work.collects })
     }
+}
+
+/// Takes its time, unless a test ends that.
+fn linger(key: &str, ms: u64) -> Result<(), Failure> {
+    let mut left_ms = ms;
+    while left_ms > 0 && !load(key)?.is_some_and(|work| work.released) {
+        let step_ms = left_ms.min(20);
+        // tidy: nobody can wake a guest.
+        std::thread::sleep(Duration::from_millis(step_ms));
+        left_ms -= step_ms;
+    }
+    Ok(())
 }
 
 /// Goes down or fails where the task wants it.
