@@ -2,10 +2,11 @@
 
 #[path = "../../../../tests/it/support/frame.rs"]
 mod frame;
+mod outside;
 
 use std::collections::BTreeMap;
 use std::future::pending;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -19,7 +20,7 @@ use crate::plugin::link::{Grants, LinkRequest, Linked, LoadError, TaskCheck};
 use crate::plugin::outside::Outside;
 use crate::plugin::ports::{
     CallbackPort, CheckpointPort, CommandError, CommandOutput, CommandPort, CommandRun, CutRequest, FfmpegError,
-    FfmpegPort, LibraryPort, LogLine, LogPort, LogSource, Media, OnPercent, Parent, ParentState, ParentsPort,
+    FfmpegPort, FilePort, LibraryPort, LogLine, LogPort, LogSource, Media, OnPercent, Parent, ParentState, ParentsPort,
     PortError, Ports, ProbeInfo, StateEntry, StatePort, StateWrite, Swapped,
 };
 use crate::plugin::{InputError, Job, Settings};
@@ -31,13 +32,16 @@ use crate::time::{Timestamp, now};
 pub(in crate::plugin) struct Recorder {
     pub(in crate::plugin) lines: Mutex<Vec<LogLine>>,
     pub(in crate::plugin) state: Mutex<BTreeMap<String, StateEntry>>,
-    /// A cut has begun, and a cut was dropped before it was done.
+    /// A tool or a request has begun that never ends by itself; how many go on, and how many were dropped.
     pub(in crate::plugin) cutting: Notify,
+    pub(in crate::plugin) cuts: AtomicU32,
     pub(in crate::plugin) cuts_dropped: Mutex<u32>,
     /// What happens at the line of this number, counted down.
     pub(in crate::plugin) at_line: Mutex<Option<(u32, Arc<Control>)>>,
     /// Every call gives way once before it answers.
     pub(in crate::plugin) waits: AtomicBool,
+    /// Files of guests that are there, whole or not.
+    pub(in crate::plugin) files: Arc<AtomicU32>,
     /// Lines of guests make the port panic.
     pub(in crate::plugin) panics: AtomicBool,
 }
@@ -156,12 +160,27 @@ impl LibraryPort for Recorder {
         self.wait().await;
         Err(PortError::Conflict("still live".to_owned()))
     }
+
+    async fn add(&self, _name: String, _content_type: Option<String>) -> Result<Box<dyn FilePort>, PortError> {
+        self.wait().await;
+        Ok(Box::new(outside::File::new(&self.files)))
+    }
 }
 
-struct CutDropped<'a>(&'a Recorder);
+/// What never ends by itself.
+struct Cut<'a>(&'a Recorder);
 
-impl Drop for CutDropped<'_> {
+impl<'a> Cut<'a> {
+    fn begin(recorder: &'a Recorder) -> Self {
+        recorder.cuts.fetch_add(1, Ordering::Relaxed);
+        recorder.cutting.notify_one();
+        Self(recorder)
+    }
+}
+
+impl Drop for Cut<'_> {
     fn drop(&mut self) {
+        self.0.cuts.fetch_sub(1, Ordering::Relaxed);
         *self.0.cuts_dropped.lock().unwrap() += 1;
     }
 }
@@ -174,9 +193,8 @@ impl FfmpegPort for Recorder {
     }
 
     async fn cut(&self, _request: CutRequest, on_percent: OnPercent) -> Result<String, FfmpegError> {
-        let _dropped = CutDropped(self);
+        let _cut = Cut::begin(self);
         on_percent(40);
-        self.cutting.notify_one();
         pending().await
     }
 }
@@ -188,11 +206,11 @@ impl CommandPort for Recorder {
         let arguments: Vec<_> = run.arguments.iter().map(|argument| format!("{argument:?}")).collect();
         let text = format!("{} {}", run.program.display(), arguments.join(" "));
         (run.on_output)(LogSource::Stdout, text.as_bytes());
-        self.cutting.notify_one();
         if !run.program.ends_with("end") {
-            let _dropped = CutDropped(self);
+            let _cut = Cut::begin(self);
             return pending().await;
         }
+        self.wait().await;
         let stdout = [text.into_bytes(), run.stdin].concat();
         Ok(CommandOutput { exit_code: Some(0), signal: None, stdout, stderr: Vec::new(), truncated: false })
     }
@@ -275,7 +293,7 @@ impl Bench {
             parents: recorder.clone(),
             callbacks: recorder.clone(),
             logs: recorder.clone(),
-            outside: Outside::absent(),
+            outside: Outside { network: recorder.clone(), ..Outside::absent() },
             compiler: Arc::new(InProcess),
         };
         Self { sandbox: Sandbox::start(&settings, ports).unwrap(), recorder, _dir: dir }
