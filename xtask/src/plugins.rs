@@ -38,12 +38,17 @@ pub(crate) fn build() -> Result<PathBuf> {
         place(&root().join(folder).join(&manifest), &dir.join(&manifest))?;
         place(&built(name), &dir.join(format!("{name}.wasm")))?;
     }
-    let testers = target().join("test-plugins");
+    let testers = testers();
     fs::create_dir_all(&testers).with_context(|| format!("cannot create {}", testers.display()))?;
     for (name, _) in TESTERS {
         place(&built(name), &testers.join(format!("{name}.wasm")))?;
     }
     Ok(dir)
+}
+
+/// Where the plugins that only tests use are.
+pub(crate) fn testers() -> PathBuf {
+    target().join("test-plugins")
 }
 
 /// Builds a second version of echo, which answers `[input, input]`, into a file of its own, which it answers.
@@ -56,7 +61,17 @@ pub(crate) fn build_second_echo() -> Result<PathBuf> {
 
 fn compile(what: &[&str]) -> Result<()> {
     let arguments = [&["build", "--target", WASM_TARGET, "--profile", "guest"], what].concat();
-    run(&mut cargo(&arguments))
+    run(cargo(&arguments).env("CARGO_ENCODED_RUSTFLAGS", portable_paths()?.join("\u{1f}")))
+}
+
+/// What makes a component the same, byte by byte, wherever it is built: panics name their place in the source.
+fn portable_paths() -> Result<Vec<String>> {
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| std::env::home_dir().map(|home| home.join(".cargo"))).context("no home directory")?;
+    // Each registry has a folder of its own, named after it.
+    let registries = fs::read_dir(home.join("registry/src")).into_iter().flatten().flatten().map(|entry| entry.path());
+    let places = registries.map(|registry| (registry, "deps")).chain([(root(), ".")]);
+    Ok(places.map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display())).collect())
 }
 
 fn built(name: &str) -> PathBuf {

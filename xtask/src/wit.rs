@@ -22,10 +22,19 @@ pub(crate) enum Command {
     },
 }
 
-/// Plugins that are kept as they are built today: they have to load and run ever after. Small ones; `tasks.json` beside
-/// them says what each is asked and what it answers.
-const KEPT: [(&str, Source); 4] =
-    [("echo", Source::Rust), ("video-clear", Source::Rust), ("checksum", Source::C), ("ok", Source::Text("ok.wat"))];
+/// Plugins that are kept as they are built today: they have to load and run ever after. Small ones, which together import
+/// and export every interface; `tasks.json` beside them says what some are asked and what they answer.
+const KEPT: [(&str, Source); 9] = [
+    ("echo", Source::Rust),
+    ("video-clear", Source::Rust),
+    ("video-cut", Source::Rust),
+    ("command", Source::Rust),
+    ("remote-cut", Source::Rust),
+    ("outside", Source::Tester("[grant]\nstate = true\nlibrary = { add = true }\n")),
+    ("borrower", Source::Tester("[grant]\nffmpeg = true\nqueue = { kinds = [\"echo\"] }\n")),
+    ("checksum", Source::C),
+    ("ok", Source::Text("ok.wat")),
+];
 
 /// What is asked of the kept plugins.
 const TASKS: &str = r#"[
@@ -40,6 +49,8 @@ const TASKS: &str = r#"[
 #[derive(Clone, Copy)]
 enum Source {
     Rust,
+    /// A plugin that only tests use, with this manifest.
+    Tester(&'static str),
     C,
     /// A fixture in component text.
     Text(&'static str),
@@ -129,6 +140,12 @@ fn keep(to: &Path) -> Result<()> {
         let from = match source {
             Source::Rust => rust.clone(),
             Source::C => crate::languages::plugins(),
+            Source::Tester(text) => {
+                place(&plugins::testers().join(&component), &to.join(&component))?;
+                let at = to.join(&manifest);
+                std::fs::write(&at, text).with_context(|| format!("cannot write {}", at.display()))?;
+                continue;
+            }
             Source::Text(file) => {
                 place(&root().join("host/tests/fixtures").join(file), &to.join(format!("{name}.wat")))?;
                 continue;
