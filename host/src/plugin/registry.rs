@@ -110,7 +110,10 @@ impl Plugins {
                 coming if coming.is_empty() => InputError::UnknownKind { kind, known },
                 coming => InputError::NotYetKnown { kind, coming },
             },
-            error => error,
+            error @ (InputError::NotYetKnown { .. }
+            | InputError::NotJson(_)
+            | InputError::Repeated(_)
+            | InputError::Mismatch { .. }) => error,
         })
     }
 

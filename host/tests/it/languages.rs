@@ -37,7 +37,7 @@ async fn host(names: &[&str]) -> TestHost {
 
 /// A host that has compiled its large components.
 async fn ready(home: Home) -> TestHost {
-    let host = home.start().await;
+    let host = Box::pin(home.start()).await;
     host.until_ready().await;
     host
 }
