@@ -5,12 +5,21 @@ use clap::Args;
 
 use crate::shell::{cargo, run as run_command, target};
 
+/// How many when nobody says.
+const COUNT: u32 = 20_000;
+
 /// How many.
 #[derive(Args)]
 pub(crate) struct Options {
     /// How many are generated; as many are made by bending sound plugins
-    #[arg(long, default_value_t = 20_000)]
+    #[arg(long, default_value_t = COUNT)]
     count: u32,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { count: COUNT }
+    }
 }
 
 /// Generates the components and loads each.

@@ -7,7 +7,7 @@ use clap::Args;
 
 use crate::shell::{cargo, complain, run as run_command, say};
 use crate::tools::WASM_TARGET;
-use crate::{deadline, demo, languages, plugins, tools};
+use crate::{deadline, demo, fuzz, languages, plugins, tools};
 
 /// How much to test.
 #[derive(Args)]
@@ -18,6 +18,9 @@ pub(crate) struct Options {
     /// Leave out plugins in Python, JavaScript and C, whose tools take some 400 MB
     #[arg(long)]
     no_languages: bool,
+    /// Also repeat for as long as it takes what is tested for seconds otherwise, which takes about an hour
+    #[arg(long)]
+    long: bool,
 }
 
 /// A check and what it runs.
@@ -35,9 +38,22 @@ enum When {
     Whole,
     /// Neither with `--quick` nor with `--no-languages`.
     Languages,
+    /// Only with `--long`.
+    Long,
 }
 
-const CHECKS: [Check; 12] = [
+/// How often each test is repeated that has a number of rounds, by the variable that says so.
+const LONG: [(&str, &str); 7] = [
+    ("TASKHOST_FAULT_ROUNDS", "400"),
+    ("TASKHOST_POWER_ROUNDS", "100"),
+    ("TASKHOST_KILL_ROUNDS", "200"),
+    ("TASKHOST_ORDERS", "100000"),
+    ("TASKHOST_ATTEMPTS", "100000"),
+    ("TASKHOST_STORM_SECONDS", "60"),
+    ("TASKHOST_RELOADS", "1000"),
+];
+
+const CHECKS: [Check; 14] = [
     Check { name: "tools", run: install, when: When::Always },
     Check { name: "contract", run: crate::wit::check, when: When::Always },
     Check { name: "plugins", run: || plugins::build().map(drop), when: When::Always },
@@ -47,6 +63,8 @@ const CHECKS: [Check; 12] = [
     Check { name: "tests", run: || run_command(&mut cargo(&["test", "--workspace"])), when: When::Always },
     Check { name: "plugins in other languages", run: || languages::build(true), when: When::Languages },
     Check { name: "tests in other languages", run: test_languages, when: When::Languages },
+    Check { name: "long tests", run: test_long, when: When::Long },
+    Check { name: "components that nobody wrote", run: || fuzz::run(&fuzz::Options::default()), when: When::Long },
     Check { name: "dependencies", run: crate::deny::run_if_there, when: When::Whole },
     Check { name: "documentation", run: document, when: When::Whole },
     Check { name: "demo", run: || demo::run(&demo::Options::default()), when: When::Whole },
@@ -57,6 +75,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let checks = CHECKS.iter().filter(|check| match check.when {
         When::Always => true,
         When::Whole => !options.quick,
+        When::Long => options.long,
         When::Languages => !options.quick && !options.no_languages,
     });
     let results: Vec<(&str, bool, Duration)> = checks.map(perform).collect();
@@ -94,6 +113,15 @@ fn test_languages() -> Result<()> {
     let arguments =
         ["test", "--package", "taskhost", "--test", "it", "languages::", "--", "--ignored", "--test-threads=2"];
     run_command(&mut cargo(&arguments))
+}
+
+/// Those with a number of rounds, by the modules that they are in.
+fn test_long() -> Result<()> {
+    let filters =
+        ["sled::tests::faults", "sled::tests::power", "kill_loop", "orders", "hostile::leaks", "reload_storm"];
+    // One after the other: some hold the host's memory against what it was.
+    let arguments = [&["test", "--workspace", "--"], filters.as_slice(), &["--test-threads=1"]].concat();
+    run_command(cargo(&arguments).envs(LONG))
 }
 
 fn lint() -> Result<()> {
