@@ -53,6 +53,10 @@ const EXAMPLES: [(&str, &str, &str); 3] = [
     ("c", "examples/c", "checksum"),
 ];
 
+/// Plugins that only tests use.
+const TESTERS: [(&str, &str, &str); 2] =
+    [("python", "host/tests/guests/web-python", "web-python"), ("js", "host/tests/guests/web-js", "web-js")];
+
 /// Where the tools are installed and the components are built.
 fn home() -> PathBuf {
     target().join("languages")
@@ -78,8 +82,8 @@ pub(crate) fn build_possible() -> Result<()> {
     Ok(())
 }
 
-/// Installs what is missing and builds every example; with `templates` also what `taskhost plugin new` writes, once a
-/// language: `add-rust`, `add-python`, `add-js` and `add-c`.
+/// Installs what is missing and builds every example; with `templates` also what tests need: what `taskhost plugin new`
+/// writes, once a language (`add-rust`, `add-python`, `add-js` and `add-c`), and plugins of their own.
 pub(crate) fn build(templates: bool) -> Result<()> {
     for language in &LANGUAGES {
         (language.install)()?;
@@ -91,6 +95,9 @@ pub(crate) fn build(templates: bool) -> Result<()> {
         run(&mut cargo(&["build", "--package", "taskhost", "--bin", "taskhost"]))?;
         for language in &LANGUAGES {
             template(language)?;
+        }
+        for (name, folder, plugin) in TESTERS {
+            example(name, folder, plugin)?;
         }
     }
     Ok(())
@@ -105,7 +112,7 @@ pub(crate) fn build_one(wanted: &str) -> Result<()> {
 }
 
 fn example(name: &str, folder: &str, plugin: &str) -> Result<()> {
-    let staged = home().join(name);
+    let staged = home().join(if EXAMPLES.iter().any(|(.., example)| *example == plugin) { name } else { plugin });
     stage::example(&root().join(folder), &staged)?;
     finish(language(name)?, &staged, plugin)
 }
@@ -136,7 +143,10 @@ fn finish(language: &Language, staged: &Path, plugin: &str) -> Result<()> {
     let built = (language.compile)(staged, plugin)?;
     std::fs::create_dir_all(plugins())?;
     let manifest = format!("{plugin}.toml");
-    place(&staged.join(&manifest), &plugins().join(&manifest))?;
+    // A test writes what it grants by itself.
+    if staged.join(&manifest).is_file() {
+        place(&staged.join(&manifest), &plugins().join(&manifest))?;
+    }
     place(&built, &component)?;
     std::fs::write(&stamp, inputs).with_context(|| format!("cannot write {}", stamp.display()))
 }

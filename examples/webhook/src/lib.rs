@@ -43,7 +43,8 @@ impl Executor for Webhook {
             // Not the secret, but what the host exchanges for it on the way.
             request = request.header("authorization", &format!("Bearer {}", http::secret(&name)?));
         }
-        // What may pass (no connection, 429, 5xx) is tried again with the task's backoff; the rest fails for good.
+        // What may pass (no connection, 429, 5xx) is tried again, when the other side says or with the task's backoff; the rest
+        // fails for good.
         let answer = request.body(input.get()).send()?.success()?;
         Ok(json!({ "status": answer.status() }))
     }

@@ -3,6 +3,8 @@
 //! Left out unless asked for, because the tools of four languages must be there: `cargo xtask languages --templates`
 //! installs and builds what is needed, and `cargo xtask test` runs these tests after it.
 
+mod web;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -19,11 +21,17 @@ fn languages() -> PathBuf {
     target.expect("run `cargo xtask languages --templates` first").join("languages")
 }
 
+/// A component that was built there.
+fn component(name: &str) -> Vec<u8> {
+    let file = languages().join(format!("plugins/{name}.wasm"));
+    std::fs::read(file).expect("run `cargo xtask languages --templates` first")
+}
+
 /// A component that was built there, and its manifest.
 fn built(name: &str) -> (Vec<u8>, String) {
-    let file = |end: &str| languages().join(format!("plugins/{name}.{end}"));
-    let told = "run `cargo xtask languages --templates` first";
-    (std::fs::read(file("wasm")).expect(told), std::fs::read_to_string(file("toml")).expect(told))
+    let manifest = languages().join(format!("plugins/{name}.toml"));
+    let manifest = std::fs::read_to_string(manifest).expect("run `cargo xtask languages --templates` first");
+    (component(name), manifest)
 }
 
 async fn host(names: &[&str]) -> TestHost {
@@ -144,7 +152,7 @@ async fn javascript_summarises_videos() {
 async fn what_is_not_granted_keeps_each_language_from_loading() {
     let home = Home::new();
     for name in ["text-stats", "checksum", "video-poster"] {
-        home.plugins().put(name, &built(name).0, None);
+        home.plugins().put(name, &component(name), None);
     }
     let host = ready(home).await;
     for (name, line) in

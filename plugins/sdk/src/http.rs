@@ -19,10 +19,11 @@
 //! log says which of them is missing.
 
 mod error;
+mod later;
 mod url;
 
 use std::io::{self, Read};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -240,16 +241,22 @@ impl Response {
         std::str::from_utf8(value).ok()
     }
 
+    /// When the other side wants to be asked again (`Retry-After`), a day at most; absent when it does not say.
+    pub fn retry_after(&self) -> Option<Duration> {
+        #[expect(clippy::disallowed_methods, reason = "nobody hands a guest the time")]
+        later::delay(self.header("retry-after")?, SystemTime::now())
+    }
+
     /// The answer, if its status is 2xx; otherwise an error with the status and the beginning of the body.
     pub fn success(self) -> Result<Self, Error> {
         if (200..300).contains(&self.status) {
             return Ok(self);
         }
-        let status = self.status;
+        let (status, retry_after) = (self.status, self.retry_after());
         let mut bytes = Vec::new();
         // What cannot be read is not told.
         let _ = self.take(SHOWN_BYTES as u64).read_to_end(&mut bytes);
-        Err(Error::Status(status, String::from_utf8_lossy(&bytes).trim().to_owned()))
+        Err(Error::Status { status, retry_after, body: String::from_utf8_lossy(&bytes).trim().to_owned() })
     }
 
     /// The whole body.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 
 use super::{home, need};
 use crate::plugins::place;
@@ -46,10 +46,12 @@ pub(super) fn install() -> Result<()> {
 
 pub(super) fn compile(dir: &Path, plugin: &str) -> Result<PathBuf> {
     let component = dir.join(format!("{plugin}.wasm"));
-    let mut build = Command::new(program());
-    // As `npm run build` does it.
-    build.args(["app.js", "--wit", "wit", "-n", "plugin", "--disable", "http", "fetch-event", "--out"]);
-    run(build.arg(&component).current_dir(dir))?;
+    let used = dir.join("node_modules");
+    if !used.exists() {
+        std::os::unix::fs::symlink(modules().join("node_modules"), &used)
+            .with_context(|| format!("cannot link {}", used.display()))?;
+    }
+    run(Command::new("npm").args(["run", "--silent", "build"]).current_dir(dir))?;
     if !component.is_file() {
         bail!("componentize-js left no {}", component.display());
     }

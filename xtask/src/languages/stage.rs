@@ -1,24 +1,39 @@
 //! Copies of examples with the contract beside them, where tools may write what they like.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use serde_json::Value;
 
 use crate::plugins::place;
-use crate::shell::root;
+use crate::shell::{cargo, output, root};
 
 /// What tools make: neither copied nor looked at.
 const MADE: [&str; 8] =
     [".built", ".venv", "__pycache__", "generated", "node_modules", "target", "package-lock.json", "Cargo.lock"];
 
-/// Copies an example, and the contract into its `wit/deps`, as `taskhost plugin wit` does.
+/// Copies an example, and the contract into its `wit/deps`, as `taskhost plugin wit` does; WASI, too, where its world imports
+/// that.
 pub(super) fn example(from: &Path, to: &Path) -> Result<()> {
     copy(from, to)?;
     let (wit, deps) = (root().join("wit"), to.join("wit/deps"));
     copy(&wit.join("deps"), &deps)?;
     std::fs::create_dir_all(deps.join("plugin"))?;
+    if std::fs::read_to_string(to.join("wit/world.wit")).is_ok_and(|world| world.contains("import wasi:")) {
+        copy(&wasi()?, &deps)?;
+    }
     place(&wit.join("plugin.wit"), &deps.join("plugin/plugin.wit"))
+}
+
+/// The WIT of WASI, which comes with its bindings for Rust.
+fn wasi() -> Result<PathBuf> {
+    let metadata: Value = serde_json::from_str(&output(&mut cargo(&["metadata", "--format-version", "1"]))?)?;
+    let packages = metadata["packages"].as_array().into_iter().flatten();
+    let bindings = packages.into_iter().find(|package| package["name"] == "wasip2");
+    let manifest = bindings.and_then(|package| package["manifest_path"].as_str()).map(Path::new);
+    let folder = manifest.and_then(Path::parent).context("cargo names no package wasip2")?;
+    Ok(folder.join("wit/deps"))
 }
 
 /// Copies a folder, leaving alone what has not changed.

@@ -51,6 +51,7 @@ const SDK: &[File] = files!("../plugins/sdk/":
     "src/error.rs",
     "src/http.rs",
     "src/http/error.rs",
+    "src/http/later.rs",
     "src/command.rs",
     "src/http/url.rs",
     "src/lib.rs",

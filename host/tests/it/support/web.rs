@@ -216,7 +216,11 @@ async fn answer(seen: Arc<Seen>, request: Request) -> Response<Body> {
             seen.now.fetch_sub(1, Ordering::SeqCst);
             Response::new(Body::empty())
         }
-        "/busy" => Response::builder().status(503).body(Body::from("not now")).unwrap(),
+        "/busy" => {
+            let answer = Response::builder().status(503);
+            let answer = if query.is_empty() { answer } else { answer.header(header::RETRY_AFTER, query) };
+            answer.body(Body::from("not now")).unwrap()
+        }
         "/refuse" => {
             let secret = told["headers"]["authorization"].as_str().unwrap_or_default();
             Response::builder().status(400).body(Body::from(format!("not with {secret}"))).unwrap()

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use taskhost::secret::Secret;
 
 use super::network;
@@ -19,7 +19,7 @@ fn home(server: &WebServer, path: &str) -> Home {
         ("https://example.com/hook", format!("http://api.test:{}{path}", server.port)),
         ("# secret = \"WEBHOOK_TOKEN\"", "secret = \"WEBHOOK_TOKEN\"".to_owned()),
         ("host = \"example.com\"", format!("scheme = \"http\"\nports = [{}]\nhost = \"api.test\"", server.port)),
-        ("path = \"/hook\"", format!("path = \"{path}\"")),
+        ("path = \"/hook\"", format!("path = \"{}\"", path.split('?').next().unwrap_or(path))),
         ("# secrets = [\"WEBHOOK_TOKEN\"]", "secrets = [\"WEBHOOK_TOKEN\"]".to_owned()),
     ];
     let manifest = changed.iter().fold(manifest.expect("it has a manifest"), |text, (from, to)| {
@@ -62,6 +62,17 @@ async fn what_may_pass_is_tried_again_under_the_same_id_and_the_rest_fails() {
     assert_eq!(codes, ["http-status", "http-status"], "{task:#}");
     let seen = server.seen.requests();
     assert_eq!((seen.len(), &seen[0]["headers"]["webhook-id"]), (2, &seen[1]["headers"]["webhook-id"]));
+    host.stop().await;
+
+    // The other side says when.
+    let host = home(&server, "/busy?7200").start().await;
+    let mut events = host.events().await;
+    let id = host.enqueue("webhook.post", &json!(null)).await;
+    events.task(&id, "task.retrying").await;
+    let task = host.task(&id).await;
+    let at = |value: &Value| value.as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+    let wait = at(&task["due_at"]).duration_since(at(&attempts(&task)[0]["ended_at"]));
+    assert_eq!(wait.as_secs(), 7_200, "{task:#}");
     host.stop().await;
 
     let host = home(&server, "/refuse").start().await;

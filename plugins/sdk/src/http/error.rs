@@ -1,6 +1,7 @@
 //! Why a request has no answer, by what the plugin can do.
 
 use std::fmt;
+use std::time::Duration;
 
 use wasip2::http::types::ErrorCode;
 
@@ -21,8 +22,15 @@ pub enum Error {
     Limit(String),
     /// Nothing came in time.
     TimedOut(String),
-    /// The answer's status is not 2xx: the status and the beginning of the body.
-    Status(u16, String),
+    /// The answer's status is not 2xx.
+    Status {
+        /// The status.
+        status: u16,
+        /// When the other side wants to be asked again, if it said so.
+        retry_after: Option<Duration>,
+        /// The beginning of the body.
+        body: String,
+    },
     /// The name, the connection or the answer failed. Trying again later may help.
     Failed(String),
 }
@@ -83,7 +91,7 @@ impl fmt::Display for Error {
             Self::Invalid(what) => write!(f, "the request is not valid: {what}"),
             Self::Limit(what) => write!(f, "a bound of [grant.http_limits] was reached: {what}"),
             Self::TimedOut(what) => write!(f, "no answer in time: {what}"),
-            Self::Status(status, body) => write!(f, "the answer has status {status}: {body}"),
+            Self::Status { status, body, .. } => write!(f, "the answer has status {status}: {body}"),
             Self::Failed(what) => write!(f, "no answer: {what}"),
         }
     }
@@ -91,7 +99,7 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// What the host of the other side may have at another time is tried again.
+/// What the host of the other side may have at another time is tried again, when that host said so at the time that it said.
 impl From<Error> for TaskError {
     fn from(error: Error) -> Self {
         let text = error.to_string();
@@ -100,8 +108,11 @@ impl From<Error> for TaskError {
             Error::Invalid(_) => Self::fatal("invalid-request", text),
             Error::Limit(_) => Self::fatal("limit", text),
             Error::TimedOut(_) => Self::retry("timed-out", text),
-            Error::Status(408 | 425 | 429 | 500..=599, _) => Self::retry("http-status", text),
-            Error::Status(..) => Self::fatal("http-status", text),
+            Error::Status { status: 408 | 425 | 429 | 500..=599, retry_after, .. } => match retry_after {
+                Some(delay) => Self::retry_after(delay, "http-status", text),
+                None => Self::retry("http-status", text),
+            },
+            Error::Status { .. } => Self::fatal("http-status", text),
             Error::Failed(_) => Self::retry("http-failed", text),
         }
     }
@@ -109,6 +120,8 @@ impl From<Error> for TaskError {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::{Error, ErrorCode, Url};
     use crate::TaskError;
 
@@ -125,11 +138,16 @@ mod tests {
     #[test]
     fn what_may_work_later_is_tried_again() {
         let retried = |error: Error| matches!(TaskError::from(error), TaskError::Retry(_));
+        let answered = |status, retry_after| Error::Status { status, retry_after, body: String::new() };
         for status in [408, 429, 500, 503] {
-            assert!(retried(Error::Status(status, String::new())), "{status}");
+            assert!(retried(answered(status, None)), "{status}");
         }
+        let TaskError::Retry(request) = TaskError::from(answered(429, Some(Duration::from_secs(7)))) else {
+            panic!("it is tried again");
+        };
+        assert_eq!(request.after, Some(7_000));
         assert!(retried(Error::Failed(String::new())) && retried(Error::TimedOut(String::new())));
-        for error in [Error::Denied(String::new()), Error::Limit(String::new()), Error::Status(404, String::new())] {
+        for error in [Error::Denied(String::new()), Error::Limit(String::new()), answered(404, None)] {
             assert!(!retried(error.clone()), "{error}");
         }
     }
