@@ -20,7 +20,7 @@ async fn runner(commands: &[(&str, &str)]) -> TestHost {
 }
 
 /// A shell is what tests run: it starts other processes. The host never adds one.
-fn shell(script: &str) -> String {
+pub(crate) fn shell(script: &str) -> String {
     format!("program = \"/bin/sh\"\narguments = [\"-c\", '''{script}''', \"sh\", {{ pattern = \".*\", rest = 9 }}]\n")
 }
 
@@ -53,7 +53,7 @@ async fn log_until(host: &TestHost, id: &str, wanted: impl Fn(&[(String, String)
 }
 
 /// The process ids that a command wrote, one a line, once `count` of them are there.
-async fn pids(host: &TestHost, id: &str, count: usize) -> Vec<u32> {
+pub(crate) async fn pids(host: &TestHost, id: &str, count: usize) -> Vec<u32> {
     let numbers = |lines: &[(String, String)]| -> Vec<u32> {
         lines.iter().filter_map(|(_, message)| message.parse().ok()).collect()
     };
@@ -66,7 +66,7 @@ fn alive(pid: u32) -> bool {
 }
 
 /// Waits until none of the processes is left.
-async fn gone(pids: &[u32]) {
+pub(crate) async fn gone(pids: &[u32]) {
     let mut pace = tokio::time::interval(Duration::from_millis(5));
     let gone = async {
         while pids.iter().any(|pid| alive(*pid)) {

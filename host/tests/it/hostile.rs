@@ -1,5 +1,6 @@
 //! Guests that mean harm: each costs an attempt with a reason, and nobody else anything.
 
+mod calls;
 mod dispatchers;
 mod files;
 mod guests;
