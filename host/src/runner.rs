@@ -32,7 +32,7 @@ use self::claims::{Admissions, Answered, Claims, Terms};
 use self::drains::{Drains, Due};
 use self::ending::Ending;
 use self::running::{Ran, Running};
-use self::steer::{Age, Reins, Steering};
+use self::steer::{Age, Clocks, Reins, Steering};
 use self::unattended::Unattended;
 use crate::event::{Change, Event, TaskChange};
 use crate::limiter::{AttemptLimiter, AttemptPermit, AttemptPermits, Breakers};
@@ -80,6 +80,8 @@ pub struct Runner {
     shutdown: Shutdown,
     running: HashMap<TaskId, Running>,
     attempts: Attempts,
+    /// When this was made.
+    origin: Clocks,
     drains: Drains,
     claims: Claims,
     /// When the next task is due that nobody can claim yet, as far as the store has said.
@@ -111,6 +113,7 @@ impl Runner {
             shutdown,
             running: HashMap::new(),
             attempts: Attempts::default(),
+            origin: Clocks { wall: now(), at: Instant::now() },
             drains: Drains::default(),
             claims: Claims::default(),
             next_due: None,
@@ -247,7 +250,7 @@ impl Runner {
                 let plugins = Arc::clone(&self.plugins);
                 let exports = Arc::clone(&self.exports);
                 let stop_grace = Duration::from_millis(self.settings.stop_grace_ms);
-                let age = Age::of(&claimed.status, (now(), Instant::now()));
+                let age = Age::of(&claimed.status, self.origin, Clocks { wall: now(), at: Instant::now() });
                 let steering =
                     Steering { ending, plugins, generation, claimed, reins, exports, stop_grace, age, abort };
                 Box::pin(steering.run(permit))

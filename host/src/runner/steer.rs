@@ -13,7 +13,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Duration, Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-pub(super) use self::age::Age;
+pub(super) use self::age::{Age, Clocks};
 use self::stop::Why;
 use super::ending::Ending;
 use super::pace::Pace;
