@@ -9,11 +9,11 @@ use crate::support::{TestHost, attempts, folder};
 const HOUR_MS: u64 = 3_600_000;
 const GOES_ON: &str = "the outside work may have begun and may go on";
 
-/// A host that gives a call a second.
+/// A host that gives an attempt some seconds.
 async fn hasty() -> TestHost {
     let home = home();
     let (component, manifest) = folder::outside();
-    home.plugins().put("outside", &component, Some(&manifest.replace("wall = \"2m\"", "wall = \"1s\"")));
+    home.plugins().put("outside", &component, Some(&manifest.replace("wall = \"2m\"", "wall = \"5s\"")));
     home.start().await
 }
 
