@@ -9,7 +9,7 @@ mod template;
 
 use std::fmt::{self, Display};
 use std::os::unix::fs::DirBuilderExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
@@ -90,6 +90,17 @@ impl Drop for Scratch {
     }
 }
 
+/// Says why nothing is said for a while: a component that carries an interpreter takes long to compile.
+fn announce(component: &Path) {
+    const LARGE_BYTES: u64 = 4 << 20;
+    if let Ok(metadata) = std::fs::metadata(component)
+        && metadata.len() > LARGE_BYTES
+    {
+        let (file, mebibytes) = (component.display(), metadata.len() >> 20);
+        complain(&format!("compiling {file} ({mebibytes} MiB), which takes some seconds"));
+    }
+}
+
 fn list(names: &[impl AsRef<str>]) -> String {
     if names.is_empty() {
         return "none".to_owned();
@@ -102,16 +113,18 @@ struct Listed<'a>(&'a Effective);
 
 impl Display for Listed<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0
-            .flat()
-            .into_iter()
-            .try_for_each(|(path, held)| writeln!(f, "{path:<29} {:<18} {}", value(held), self.0.origin(held)))
+        let all = self.0.flat();
+        let width = all.iter().map(|(path, _)| path.len()).max().unwrap_or(0);
+        all.into_iter().try_for_each(|(path, held)| {
+            writeln!(f, "{path:<width$} {:<18} {}", value(&path, held), self.0.origin(held))
+        })
     }
 }
 
-/// A value on one line.
-fn value(held: &Held) -> String {
+/// A value on one line. Settings are the plugin's own, and may be secret.
+fn value(path: &str, held: &Held) -> String {
     match (&held.text, &held.value) {
+        (None, Value::Null) if path.starts_with("config.") => "not shown".to_owned(),
         (None, Value::Null) => "-".to_owned(),
         (Some(text), _) | (None, Value::String(text)) => text.clone(),
         (None, value) => value.to_string(),

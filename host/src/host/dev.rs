@@ -58,7 +58,10 @@ fn changes(old: &BTreeMap<String, PluginInfo>, new: &BTreeMap<String, PluginInfo
             lines.push(format!("{name}: refused: {}{stays}", error.message));
         }
     }
-    lines.extend(old.keys().filter(|name| !new.contains_key(*name)).map(|name| format!("{name}: gone")));
+    // One that was on its way only is not told of for the moment between that and its end.
+    let told = |plugin: &PluginInfo| plugin.live.is_some() || plugin.error.is_some();
+    let gone = old.iter().filter(|(name, plugin)| told(plugin) && !new.contains_key(*name));
+    lines.extend(gone.map(|(name, _)| format!("{name}: gone")));
     lines
 }
 
@@ -184,6 +187,9 @@ mod tests {
         let mut on_its_way = one.clone();
         let loading = Loading { digest: Digest([2; 32]), stage: Stage::Compiling, since: Timestamp::default() };
         on_its_way.get_mut("a").unwrap().loading = Some(loading);
+        let mut first = on_its_way.clone();
+        first.get_mut("a").unwrap().live = None;
+        assert_eq!(changes(&first, &BTreeMap::new()), [] as [&str; 0], "it is about to go live");
         assert_eq!(changes(&one, &on_its_way), ["a: compiling 020202020202"]);
         let mut refused = one.clone();
         let error = LoadFailure { at: Timestamp::default(), digest: None, message: "no such field".to_owned() };

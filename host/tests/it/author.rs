@@ -68,6 +68,19 @@ fn a_task_is_tried_without_a_server_and_everything_about_it_is_told() {
 }
 
 #[test]
+fn what_takes_long_to_compile_is_said_before() {
+    let large = |component: Vec<u8>| {
+        // A custom section of 5 MiB, with the name `x`.
+        [component, vec![0, 0x82, 0x80, 0xc0, 0x02, 1, b'x'], vec![0; 5 << 20]].concat()
+    };
+    let bench = Bench::with("ok", &large(fixture("ok")), None);
+    let run = bench.test(&["--input", "1"]);
+    assert!(run.code == 0 && run.err.contains("compiling ok.wasm (5 MiB)"), "{} {}", run.out, run.err);
+    let run = bench.test(&["--input", "1", "--json"]);
+    assert_eq!((run.code, &*run.err), (0, ""), "{}", run.out);
+}
+
+#[test]
 fn retries_checkpoints_progress_and_the_log_are_seen() {
     // The first attempt saves a checkpoint, reports and sleeps until its time is up; the second goes on from there.
     let bench = Bench::new("resume", "[limits]\nwall = \"300ms\"\n");

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::{Apart, Listed, failed, list, signer, signer_json};
+use super::{Apart, Listed, announce, failed, list, signer, signer_json};
 use crate::cli::{ConfigFile, Exit, print};
 use crate::plugin::check::{CheckReport, check_file};
 
@@ -28,6 +28,9 @@ pub(in crate::cli) fn check(arguments: Arguments) -> Exit {
         Ok(apart) => apart,
         Err(exit) => return exit,
     };
+    if !json {
+        announce(&file);
+    }
     match apart.block_on(async |settings| check_file(settings, &file).await) {
         Ok(Ok(report)) if json => {
             print(&format!("{:#}\n", as_json(&report)));

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use self::show::{Sheet, Teller};
+use super::announce;
 use crate::cli::signals::Signals;
 use crate::cli::{ConfigFile, Exit, complain, config, print};
 use crate::config::{Config, Flags};
@@ -83,6 +84,9 @@ async fn rehearse(config: &Config, arguments: TestArguments) -> anyhow::Result<E
     let teller = Arc::new(Teller::new(!arguments.json));
     let input = if arguments.dispatch { Value::Null } else { read_input(&arguments.input)? };
     let setup = Setup { file: arguments.file.clone(), media: arguments.media.clone(), state: arguments.state.clone() };
+    if !arguments.json {
+        announce(&arguments.file);
+    }
     let listener = Arc::clone(&teller);
     let rehearsal = Rehearsal::open(config, setup, Arc::new(move |told| listener.hear(told))).await?;
     teller.introduce(&rehearsal);
