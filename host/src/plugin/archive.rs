@@ -8,7 +8,7 @@ mod record;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -74,7 +74,7 @@ pub(super) struct Archive {
 }
 
 impl Archive {
-    /// Reads what is kept. What cannot be read is told, and begins anew.
+    /// Reads what is kept, and removes what a crash has left. What cannot be read is told, and begins anew.
     pub(super) fn open(dir: &Path) -> Self {
         let mut lines = BTreeMap::new();
         let entries = fs::read_dir(dir).into_iter().flatten().filter_map(Result::ok);
@@ -83,10 +83,14 @@ impl Archive {
             if !names::is_plugin(&name) {
                 continue;
             }
-            match read_line(&entry.path().join(HISTORY)) {
+            let folder = entry.path();
+            match read_line(&folder.join(HISTORY)) {
                 Ok(line) => {
+                    sweep(&folder, &line);
                     lines.insert(name, line);
                 }
+                // Nothing was recorded yet.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => drop(fs::remove_dir_all(folder)),
                 Err(error) => {
                     tracing::warn!(plugin = name, %error, "the history of a plugin cannot be read; it begins anew");
                 }
@@ -136,8 +140,9 @@ impl Archive {
             tracing::warn!(plugin = name, %error, "a generation cannot be kept; there will be no way back to it");
             self.lines().get_mut(name).into_iter().for_each(Line::lose_live);
         }
-        self.trim();
+        let trimmed = self.trim();
         self.save(name);
+        trimmed.iter().filter(|other| *other != name).for_each(|other| self.save(other));
     }
 
     /// What was live of a plugin is so no longer, and nothing follows it. Blocks on the disk.
@@ -171,9 +176,11 @@ impl Archive {
         Ok(Kept { number, component, source: Source { digest, manifest, signature_file, signature } })
     }
 
-    /// Keeps fewer files until all of them fit, and forgets plugins that have been gone for longest.
-    fn trim(&self) {
+    /// Keeps fewer files until all of them fit, and forgets plugins that have been gone for longest. Answers of which
+    /// plugins less is kept now, which is still to be saved.
+    fn trim(&self) -> BTreeSet<String> {
         let mut lines = self.lines();
+        let mut trimmed = BTreeSet::new();
         while lines.len() > MAX_PLUGINS {
             let oldest = lines.iter().filter_map(|(name, line)| Some((line.gone_since()?, name.clone()))).min();
             let Some((_, name)) = oldest else { break };
@@ -190,8 +197,10 @@ impl Archive {
                 line.give_up_spare();
                 sweep(&self.dir.join(&name), line);
                 bytes = bytes.saturating_sub(before.saturating_sub(sizes(&name)));
+                trimmed.insert(name);
             }
         }
+        trimmed
     }
 
     /// Writes what is known of a plugin, and removes the files that are kept no longer.

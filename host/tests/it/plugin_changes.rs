@@ -4,6 +4,7 @@ use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 
 use crate::reload::sha256;
+use crate::support::admin::Admin;
 use crate::support::folder::{fixture, variant};
 use crate::support::{Home, TestHost, attempts};
 
@@ -12,39 +13,6 @@ const OUTPUT: &str = "v00";
 
 fn version(output: &str) -> Vec<u8> {
     variant("version", OUTPUT, output)
-}
-
-/// The administrator of a host.
-struct Admin<'a> {
-    host: &'a TestHost,
-    token: String,
-}
-
-impl<'a> Admin<'a> {
-    fn of(host: &'a TestHost) -> Self {
-        let token = std::fs::read_to_string(host.data().join("admin-token")).unwrap().trim().to_owned();
-        Self { host, token }
-    }
-
-    fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.host.request(method, path).bearer_auth(&self.token)
-    }
-
-    async fn put(&self, name: &str, component: Vec<u8>) -> (StatusCode, Value) {
-        read(self.request(Method::PUT, &format!("/v1/plugins/{name}")).body(component)).await
-    }
-
-    async fn put_manifest(&self, name: &str, manifest: &str) -> (StatusCode, Value) {
-        read(self.request(Method::PUT, &format!("/v1/plugins/{name}/manifest")).body(manifest.to_owned())).await
-    }
-
-    async fn roll_back(&self, name: &str) -> (StatusCode, Value) {
-        read(self.request(Method::POST, &format!("/v1/plugins/{name}/rollback"))).await
-    }
-
-    async fn delete(&self, name: &str) -> (StatusCode, Value) {
-        read(self.request(Method::DELETE, &format!("/v1/plugins/{name}"))).await
-    }
 }
 
 async fn read(request: RequestBuilder) -> (StatusCode, Value) {
@@ -172,12 +140,8 @@ async fn uploads_are_bounded_named_and_conditional() {
 async fn a_form_brings_component_and_manifest_together() {
     let host = Home::new().start().await;
     let admin = Admin::of(&host);
-    let part = |bytes: &[u8]| reqwest::multipart::Part::bytes(bytes.to_vec());
-    let form = reqwest::multipart::Form::new()
-        .part("component", part(&version("v01")))
-        .part("manifest", part(b"[limits]\nconcurrency = 3\n"));
-    let answer = send(admin.request(Method::PUT, "/v1/plugins/version").multipart(form)).await;
-    assert_eq!(answer.status(), StatusCode::CREATED);
+    let parts: [(&str, &[u8]); 2] = [("component", &version("v01")), ("manifest", b"[limits]\nconcurrency = 3\n")];
+    assert_eq!(admin.put_form("version", &parts).await.0, StatusCode::CREATED);
     let plugin = host.plugin("version").await.unwrap();
     assert_eq!(plugin["live"]["kinds"][0]["concurrency"], 3, "{plugin:#}");
 
@@ -188,9 +152,7 @@ async fn a_form_brings_component_and_manifest_together() {
     let plugin = host.plugin("version").await.unwrap();
     assert_eq!(plugin["live"]["kinds"][0]["concurrency"], 5, "{plugin:#}");
     assert_eq!(plugin["live"]["compiled"]["cached"], true, "{plugin:#}");
-    let form = reqwest::multipart::Form::new().part("file", part(b"x"));
-    let answer = send(admin.request(Method::PUT, "/v1/plugins/version").multipart(form)).await;
-    assert_eq!(answer.status(), StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(admin.put_form("version", &[("file", b"x")]).await.0, StatusCode::UNPROCESSABLE_ENTITY);
     assert_eq!(output(&host).await, "v02");
     host.stop().await;
 }
@@ -348,10 +310,8 @@ async fn i11_there_is_no_way_back_to_files_that_are_gone_or_changed() {
     host.plugin_until("version", |plugin| plugin["error"]["digest"] == sha256(b"") && plugin["live"].is_object()).await;
     assert_eq!(output(&host).await, "v02");
     // An upload of both puts it right.
-    let part = |bytes: &[u8]| reqwest::multipart::Part::bytes(bytes.to_vec());
-    let form = reqwest::multipart::Form::new().part("component", part(&version("v04"))).part("manifest", part(b""));
-    let answer = send(admin.request(Method::PUT, "/v1/plugins/version").multipart(form)).await;
-    assert_eq!(answer.status(), StatusCode::OK);
+    let (status, _) = admin.put_form("version", &[("component", &version("v04")), ("manifest", b"")]).await;
+    assert_eq!(status, StatusCode::OK);
     assert_eq!(output(&host).await, "v04");
     host.stop().await;
 }

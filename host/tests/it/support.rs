@@ -1,5 +1,6 @@
 //! The harness: the real host on a temporary directory and a free port, and a client for it.
 
+pub(crate) mod admin;
 pub(crate) mod binary;
 pub(crate) mod bomb;
 pub(crate) mod component;

@@ -19,6 +19,10 @@ impl Scene {
     }
 
     fn arrive(&mut self, component: &str, manifest: Option<&str>, cause: Cause, restores: Option<u64>) {
+        self.arrive_as("a", component, manifest, cause, restores);
+    }
+
+    fn arrive_as(&mut self, name: &str, component: &str, manifest: Option<&str>, cause: Cause, restores: Option<u64>) {
         self.now += 1;
         let source = Source {
             digest: digest_of(component.as_bytes()),
@@ -27,7 +31,7 @@ impl Scene {
             signature: None,
         };
         let component = component.as_bytes().into();
-        let arrived = Arrived { name: "a".to_owned(), component, source, version: "1".to_owned(), cause, restores };
+        let arrived = Arrived { name: name.to_owned(), component, source, version: "1".to_owned(), cause, restores };
         self.archive.arrive(&arrived, Timestamp::from_millis(self.now));
     }
 
@@ -98,6 +102,37 @@ fn i8_what_is_kept_is_bounded() {
         back.push(component);
     }
     assert_eq!(back, ["component 198", "component 197", "component 196", "component 195"]);
+}
+
+#[test]
+fn what_is_given_up_for_another_plugin_stays_so_after_a_restart() {
+    let mut scene = Scene::new();
+    ["one", "two", "three"].iter().for_each(|component| scene.file(component));
+    let file = scene.dir.path().join("a").join(component_file(digest_of(b"one")));
+    fs::File::options().write(true).open(&file).unwrap().set_len(MAX_BYTES).unwrap();
+    scene.arrive_as("b", "another", None, Cause::File, None);
+    assert!(!file.exists());
+    scene.restart();
+    let kept: Vec<_> = scene.archive.history("a").unwrap().iter().map(|record| record.kept).collect();
+    assert_eq!(kept, [false, true, true]);
+}
+
+#[test]
+fn what_a_crash_has_left_is_removed_at_the_next_start() {
+    let mut scene = Scene::new();
+    scene.file("one");
+    scene.file("two");
+    let folder = scene.dir.path().join("a");
+    for left in ["history.part", "0123.part", "0123.wasm", "0123.toml"] {
+        fs::write(folder.join(left), "left").unwrap();
+    }
+    // It came, and its host died before that was recorded.
+    fs::create_dir(scene.dir.path().join("b")).unwrap();
+    fs::write(scene.dir.path().join("b/0123.part"), "left").unwrap();
+    scene.restart();
+    assert_eq!(scene.files(), 3, "two components and the history");
+    assert!(!scene.dir.path().join("b").exists());
+    assert_eq!(scene.roll_back().as_deref(), Some("one"));
 }
 
 #[test]
