@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use axum::body::Body;
+use axum::extract::multipart::Multipart;
 use axum::http::{HeaderMap, Request, StatusCode, header};
 use bytes::{Bytes, BytesMut};
 use http_body::Body as _;
@@ -85,6 +86,16 @@ pub async fn linger(headers: &HeaderMap, mut body: Body) {
         }
     };
     // Both ways the answer follows.
+    let _ = tokio::time::timeout(LINGER, drop_all).await;
+}
+
+/// The same for a form that was refused within one of its parts.
+pub async fn linger_form(expects: bool, form: &mut Multipart) {
+    if expects {
+        return;
+    }
+    // What is left of the part, too; the answer follows when a part is more than comes in time.
+    let drop_all = async { while let Ok(Some(_)) = form.next_field().await {} };
     let _ = tokio::time::timeout(LINGER, drop_all).await;
 }
 

@@ -6,7 +6,7 @@ pub mod upload;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{StatusCode, Uri, header};
+use axum::http::{Uri, header};
 use axum::response::{IntoResponse as _, Response};
 use serde::Serialize;
 
@@ -117,10 +117,7 @@ impl From<MediaError> for Problem {
             MediaError::NotFound => Self::not_found("media-not-found", "there is no such media, or it is trashed"),
             MediaError::Conflict(why) => Self::conflict(why),
             MediaError::TooLarge { limit: _ } => Self::too_large("media-too-large", detail),
-            MediaError::NoSpace => {
-                let title = "The disk is full";
-                Self::new(StatusCode::INSUFFICIENT_STORAGE, "no-space", title, detail)
-            }
+            MediaError::NoSpace => Self::no_space(detail),
             MediaError::Full(why) => Self::unavailable("full", why, 5),
             MediaError::Closed => Self::unavailable("stopping", "the host is stopping", 5),
             MediaError::Undeletable(_) | MediaError::Io(_) => Self::internal(detail),

@@ -167,6 +167,11 @@ impl Problem {
         problem
     }
 
+    /// 507: the disk is full.
+    pub fn no_space(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::INSUFFICIENT_STORAGE, "no-space", "The disk is full", detail)
+    }
+
     /// 429: too much at the same time.
     pub fn too_many(detail: impl Into<String>, retry_after_s: u32) -> Self {
         let title = "Too many requests at the same time";

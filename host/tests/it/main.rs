@@ -26,6 +26,7 @@ mod media;
 mod media_bad;
 mod plugin_changes;
 mod plugin_kills;
+mod plugin_signed;
 mod plugin_tools;
 mod poison;
 mod recovery;

@@ -1,10 +1,13 @@
 //! Plugins are uploaded, deleted and rolled back over HTTP, and what was live is remembered.
 
+use std::convert::Infallible;
+
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 
 use crate::reload::sha256;
 use crate::support::admin::Admin;
+use crate::support::binary::{Place, Served};
 use crate::support::folder::{fixture, variant};
 use crate::support::{Home, TestHost, attempts};
 
@@ -283,6 +286,53 @@ async fn uploads_at_the_same_time_go_live_one_after_the_other() {
     let done = host.run("version", &json!({})).await;
     assert_eq!(attempts(&done)[0]["digest"], told[0]["digest"]);
     host.stop().await;
+}
+
+/// The most memory that a process has had, in KiB.
+fn peak_kib(host: &Served) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", host.pid())).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    peak.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+/// So many mebibytes of a component, made while they are sent.
+fn endless(mib: u64) -> reqwest::Body {
+    let chunk = bytes::Bytes::from(vec![0; 1 << 20]);
+    reqwest::Body::wrap_stream(futures_util::stream::iter((0..mib).map(move |_| Ok::<_, Infallible>(chunk.clone()))))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i8_an_upload_of_300_mib_is_refused_without_being_held() {
+    const SENT_MIB: u64 = 300;
+    /// `plugins.max_component`, when nobody says otherwise, and as much again while a buffer grows.
+    const HELD_KIB: u64 = 128 << 10;
+    /// What a debug build needs for other things.
+    const OTHER_KIB: u64 = 32 << 10;
+    let place = Place::with(&["version"]);
+    let host = place.start().await;
+    let admin = Admin::at(&host, &place);
+    let bytes = SENT_MIB << 20;
+    let raw = || admin.request(Method::PUT, "/v1/plugins/version");
+    let part = |part: &'static str| {
+        let body = reqwest::multipart::Part::stream_with_length(endless(SENT_MIB), bytes);
+        raw().multipart(reqwest::multipart::Form::new().part(part, body))
+    };
+    for (what, request, code, held_kib) in [
+        ("announced", raw().header("content-length", bytes).body(endless(SENT_MIB)), "component-too-large", 0),
+        ("a manifest in a form", part("manifest"), "manifest-too-large", 0),
+        ("in chunks", raw().body(endless(SENT_MIB)), "component-too-large", HELD_KIB),
+        ("a component in a form", part("component"), "component-too-large", HELD_KIB),
+    ] {
+        let before = peak_kib(&host);
+        let (status, problem) = read(request).await;
+        assert_eq!((status, &problem["code"]), (StatusCode::PAYLOAD_TOO_LARGE, &json!(code)), "{what}: {problem:#}");
+        let grown = peak_kib(&host) - before;
+        assert!(grown < held_kib + OTHER_KIB, "{what}: {grown} KiB");
+        let left = crate::support::files(place.plugins().component("version").parent().unwrap());
+        assert_eq!(left, [place.plugins().component("version")], "{what}");
+    }
+    assert_eq!(std::fs::read(place.plugins().component("version")).unwrap(), fixture("version"));
+    assert!(host.terminate().await.success());
 }
 
 /// Whatever goes wrong, what is live goes on.

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::reload::sha256;
 use crate::support::admin::Admin;
 use crate::support::binary::{Place, Served};
-use crate::support::folder::variant;
+use crate::support::folder::{padded, variant};
 use crate::support::{expect_json, files, wait_task};
 
 /// Rounds when `TASKHOST_CHANGE_KILL_ROUNDS` does not say.
@@ -64,15 +64,9 @@ fn output(number: u64) -> String {
     format!("v{number:02}")
 }
 
-/// Version `number` of the fixture, which says so, with a custom section behind it.
+/// Version `number` of the fixture, which says so.
 fn component(number: u64) -> Vec<u8> {
-    let mut bytes = variant("version", "v00", &output(number));
-    // A custom section: id 0, its size in LEB128, the length of its name, its name.
-    let size = PADDING + 4;
-    let seven_bits = |shift: usize| u8::try_from((size >> shift) & 0x7f).unwrap();
-    bytes.extend([0, seven_bits(0) | 0x80, seven_bits(7) | 0x80, seven_bits(14), 3, b'p', b'a', b'd']);
-    bytes.resize(bytes.len() + PADDING, u8::try_from(number).unwrap());
-    bytes
+    padded(&variant("version", "v00", &output(number)), PADDING)
 }
 
 fn manifest(number: u64) -> String {

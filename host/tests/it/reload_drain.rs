@@ -1,7 +1,9 @@
 //! What becomes of attempts that run while their plugin is replaced or removed.
 
+use reqwest::StatusCode;
 use serde_json::{Value, json};
 
+use crate::support::admin::Admin;
 use crate::support::folder::{fixture, variant};
 use crate::support::{Home, TestHost, attempts};
 
@@ -105,5 +107,87 @@ async fn who_drains_is_told_with_since_when_and_until_when() {
     host.cancel(&task).await;
     assert_eq!(host.wait_task(&task).await["state"], "cancelled");
     host.plugin_until("wait", |plugin| plugin["draining"] == json!([])).await;
+    host.stop().await;
+}
+
+/// Starts a task and waits until its attempt has begun: its id and the digest that it runs on.
+async fn started(host: &TestHost, kind: &str) -> (String, Value) {
+    let mut events = host.events().await;
+    let task = host.enqueue(kind, &json!({ "n": 1 })).await;
+    let begun = events.task(&task, "task.started").await;
+    (task, begun.data["digest"].clone())
+}
+
+#[tokio::test]
+async fn a_rollback_while_the_generation_before_drains_lets_both_drain() {
+    let (host, first, old) = running("wait", &fixture("wait"), "[reload]\ndrain = \"1h\"\n").await;
+    let admin = Admin::of(&host);
+    assert_eq!(admin.put("wait", renewed(&fixture("wait"))).await.0, StatusCode::OK);
+    let (second, new) = started(&host, "wait").await;
+    let (status, told) = admin.roll_back("wait").await;
+    assert_eq!((status, &told["before"]), (StatusCode::OK, &new), "{told:#}");
+    let (third, digest_of_third) = started(&host, "wait").await;
+    assert_eq!(digest_of_third, digest(&old));
+    assert_eq!(admin.roll_back("wait").await.0, StatusCode::CONFLICT, "there is nothing before it");
+
+    let told = async || {
+        let history = host.get("/v1/plugins/wait/history").await;
+        let told = |it: &Value| (it["end"].clone(), it["draining"]["running"].clone(), it["restores"].clone());
+        history["generations"].as_array().unwrap().iter().map(told).collect::<Vec<_>>()
+    };
+    let (live, back, gone) = (Value::Null, json!("rolled-back"), json!("replaced"));
+    let drain = |of_second: Value, of_first: Value| {
+        vec![
+            (live.clone(), Value::Null, json!(1)),
+            (back.clone(), of_second, Value::Null),
+            (gone.clone(), of_first, Value::Null),
+        ]
+    };
+    assert_eq!(told().await, drain(json!(1), json!(1)), "two generations of the same digest, and the one between");
+    let plugin = host.plugin("wait").await.unwrap();
+    assert_eq!(
+        (&plugin["live"]["running"], plugin["draining"].as_array().unwrap().len()),
+        (&json!(1), 2),
+        "{plugin:#}"
+    );
+    for (task, left) in [(&first, drain(json!(1), Value::Null)), (&second, drain(Value::Null, Value::Null))] {
+        host.cancel(task).await;
+        host.wait_task(task).await;
+        let draining = left.iter().filter(|(_, running, _)| !running.is_null()).count();
+        host.plugin_until("wait", |plugin| plugin["draining"].as_array().unwrap().len() == draining).await;
+        assert_eq!(told().await, left);
+    }
+    host.cancel(&third).await;
+    for (task, digest) in [(first, digest(&old)), (second, new.as_str().unwrap().to_owned()), (third, digest(&old))] {
+        let ended = host.wait_task(&task).await;
+        let [attempt] = attempts(&ended) else { panic!("one attempt: {ended:#}") };
+        assert_eq!((&ended["state"], &attempt["digest"]), (&json!("cancelled"), &json!(digest)), "{ended:#}");
+    }
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn i14_attempts_that_rollbacks_interrupt_are_not_counted_and_none_is_lost() {
+    let (host, first, _) = running("resume", &yielding(), BRISK).await;
+    let admin = Admin::of(&host);
+    let mut tasks = vec![first];
+    for turn in 0..6 {
+        let (status, told) = match turn % 2 {
+            0 => admin.put("resume", renewed(&yielding())).await,
+            _ => admin.roll_back("resume").await,
+        };
+        assert_eq!(status, StatusCode::OK, "{turn}: {told:#}");
+        tasks.push(started(&host, "resume").await.0);
+    }
+    // Those of the last generation yield, too.
+    assert_eq!(admin.put("resume", renewed(&renewed(&yielding()))).await.0, StatusCode::OK);
+    for task in tasks {
+        let ended = host.wait_task(&task).await;
+        assert_eq!((&ended["state"], &ended["output"]), (&json!("succeeded"), &json!({ "n": 1 })), "{ended:#}");
+        let outcomes: Vec<_> = attempts(&ended).iter().map(|attempt| attempt["outcome"].as_str().unwrap()).collect();
+        let (last, before) = outcomes.split_last().unwrap();
+        assert!(*last == "succeeded" && before.iter().all(|outcome| *outcome == "returned"), "{ended:#}");
+    }
+    host.plugin_until("resume", |plugin| plugin["draining"] == json!([])).await;
     host.stop().await;
 }

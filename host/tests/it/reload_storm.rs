@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use reqwest::StatusCode;
 use serde_json::{Value, json};
 use taskhost::event::{Change, TaskChange};
 use taskhost::store::Store;
@@ -13,6 +14,7 @@ use taskhost::task::{Digest, State, Task, TaskId};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::reload::sha256;
+use crate::support::admin::Admin;
 use crate::support::binary::{Place, Served};
 use crate::support::folder::variant;
 use crate::support::{Home, TestHost, expect_json, files, list};
@@ -101,24 +103,7 @@ async fn i7_a_storm_of_reloads_loses_doubles_and_mixes_nothing() {
     let ids: Vec<TaskId> = ids.into_iter().flatten().collect();
     let (last, _) = version(swaps);
     host.plugin_until("version", |plugin| plugin["live"]["digest"] == sha256(&last)).await;
-    host.wait_task(&ids.last().unwrap().to_string()).await;
-    idle(&host).await;
-
-    let outputs: HashMap<Digest, String> = (0..=swaps.min(0xfff))
-        .map(|number| {
-            let (bytes, output) = version(number);
-            (sha256(&bytes).parse().unwrap(), output)
-        })
-        .collect();
-    let store = host.store();
-    let successes = successes(&store).await;
-    let mut used = HashMap::<Digest, u32>::new();
-    for id in &ids {
-        let task = store.task(*id).await.unwrap().expect("no task is lost");
-        *used.entry(check(&task, &outputs)).or_default() += 1;
-        assert_eq!(successes.get(id), Some(&1), "{task:#?}");
-    }
-    assert_eq!(successes.len(), ids.len());
+    let used = settle(&host, &ids, swaps).await;
     let history = host.get("/v1/plugins/version/history").await;
     let generations = history["generations"][0]["number"].as_u64().unwrap();
     tracing::info!(tasks = ids.len(), swaps, generations, used = used.len(), "the storm is over");
@@ -132,6 +117,60 @@ async fn i7_a_storm_of_reloads_loses_doubles_and_mixes_nothing() {
     }
     assert!(generations > swaps / 20, "the storm starves no reload: {generations} of {swaps}");
     host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i7_twenty_rollbacks_under_load_lose_double_and_mix_nothing() {
+    const TURNS: u64 = 20;
+    let host = Home::new().start().await;
+    let admin = Admin::of(&host);
+    assert_eq!(admin.put("version", version(0).0).await.0, StatusCode::CREATED);
+    let done = AtomicBool::new(false);
+    let turns = async {
+        for turn in 0..TURNS {
+            // The same one each time, or a new one: it drains beside generations of its own digest.
+            let forth = version(1 + turn % 2 * turn).0;
+            let (status, told) = admin.put("version", forth.clone()).await;
+            assert_eq!((status, &told["digest"]), (StatusCode::OK, &json!(sha256(&forth))), "{turn}: {told:#}");
+            let (status, told) = admin.roll_back("version").await;
+            assert_eq!((status, &told["before"]), (StatusCode::OK, &json!(sha256(&forth))), "{turn}: {told:#}");
+            assert_eq!(told["digest"], sha256(&version(0).0), "{turn}: {told:#}");
+        }
+        done.store(true, Ordering::Relaxed);
+    };
+    let (ids, ()) = tokio::join!(futures_util::future::join_all((0..WRITERS).map(|_| write(&host, &done))), turns);
+    let ids: Vec<TaskId> = ids.into_iter().flatten().collect();
+    let used = settle(&host, &ids, TURNS).await;
+    assert!(used.len() > 1, "attempts ran on both sides: {used:?}");
+    let history = host.get("/v1/plugins/version/history").await;
+    let told: Vec<_> = list(&history).iter().map(|it| (it["end"].as_str(), it["cause"].as_str().unwrap())).collect();
+    assert_eq!(told.len() as u64, 1 + 2 * TURNS, "{history:#}");
+    assert_eq!(told[..3], [(None, "rollback"), (Some("rolled-back"), "upload"), (Some("replaced"), "rollback")]);
+    assert!(list(&history).iter().all(|it| it["draining"].is_null()), "{history:#}");
+    assert!(files(&host.data().join("generations")).len() <= 6, "five components and their history");
+    host.stop().await;
+}
+
+/// Waits for the end of every task: each has succeeded once, by the code that it says. Answers what was used how often.
+async fn settle(host: &TestHost, ids: &[TaskId], versions: u64) -> HashMap<Digest, u32> {
+    host.wait_task(&ids.last().unwrap().to_string()).await;
+    idle(host).await;
+    let outputs: HashMap<Digest, String> = (0..=versions.min(0xfff))
+        .map(|number| {
+            let (bytes, output) = version(number);
+            (sha256(&bytes).parse().unwrap(), output)
+        })
+        .collect();
+    let store = host.store();
+    let successes = successes(&store).await;
+    let mut used = HashMap::<Digest, u32>::new();
+    for id in ids {
+        let task = store.task(*id).await.unwrap().expect("no task is lost");
+        *used.entry(check(&task, &outputs)).or_default() += 1;
+        assert_eq!(successes.get(id), Some(&1), "{task:#?}");
+    }
+    assert_eq!(successes.len(), ids.len());
+    used
 }
 
 async fn idle(host: &TestHost) {

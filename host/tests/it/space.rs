@@ -1,5 +1,7 @@
 //! A disk that runs full: intake stops, work goes on, intake resumes.
 
+use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -10,8 +12,11 @@ use taskhost::task::NewTask;
 use tempfile::TempDir;
 use tokio::time::timeout;
 
+use crate::reload::sha256;
+use crate::support::admin::Admin;
 use crate::support::events::PATIENCE;
-use crate::support::{Home, TestHost};
+use crate::support::folder::padded;
+use crate::support::{Home, TestHost, files, list};
 
 const MIB: u64 = 1 << 20;
 
@@ -63,6 +68,13 @@ struct Disk {
 }
 
 impl Disk {
+    /// `None` without the right to; whoever runs the tests is told.
+    #[expect(clippy::print_stderr, reason = "whoever runs the tests has to know what was not tested")]
+    fn mount_or_say() -> Option<Self> {
+        let disk = Self::mount();
+        disk.inspect_err(|why| eprintln!("skipped: a small disk needs the right to mount one ({})", why.trim())).ok()
+    }
+
     fn mount() -> Result<Self, String> {
         let dir = TempDir::new().unwrap();
         let mount = Command::new("mount").args(["-t", "tmpfs", "-o", "size=64m", "tmpfs"]).arg(dir.path()).output();
@@ -85,17 +97,22 @@ impl Drop for Disk {
     }
 }
 
+/// Leaves no room at all.
+fn fill_up(path: &Path) {
+    let mut file = std::fs::File::create(path).unwrap();
+    for size in [MIB, 4096] {
+        let block = vec![1; usize::try_from(size).unwrap()];
+        while file.write_all(&block).is_ok() {}
+    }
+}
+
 fn fill(path: &Path, mib: u64) {
     std::fs::write(path, vec![1; usize::try_from(mib * MIB).unwrap()]).unwrap();
 }
 
 #[tokio::test]
-#[expect(clippy::print_stderr, reason = "whoever runs the tests has to know what was not tested")]
 async fn intake_stops_and_resumes_with_the_space_on_a_real_disk() {
-    let disk = match Disk::mount() {
-        Ok(disk) => disk,
-        Err(why) => return eprintln!("skipped: a small disk needs the right to mount one ({})", why.trim()),
-    };
+    let Some(disk) = Disk::mount_or_say() else { return };
     let home = Home::new().built("echo").configure(|config| {
         config.data = disk.path("data");
         config.store.min_free_bytes = 24 * MIB;
@@ -114,5 +131,88 @@ async fn intake_stops_and_resumes_with_the_space_on_a_real_disk() {
     ready_is(&host, StatusCode::OK).await;
     let task = host.run("echo", &json!({ "sleep_ms": 0 })).await;
     assert_eq!(task["state"], "succeeded", "{task:#}");
+    host.stop().await;
+}
+
+/// The fixture `version`, which answers `output`, as a file of two mebibytes.
+fn version(output: &str) -> Vec<u8> {
+    padded(&crate::support::folder::variant("version", "v00", output), 2 << 20)
+}
+
+/// Every file of a folder with its digest.
+fn digests(folder: &Path) -> BTreeMap<PathBuf, String> {
+    files(folder).into_iter().map(|path| (path.clone(), sha256(&std::fs::read(path).unwrap()))).collect()
+}
+
+#[tokio::test]
+async fn i11_a_full_plugins_folder_refuses_changes_and_keeps_what_is_live() {
+    let Some(disk) = Disk::mount_or_say() else { return };
+    let folder = disk.path("plugins");
+    let host = Home::new().configure(|config| config.plugins.dir.clone_from(&folder)).start().await;
+    let admin = Admin::of(&host);
+    let manifest: (&str, &[u8]) = ("manifest", b"[limits]\nconcurrency = 3\n");
+    for output in ["v01", "v02"] {
+        let (status, told) = admin.put_form("version", &[("component", &version(output)), manifest]).await;
+        assert!(status.is_success(), "{told:#}");
+    }
+    let (before, history) = (digests(&folder), host.get("/v1/plugins/version/history").await);
+    fill_up(&disk.path("ballast"));
+    let other: (&str, &[u8]) = ("manifest", b"[limits]\nconcurrency = 4\n");
+    let third = version("v03");
+    for request in [
+        admin.upload("version", third.clone()),
+        admin.form("version", &[("component", &third), other]),
+        admin.manifest("version", "[limits]\nconcurrency = 4\n"),
+        admin.rollback("version"),
+    ] {
+        let answer = request.send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::INSUFFICIENT_STORAGE);
+        assert_eq!(answer.headers()["content-type"], "application/problem+json");
+        let problem: serde_json::Value = answer.json().await.unwrap();
+        assert_eq!(problem["code"], "no-space", "{problem:#}");
+        assert!(problem["detail"].as_str().unwrap().contains("No space left on device"), "{problem:#}");
+        assert_eq!(digests(&folder), before, "nothing is changed, nothing is left over");
+        assert_eq!(host.get("/v1/plugins/version/history").await, history);
+        assert_eq!(host.run("version", &json!({})).await["output"], "v02");
+    }
+    let plugins = host.get("/v1/plugins").await;
+    assert!(list(&plugins).len() == 1 && plugins["plugins"][0]["error"].is_null(), "{plugins:#}");
+    std::fs::remove_file(disk.path("ballast")).unwrap();
+    assert_eq!(admin.roll_back("version").await.0, StatusCode::OK);
+    assert_eq!(host.run("version", &json!({})).await["output"], "v01");
+    assert_eq!(admin.put("version", third).await.0, StatusCode::OK);
+    assert_eq!(host.run("version", &json!({})).await["output"], "v03");
+    host.stop().await;
+}
+
+/// What cannot be kept costs the way back to it, nothing else.
+#[tokio::test]
+async fn a_generation_that_cannot_be_kept_is_live_all_the_same() {
+    let Some(disk) = Disk::mount_or_say() else { return };
+    let (home, kept) = (Home::new(), disk.path("kept"));
+    std::fs::create_dir(&kept).unwrap();
+    let home = home.configure(|config| {
+        std::fs::create_dir_all(&config.data).unwrap();
+        std::os::unix::fs::symlink(&kept, config.data.join("generations")).unwrap();
+    });
+    let host = home.start().await;
+    let admin = Admin::of(&host);
+    assert_eq!(admin.put("version", version("v01")).await.0, StatusCode::CREATED);
+    fill_up(&disk.path("ballast"));
+    let before = digests(&kept);
+    assert_eq!(admin.put("version", version("v02")).await.0, StatusCode::OK);
+    assert_eq!(host.run("version", &json!({})).await["output"], "v02");
+    assert_eq!(digests(&kept), before, "nothing half is left");
+    let history = host.get("/v1/plugins/version/history").await;
+    let told: Vec<_> = list(&history).iter().map(|it| it["kept"].as_bool().unwrap()).collect();
+    assert_eq!((told, &history["rollback_to"]), (vec![false, true], &json!(sha256(&version("v01")))));
+    assert_eq!(admin.roll_back("version").await.0, StatusCode::OK);
+    assert_eq!(host.run("version", &json!({})).await["output"], "v01");
+
+    std::fs::remove_file(disk.path("ballast")).unwrap();
+    assert_eq!(admin.put("version", version("v03")).await.0, StatusCode::OK);
+    let host = host.restart().await;
+    let history = host.get("/v1/plugins/version/history").await;
+    assert_eq!((&list(&history)[0]["kept"], &history["rollback_to"]), (&json!(true), &json!(sha256(&version("v01")))));
     host.stop().await;
 }

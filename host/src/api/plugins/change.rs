@@ -238,6 +238,7 @@ fn of(error: &Disobeyed, name: &str) -> Problem {
             let title = "The plugins folder cannot be changed";
             Problem::new(StatusCode::CONFLICT, "plugins-folder", title, detail)
         }
+        Disobeyed::NoSpace(_) => Problem::no_space(detail),
         Disobeyed::Busy(_) => Problem::unavailable("busy", detail, 2),
     }
 }

@@ -8,7 +8,7 @@ use axum::extract::{FromRequest as _, Request};
 use axum::http::{HeaderMap, StatusCode, header};
 use http_body_util::BodyExt as _;
 
-use crate::api::body::{content_length, linger};
+use crate::api::body::{content_length, linger, linger_form};
 use crate::api::problem::{FieldError, Problem, echo};
 use crate::plugin::{MAX_MANIFEST_BYTES, MAX_SIGNATURE_BYTES, Upload};
 
@@ -71,13 +71,21 @@ async fn collect(body: &mut Body, announced: Option<u64>, max_bytes: u64, what: 
 }
 
 async fn form(request: Request, max_bytes: u64) -> Result<Upload, Problem> {
-    let unreadable = |text: String| Problem::bad_request("invalid-form", format!("the form cannot be read: {text}"));
+    let expects = request.headers().contains_key(header::EXPECT);
     let mut form =
-        Multipart::from_request(request, &()).await.map_err(|rejection| unreadable(rejection.body_text()))?;
+        Multipart::from_request(request, &()).await.map_err(|rejection| unreadable(&rejection.body_text()))?;
+    let read = parts(&mut form, max_bytes).await;
+    if read.is_err() {
+        linger_form(expects, &mut form).await;
+    }
+    read
+}
+
+async fn parts(form: &mut Multipart, max_bytes: u64) -> Result<Upload, Problem> {
     let mut upload = Upload::default();
     loop {
         let part = tokio::time::timeout(STALL, form.next_field()).await.map_err(|_| stalled(0))?;
-        let Some(mut part) = part.map_err(|error| unreadable(error.body_text()))? else { break };
+        let Some(mut part) = part.map_err(|error| unreadable(&error.body_text()))? else { break };
         let name = part.name().unwrap_or("").to_owned();
         let (place, what, max_bytes) = match name.as_str() {
             "component" => (&mut upload.component, "component", max_bytes),
@@ -91,7 +99,7 @@ async fn form(request: Request, max_bytes: u64) -> Result<Upload, Problem> {
         let bytes = place.insert(Vec::new());
         loop {
             let chunk = tokio::time::timeout(STALL, part.chunk()).await.map_err(|_| stalled(bytes.len()))?;
-            let Some(chunk) = chunk.map_err(|error| unreadable(error.body_text()))? else { break };
+            let Some(chunk) = chunk.map_err(|error| unreadable(&error.body_text()))? else { break };
             if (bytes.len() + chunk.len()) as u64 > max_bytes {
                 return Err(too_large(max_bytes, what));
             }
@@ -102,6 +110,10 @@ async fn form(request: Request, max_bytes: u64) -> Result<Upload, Problem> {
         return Err(wrong_parts("the form has no part"));
     }
     Ok(upload)
+}
+
+fn unreadable(text: &str) -> Problem {
+    Problem::bad_request("invalid-form", format!("the form cannot be read: {}", echo(text)))
 }
 
 fn too_large(max_bytes: u64, what: &str) -> Problem {

@@ -149,6 +149,13 @@ pub(super) fn stamp_of(dir: &Path, name: &str) -> Stamp {
     Stamp { component: stamp(&path), manifest, signature }
 }
 
+/// The file with the signature of a plugin, as the manifest that is there now has it.
+pub(super) fn signature_of(dir: &Path, name: &str) -> String {
+    let manifest = dir.join(format!("{name}.toml"));
+    let bytes = read_file(&manifest, stamp(&manifest), MAX_MANIFEST_BYTES).ok().flatten();
+    signature_file(name, bytes.as_deref())
+}
+
 fn stamp(path: &Path) -> Option<FileStamp> {
     // A dangling link or a file that has just gone is no file.
     let metadata = std::fs::metadata(path).ok()?;

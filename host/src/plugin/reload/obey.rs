@@ -1,6 +1,7 @@
 //! Does what an order says. Everything that is checked of a file in the folder is checked before anything in the folder
 //! changes; then the files are put into place and the generation goes live.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -107,10 +108,12 @@ impl Reloader {
 
     async fn take_out(&mut self, name: &str, live: Option<Digest>) -> Result<Obeyed, Disobeyed> {
         let (dir, owned) = (self.settings.dir.clone(), name.to_owned());
-        let files = [format!("{name}.wasm"), format!("{name}.toml"), usual_signature(name)];
         let were_there = in_folder(move || {
-            let were_there = place::any_there(&dir, &files[..2]);
-            let changes: Vec<_> = files.map(Change::Goes).into();
+            let files = [format!("{owned}.wasm"), format!("{owned}.toml")];
+            let were_there = place::any_there(&dir, &files);
+            let named = Some(folder::signature_of(&dir, &owned)).filter(|file| check_signature(&owned, file).is_ok());
+            let signatures: BTreeSet<_> = named.into_iter().chain([usual_signature(&owned)]).collect();
+            let changes: Vec<_> = files.into_iter().chain(signatures).map(Change::Goes).collect();
             place::change(&dir, &owned, &changes).map(|_| were_there)
         });
         if !were_there.await? && live.is_none() {
@@ -147,7 +150,10 @@ impl Reloader {
             ReadError::Changed => Disobeyed::NotFound(name.to_owned()),
             ReadError::Unfit(_) | ReadError::Unreadable { .. } => Disobeyed::Folder(error.to_string()),
         })?;
-        let changes = changes(name, &component, &source, brought)?;
+        if brought.signature {
+            check_signature(name, &source.signature_file).map_err(Disobeyed::Unsound)?;
+        }
+        let changes = changes(name, &component, &source, brought);
         let candidate = Candidate { name: name.to_owned(), component, source, canary };
         Ok(Draft { candidate, changes, cause: Cause::Upload, restores: None })
     }
@@ -162,8 +168,10 @@ impl Reloader {
         let previous = previous.map_err(|error| Disobeyed::Folder(error.to_string()))?;
         let found = previous.map_err(|error: NothingKept| Disobeyed::NothingKept(error.to_string()))?;
         let Kept { number, component, source } = found;
-        let brought = Brought { component: true, manifest: true, signature: is_signature(&source.signature_file) };
-        let changes = changes(name, &component, &source, brought)?;
+        // It was read from that file; only what others need must not be written over.
+        check_unclaimed(name, &source.signature_file).map_err(Disobeyed::Unsound)?;
+        let brought = Brought { component: true, manifest: true, signature: true };
+        let changes = changes(name, &component, &source, brought);
         let candidate = Candidate { name: name.to_owned(), component, source, canary: None };
         Ok(Draft { candidate, changes, cause: Cause::Rollback, restores: Some(number) })
     }
@@ -178,14 +186,7 @@ struct Brought {
 }
 
 /// The component comes last: without it nothing is a plugin.
-fn changes(name: &str, component: &Arc<[u8]>, source: &Source, brought: Brought) -> Result<Vec<Change>, Disobeyed> {
-    if brought.signature && !is_signature(&source.signature_file) {
-        let reason = "the file that the manifest names does not end with .minisig";
-        return Err(Disobeyed::Unsound(format!(
-            "the signature cannot be put into {:?}: {reason}",
-            source.signature_file
-        )));
-    }
+fn changes(name: &str, component: &Arc<[u8]>, source: &Source, brought: Brought) -> Vec<Change> {
     let becomes = |file: String, bytes: &Option<Vec<u8>>| match bytes {
         Some(bytes) => Change::Becomes(file, bytes.as_slice().into()),
         None => Change::Goes(file),
@@ -193,16 +194,34 @@ fn changes(name: &str, component: &Arc<[u8]>, source: &Source, brought: Brought)
     let manifest = brought.manifest.then(|| becomes(format!("{name}.toml"), &source.manifest));
     let signature = brought.signature.then(|| becomes(source.signature_file.clone(), &source.signature));
     let component = brought.component.then(|| Change::Becomes(format!("{name}.wasm"), Arc::clone(component)));
-    Ok(manifest.into_iter().chain(signature).chain(component).collect())
+    manifest.into_iter().chain(signature).chain(component).collect()
 }
 
-/// Whether a file may be written because a manifest names it as a signature: no component, no manifest.
-fn is_signature(file: &str) -> bool {
-    Path::new(file).extension().is_some_and(|end| end == "minisig")
+/// Whether an upload or a removal may touch a file because a manifest names it as the signature.
+fn check_signature(name: &str, file: &str) -> Result<(), String> {
+    if !file.ends_with(".minisig") {
+        let reason = "the file that the manifest names does not end with .minisig";
+        return Err(format!("the signature cannot be put into {file:?}: {reason}"));
+    }
+    check_unclaimed(name, file)
+}
+
+/// Whether a file is nobody's component or manifest, and no other plugin's signature.
+fn check_unclaimed(name: &str, file: &str) -> Result<(), String> {
+    match folder::plugin_of(Path::new(file)) {
+        Some(owner) if owner != name || !file.ends_with(".minisig") => {
+            Err(format!("the signature cannot be put into {file:?}, which belongs to the plugin {owner:?}"))
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// Changes the folder.
 async fn in_folder<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> Result<T, Disobeyed> {
     let done = tokio::task::spawn_blocking(work).await.map_err(io::Error::other);
-    done.flatten().map_err(|error| Disobeyed::Folder(error.to_string()))
+    done.flatten().map_err(|error| {
+        let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded, io::ErrorKind::FileTooLarge];
+        let told = error.to_string();
+        if full.contains(&error.kind()) { Disobeyed::NoSpace(told) } else { Disobeyed::Folder(told) }
+    })
 }

@@ -80,6 +80,9 @@ pub enum Disobeyed {
     /// The folder does not take it.
     #[error("the plugins folder cannot be changed: {0}")]
     Folder(String),
+    /// There is no room for it on the folder's disk.
+    #[error("there is not enough room on the disk of the plugins folder: {0}")]
+    NoSpace(String),
     /// The host has no room, or is stopping.
     #[error("{0}")]
     Busy(String),

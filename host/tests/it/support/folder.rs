@@ -68,6 +68,19 @@ pub(crate) fn variant(name: &str, from: &str, to: &str) -> Vec<u8> {
     encode(&text.replace(from, to))
 }
 
+/// The same code in a larger file with another digest: a custom section follows.
+pub(crate) fn padded(component: &[u8], padding: usize) -> Vec<u8> {
+    let mut bytes = component.to_vec();
+    // Id 0, its size in LEB128, the length of its name, its name.
+    let size = padding + 4;
+    assert!(size < 1 << 28, "four bytes of a size");
+    let seven_bits = |shift: usize| u8::try_from((size >> shift) & 0x7f).unwrap();
+    bytes.extend([0, seven_bits(0) | 0x80, seven_bits(7) | 0x80, seven_bits(14) | 0x80, seven_bits(21)]);
+    bytes.extend([3, b'p', b'a', b'd']);
+    bytes.resize(bytes.len() + padding, b'x');
+    bytes
+}
+
 /// A plugin that `cargo xtask plugins` has built: its component and its manifest.
 pub(crate) fn built(name: &str) -> (Vec<u8>, Option<String>) {
     let folder = built_folder();
