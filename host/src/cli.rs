@@ -97,7 +97,7 @@ enum PluginCommand {
     /// Makes a pair of keys for signing plugins.
     #[command(after_help = EXIT_CODES)]
     Keygen(plugin::KeygenArguments),
-    /// Signs a component: writes `FILE.minisig`, which minisign understands, too.
+    /// Signs a component: writes `FILE.minisig`, or the file that its manifest names, which minisign understands, too.
     #[command(after_help = EXIT_CODES)]
     Sign(plugin::SignArguments),
     /// Writes a new plugin that works: its code, manifest, README and the contract, and says how to build it.

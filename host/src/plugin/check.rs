@@ -49,6 +49,8 @@ pub struct Described {
     pub digest: Digest,
     /// The component.
     pub component: Vec<u8>,
+    /// The file beside it in which a host looks for its signature.
+    pub signature_file: String,
 }
 
 /// Checks `<name>.wasm` and what lies beside it under the host's own settings (`settings.dir` is
@@ -118,13 +120,15 @@ async fn check(sandbox: &Arc<Sandbox>, candidate: Candidate) -> Result<CheckRepo
 async fn describe(sandbox: &Arc<Sandbox>, candidate: Candidate) -> Result<Described, String> {
     let Candidate { name, component, source, canary: _ } = candidate;
     load::check_name(&name)?;
+    folder::check_unclaimed(&name, &source.signature_file)?;
     let code = sandbox.code(source.digest, component.clone(), &|_| {}).await;
     let (compiled, _) = code.map_err(|error| error.to_string())?;
     let (digest, limits) = (source.digest, super::limits::Limits::default());
     let request = LinkRequest { name: name.clone(), digest, limits, grants: everything(), config: Vec::new() };
     let linked = sandbox.link(&compiled, request, Arc::new(NoTasks)).map_err(|error| error.to_string())?;
     let descriptor = linked.describe().await.map_err(|error| error.to_string())?;
-    Ok(Described { name, version: descriptor.version, digest, component: component.to_vec() })
+    let (version, signature_file) = (descriptor.version, source.signature_file);
+    Ok(Described { name, version, digest, component: component.to_vec(), signature_file })
 }
 
 fn imports(component: &Component) -> Vec<(String, Option<&'static str>)> {

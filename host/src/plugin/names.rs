@@ -1,4 +1,4 @@
-//! What plugins may be called, and which kinds a pattern covers.
+//! What plugins may be called, which kinds a pattern covers, and what is wrong with an expression.
 
 /// Bytes of a plugin's name.
 const MAX_PLUGIN_LEN: usize = 64;
@@ -17,6 +17,13 @@ pub(super) fn covers(pattern: &str, kind: &str) -> bool {
         Some(prefix) => kind.len() > prefix.len() && kind.starts_with(prefix),
         None => pattern == kind,
     }
+}
+
+/// What is wrong with a regular expression, in a line: the error itself stands below a drawing of the place.
+pub(super) fn expression_error(error: &regex::Error) -> String {
+    let error = error.to_string();
+    let line = error.lines().rev().find_map(|line| line.trim().strip_prefix("error: "));
+    line.unwrap_or_else(|| error.lines().next().unwrap_or_default()).to_owned()
 }
 
 #[cfg(test)]

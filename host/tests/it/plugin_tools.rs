@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::Home;
+use crate::support::admin::Admin;
 use crate::support::bomb::many_instances;
 use crate::support::folder::fixture;
 
@@ -79,6 +80,35 @@ fn a_check_tells_what_holds_or_everything_that_is_wrong() {
     }
 }
 
+#[tokio::test]
+async fn an_expression_that_cannot_be_is_told_with_its_error_and_its_line() {
+    let manifest = "[[grant.http]]\nhost = \"a.test\"\npath = \"^/v1/(\"\n\
+        [grant.command.copy]\nprogram = \"/bin/cp\"\narguments = [{ pattern = \"[z-a]\" }]\n\
+        [reload]\ncanary = { kind = \"ok\", input = \"{\" }\n";
+    let told = [
+        "ok.toml:3:8: `path` is not usable: unclosed group; ",
+        "ok.toml:6:26: `pattern` is not usable: invalid character class range, the start must be <= the end; ",
+        "ok.toml:8:33: `input` is not usable: EOF while parsing an object at line 1 column 1; ",
+    ];
+    let folder = folder(&[("ok.wasm", &fixture("ok")), ("ok.toml", manifest.as_bytes())]);
+    let checked = plugin(folder.path(), &["check", "ok.wasm", "--json"]);
+    assert_eq!(checked.status.code(), Some(1));
+    let found: Value = serde_json::from_slice(&checked.stdout).unwrap();
+    let home = Home::new();
+    home.plugins().put("ok", &fixture("ok"), Some(manifest));
+    let host = home.start().await;
+    let shown = host.get("/v1/plugins/ok").await;
+    let (status, problem) = Admin::of(&host).put_manifest("ok", manifest).await;
+    assert_eq!(status, 422);
+    for (at, told) in told.iter().enumerate() {
+        assert!(found["mistakes"][at].as_str().unwrap().starts_with(told), "{told}: {found:#}");
+        for (whose, text) in [("the host's", &shown["error"]["message"]), ("an upload's", &problem["detail"])] {
+            assert!(text.as_str().unwrap().lines().nth(at).unwrap().starts_with(told), "{whose}: {told}: {text:#}");
+        }
+    }
+    host.stop().await;
+}
+
 #[test]
 fn a_component_of_more_instances_than_its_limit_is_refused() {
     let folder = folder(&[("many.wasm", &many_instances(2))]);
@@ -103,6 +133,38 @@ fn an_inspection_runs_nothing() {
     assert!(code == Some(0) && text.contains("exports   taskhost:plugin/executor@0.1.0"), "{text}");
     let (code, text) = told(&plugin(folder.path(), &["inspect", "no.wasm"]));
     assert!(code == Some(1) && text.contains("no.wasm: not WebAssembly"), "{text}");
+}
+
+#[tokio::test]
+async fn a_component_is_signed_where_the_host_looks() {
+    let folder = folder(&[("ok.wasm", &fixture("ok")), ("ok.toml", b"signature = \"release.sig\"\n")]);
+    let told_of = |arguments: &[&str]| told(&plugin(folder.path(), arguments));
+    assert_eq!(told_of(&["keygen", "--unencrypted", "--key", "release.key"]).0, Some(0));
+    let (code, text) = told_of(&["sign", "ok.wasm", "--key", "release.key"]);
+    assert!(code == Some(0) && text.starts_with("release.sig  plugin:ok"), "{text}");
+    assert!(!folder.path().join("ok.wasm.minisig").exists());
+    let public = std::fs::read_to_string(folder.path().join("release.pub")).unwrap();
+    let home = Home::new().configure(|config| {
+        config.plugins.trusted_keys = vec![public.lines().nth(1).unwrap().to_owned()];
+        config.plugins.require_signature = true;
+    });
+    for file in ["release.sig", "ok.toml", "ok.wasm"] {
+        std::fs::copy(folder.path().join(file), home.plugins().component("ok").with_file_name(file)).unwrap();
+    }
+    let host = home.start().await;
+    assert_eq!(host.run("ok", &json!({})).await["state"], "succeeded");
+    host.stop().await;
+
+    // Signing once more changes nothing, and never costs a component or a manifest.
+    assert_eq!(told_of(&["sign", "ok.wasm", "--key", "release.key"]).0, Some(0));
+    for file in ["ok.wasm", "ok.toml", "other.wasm.minisig"] {
+        let manifest = format!("signature = {file:?}\n");
+        std::fs::write(folder.path().join("ok.toml"), &manifest).unwrap();
+        let (code, text) = told_of(&["sign", "ok.wasm", "--key", "release.key"]);
+        assert!(code == Some(1) && text.contains("which belongs to the plugin"), "{file}: {text}");
+        assert_eq!(std::fs::read_to_string(folder.path().join("ok.toml")).unwrap(), manifest);
+        assert_eq!(std::fs::read(folder.path().join("ok.wasm")).unwrap(), fixture("ok"));
+    }
 }
 
 #[tokio::test]

@@ -75,7 +75,7 @@ fn generate(arguments: &KeygenArguments) -> Result<String, String> {
     ))
 }
 
-/// Signs a component as the plugin and version that it says it is.
+/// Signs a component as the plugin and version that it says it is, into the file in which a host will look.
 pub(in crate::cli) fn sign(arguments: SignArguments) -> Exit {
     let SignArguments { file, key, password_file, config } = arguments;
     let (text, password) = match secret(&key, password_file.as_deref()) {
@@ -102,9 +102,7 @@ pub(in crate::cli) fn sign(arguments: SignArguments) -> Exit {
         Ok(signed) => signed,
         Err(error) => return failed(&format!("{}: {error}", key.display())),
     };
-    let mut path = file.into_os_string();
-    path.push(".minisig");
-    let path = PathBuf::from(path);
+    let path = file.with_file_name(&described.signature_file);
     if let Err(error) = replace(&path, &signed) {
         return failed(&format!("cannot write {}: {error}", path.display()));
     }

@@ -4,6 +4,7 @@ use regex::{Regex, RegexBuilder};
 
 use super::MAX_ARGUMENT_BYTES;
 use crate::plugin::contract::clip;
+use crate::plugin::names::expression_error;
 use crate::plugin::ports::Argument;
 
 /// Bytes that a compiled pattern may take.
@@ -51,7 +52,7 @@ impl Pattern {
         let build = |text: &str| RegexBuilder::new(text).size_limit(MAX_PATTERN_BYTES).build();
         // By itself first: `a)|(b` would break out of what holds it to the whole argument.
         let regex = build(text).and_then(|_alone| build(&format!(r"\A(?:{text})\z")));
-        Self { text: text.to_owned(), regex: regex.map_err(|error| first_error(&error)) }
+        Self { text: text.to_owned(), regex: regex.map_err(|error| expression_error(&error)) }
     }
 
     /// As it was written.
@@ -67,12 +68,6 @@ impl Pattern {
     fn is_match(&self, value: &str) -> bool {
         self.regex.as_ref().is_ok_and(|regex| regex.is_match(value))
     }
-}
-
-fn first_error(error: &regex::Error) -> String {
-    let error = error.to_string();
-    let line = error.lines().rev().find_map(|line| line.trim().strip_prefix("error: "));
-    line.unwrap_or_else(|| error.lines().next().unwrap_or_default()).to_owned()
 }
 
 impl Place {

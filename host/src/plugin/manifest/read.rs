@@ -100,7 +100,10 @@ impl Reader<'_> {
             }
             (Slot::Flag(_), _) => Err("true or false".to_owned()),
             (Slot::Number { at, unit, range }, _) => number(*at, *unit, range, found),
-            (Slot::Text(at, words), DeValue::String(text)) => fit(words, text).map(|()| at.set(text)),
+            (Slot::Text(at, words), DeValue::String(text)) => match words.why_not(text) {
+                Some(why) => return self.unusable(path, &why, &words.what(), value),
+                None => fit(words, text).map(|()| at.set(text)),
+            },
             (Slot::Text(_, words), _) => Err(words.what()),
             (Slot::Texts { at, words, max }, DeValue::Array(_)) => return self.texts(path, (*at, words, *max), value),
             (Slot::Texts { words, .. }, _) => Err(format!("a list of strings, each {}", words.what())),
@@ -237,6 +240,12 @@ impl Reader<'_> {
         }
     }
 
+    fn unusable(&mut self, path: &str, why: &str, expected: &str, value: &Value<'_>) {
+        let (key, found) = (last(path), sort(value.get_ref()));
+        let message = format!("`{key}` is not usable: {why}; {expected} is expected, not {found}");
+        self.mistakes.push((value.span().start, message));
+    }
+
     fn wrong(&mut self, path: &str, expected: &str, value: &Value<'_>) {
         let message = format!("`{}` must be {expected}, not {}", last(path), sort(value.get_ref()));
         self.mistakes.push((value.span().start, message));
@@ -299,7 +308,7 @@ fn fit(words: &Words, text: &str) -> Result<(), String> {
     }
     let hint = match words {
         Words::OneOf(known) => nearest(text, known).map(|near| format!(" (did you mean {near:?}?)")),
-        Words::Like { .. } => None,
+        Words::Like { .. } | Words::Read { .. } => None,
     };
     Err(words.what() + &hint.unwrap_or_default())
 }

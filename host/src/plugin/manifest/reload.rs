@@ -20,10 +20,10 @@ const KIND: Words = Words::Like {
     fits: is_valid_kind,
 };
 
-const JSON: Words = Words::Like {
+const JSON: Words = Words::Read {
     what: "JSON text such as '{\"id\": \"x\"}'",
     pattern: r"\S",
-    fits: |text| serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok(),
+    check: |text| serde_json::from_str::<serde::de::IgnoredAny>(text).map(drop).map_err(|error| error.to_string()),
 };
 
 /// What becomes of the attempts that run when a plugin is replaced or removed.

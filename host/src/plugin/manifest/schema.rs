@@ -108,7 +108,7 @@ fn number(unit: Unit, min: u64, max: u64) -> Value {
 fn text(words: &Words) -> Value {
     match words {
         Words::OneOf(known) => json!({"type": "string", "enum": known}),
-        Words::Like { pattern, .. } => json!({"type": "string", "pattern": pattern}),
+        Words::Like { pattern, .. } | Words::Read { pattern, .. } => json!({"type": "string", "pattern": pattern}),
     }
 }
 

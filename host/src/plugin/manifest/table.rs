@@ -98,6 +98,15 @@ pub enum Words {
         /// Whether a string fits.
         fits: fn(&str) -> bool,
     },
+    /// What a reader takes, which says what is wrong with the others.
+    Read {
+        /// What it is, for messages, with an example.
+        what: &'static str,
+        /// A regular expression (ECMA 262) for the schema. It may let more pass than `check`.
+        pattern: &'static str,
+        /// What is wrong with a string.
+        check: fn(&str) -> Result<(), String>,
+    },
 }
 
 impl std::fmt::Debug for Key<'_> {
@@ -305,6 +314,7 @@ impl Words {
         match self {
             Self::OneOf(words) => words.contains(&text),
             Self::Like { fits, .. } => fits(text),
+            Self::Read { check, .. } => check(text).is_ok(),
         }
     }
 
@@ -315,7 +325,15 @@ impl Words {
                 let words: Vec<_> = words.iter().map(|word| format!("\"{word}\"")).collect();
                 format!("one of {}", words.join(", "))
             }
-            Self::Like { what, .. } => (*what).to_owned(),
+            Self::Like { what, .. } | Self::Read { what, .. } => (*what).to_owned(),
+        }
+    }
+
+    /// Why a string does not fit, where its reader says that.
+    pub(super) fn why_not(&self, text: &str) -> Option<String> {
+        match self {
+            Self::OneOf(_) | Self::Like { .. } => None,
+            Self::Read { check, .. } => check(text).err(),
         }
     }
 }

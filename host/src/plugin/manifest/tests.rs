@@ -240,7 +240,10 @@ fn a_reload_policy_that_cannot_be_is_told() {
         ("[reload]\nyield_grace = \"2h\"\n", "2:15: `yield_grace` must be between 0ms and 1h"),
         ("[reload]\ncanary = { kind = \"a\" }\n", "2:12: a canary needs `kind` and `input`: say `input`, too"),
         ("[reload]\ncanary = { kind = \"A b\", input = \"1\" }\n", "`kind` must be a kind of the plugin"),
-        ("[reload]\ncanary = { kind = \"a\", input = \"{\" }\n", "`input` must be JSON text"),
+        (
+            "[reload]\ncanary = { kind = \"a\", input = \"{\" }\n",
+            "`input` is not usable: EOF while parsing an object at line 1 column 1; JSON text",
+        ),
         ("[reload.canary]\nkind = \"a\"\ninput = \"1\"\ntimeout = 0\n", "`timeout` must be between 1ms and 1h"),
     ] {
         let message = refused(text);

@@ -134,6 +134,17 @@ pub(super) fn plugin_of(path: &Path) -> Option<String> {
     }
 }
 
+/// Whether the signature of a plugin may be put into a file of the folder: nobody's component or manifest, and no other
+/// plugin's signature.
+pub(in crate::plugin) fn check_unclaimed(name: &str, file: &str) -> Result<(), String> {
+    match plugin_of(Path::new(file)) {
+        Some(owner) if owner != name || !file.ends_with(".minisig") => {
+            Err(format!("the signature cannot be put into {file:?}, which belongs to the plugin {owner:?}"))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
 fn component_name(path: &Path) -> Option<String> {
     let stem = path.file_stem()?.to_string_lossy();
     let fits = path.extension().is_some_and(|end| end == "wasm") && !stem.starts_with('.');

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
@@ -169,7 +168,7 @@ impl Reloader {
         let found = previous.map_err(|error: NothingKept| Disobeyed::NothingKept(error.to_string()))?;
         let Kept { number, component, source } = found;
         // It was read from that file; only what others need must not be written over.
-        check_unclaimed(name, &source.signature_file).map_err(Disobeyed::Unsound)?;
+        folder::check_unclaimed(name, &source.signature_file).map_err(Disobeyed::Unsound)?;
         let brought = Brought { component: true, manifest: true, signature: true };
         let changes = changes(name, &component, &source, brought);
         let candidate = Candidate { name: name.to_owned(), component, source, canary: None };
@@ -203,17 +202,7 @@ fn check_signature(name: &str, file: &str) -> Result<(), String> {
         let reason = "the file that the manifest names does not end with .minisig";
         return Err(format!("the signature cannot be put into {file:?}: {reason}"));
     }
-    check_unclaimed(name, file)
-}
-
-/// Whether a file is nobody's component or manifest, and no other plugin's signature.
-fn check_unclaimed(name: &str, file: &str) -> Result<(), String> {
-    match folder::plugin_of(Path::new(file)) {
-        Some(owner) if owner != name || !file.ends_with(".minisig") => {
-            Err(format!("the signature cannot be put into {file:?}, which belongs to the plugin {owner:?}"))
-        }
-        Some(_) | None => Ok(()),
-    }
+    folder::check_unclaimed(name, file)
 }
 
 /// Changes the folder.

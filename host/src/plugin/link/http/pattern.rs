@@ -5,6 +5,8 @@ use std::net::IpAddr;
 
 use regex::{Regex, RegexBuilder};
 
+use crate::plugin::names::expression_error;
+
 /// Bytes of a host's name at most (RFC 1035).
 const MAX_NAME_BYTES: usize = 253;
 /// Bytes of one label of it.
@@ -124,9 +126,10 @@ impl PathPattern {
             return Err(format!("a path has at most {MAX_PATTERN_BYTES} bytes"));
         }
         if let Some(expression) = text.strip_prefix('^') {
-            // An alternative must not slip out of the anchor.
-            let regex = RegexBuilder::new(&format!("\\A(?:{expression})")).size_limit(MAX_REGEX_BYTES).build();
-            return regex.map(|regex| Self::Matching(text.to_owned(), regex)).map_err(|error| brief(&error));
+            let build = |text: &str| RegexBuilder::new(text).size_limit(MAX_REGEX_BYTES).build();
+            // By itself first: neither `a|b` nor `a)|(b` may slip out of the anchor.
+            let regex = build(expression).and_then(|_alone| build(&format!("\\A(?:{expression})")));
+            return regex.map(|regex| Self::Matching(text.to_owned(), regex)).map_err(|error| expression_error(&error));
         }
         if !text.starts_with('/') || !is_plain(text) {
             return Err("a path begins with `/` and has no `..`; a regular expression begins with `^`".to_owned());
@@ -168,10 +171,4 @@ fn is_plain(path: &str) -> bool {
     let decoded = lower.replace("%2e", ".").replace("%2f", "/").replace("%5c", "/").replace("%3b", ";");
     let names = decoded.split(['/', '\\']).map(|segment| segment.split(';').next().unwrap_or(segment));
     names.into_iter().all(|name| name != "." && name != "..")
-}
-
-/// The last line of an expression's error says what is wrong; those before it draw it.
-fn brief(error: &regex::Error) -> String {
-    let text = error.to_string();
-    text.lines().last().unwrap_or_default().trim().to_owned()
 }

@@ -36,8 +36,11 @@ const NAME: Words = Words::Like {
     pattern: "^[a-z0-9][a-z0-9-]{0,63}$",
     fits: names::is_plugin,
 };
-/// What is wrong with one is told by [`Place::check`], in more words.
-const PATTERN: Words = Words::Like { what: "a regular expression such as \"[a-z]+\"", pattern: "", fits: |_| true };
+const PATTERN: Words = Words::Read {
+    what: "a regular expression such as \"[a-z]+\"",
+    pattern: "",
+    check: |text| Pattern::new(text).error().map_or(Ok(()), |why| Err(why.to_owned())),
+};
 
 impl Table for CommandGrant {
     fn keys(&mut self) -> Vec<Key<'_>> {
@@ -136,9 +139,6 @@ impl Table for Place {
             }
             None | Some(_) => {}
         }
-        if let Some(why) = self.pattern.as_ref().and_then(Pattern::error) {
-            return refuse("pattern", format!("`pattern` is not usable: {why}"));
-        }
         if self.optional && self.rest.is_some() {
             return refuse("optional", "a place with `rest` is optional anyway".to_owned());
         }
@@ -228,7 +228,9 @@ mod tests {
             (argument("1"), "3:14", "a string or a table"),
             (argument("{}"), "3:14", "a fixed word, or a table"),
             (argument("{ pattern = \"a\", media = true }"), "3:31", "exclude each other"),
-            (argument("{ pattern = \"(\" }"), "3:16", "unclosed group"),
+            (argument("{ pattern = \"(\" }"), "3:26", "`pattern` is not usable: unclosed group; a regular"),
+            (argument("{ pattern = \"a)|(b\" }"), "3:26", "unopened group"),
+            (argument("{ pattern = \"(a{1000}){1000}\" }"), "3:26", "size limit"),
             (argument("{ pattern = \"-a\" }"), "3:16", "`dash = true`"),
             (argument("{ media = true, dash = true }"), "3:30", "`dash` goes with `pattern`"),
             (argument("{ patern = \"a\" }"), "3:16", "did you mean `pattern`?"),

@@ -25,10 +25,10 @@ const HOST: Words = Words::Like {
 };
 /// What can be asked of a host; the others (CONNECT, TRACE) concern proxies.
 const METHODS: Words = Words::OneOf(&["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]);
-const PATH: Words = Words::Like {
-    what: "a path such as \"/v1\" without `..`, or a valid regular expression that begins with `^`",
+const PATH: Words = Words::Read {
+    what: "a path such as \"/v1\" without `..`, or a regular expression that begins with `^`",
     pattern: "^[/^]",
-    fits: |text| PathPattern::parse(text).is_ok(),
+    check: |text| PathPattern::parse(text).map(drop),
 };
 const SECRET: Words = Words::Like {
     what: "a name of capital letters, digits and underscores such as \"API_KEY\"",
@@ -192,7 +192,11 @@ mod tests {
             ("methods = [\"get\"]", "3:12", "GET"),
             ("methods = [\"CONNECT\"]", "3:12", "GET"),
             ("path = \"v1\"", "3:8", "begins with `^`"),
-            ("path = \"^(\"", "3:8", "a valid regular expression"),
+            ("path = \"^(\"", "3:8", "`path` is not usable: unclosed group; a path such as"),
+            ("path = \"^/[z-a]\"", "3:8", "invalid character class range"),
+            ("path = \"^/v1)|(/\"", "3:8", "unopened group"),
+            ("path = \"^(a{1000}){1000}\"", "3:8", "size limit"),
+            ("path = \"/a/../b\"", "3:8", "has no `..`"),
             ("secrets = [\"key\"]", "3:12", "capital letters"),
             ("replace_in = [\"body\"]", "3:1", "there are none"),
             ("secrets = [\"KEY\"]\nreplace_in = [\"cookies\"]", "4:15", "\"path\", \"query\", \"body\""),
