@@ -1,6 +1,10 @@
 //! What the outside is told: one event a committed change, in commit order.
 
+mod name;
+
 use serde::{Deserialize, Serialize};
+
+pub use self::name::TYPES;
 
 use crate::task::{AttemptEnd, BatchId, Digest, Failure, Progress, State, Status, StoppedBy, TaskId};
 use crate::time::Timestamp;
@@ -93,6 +97,8 @@ pub enum Change {
         /// The key; `None` when it is no longer shared.
         key: Option<String>,
     },
+    /// A plugin.
+    Plugin(PluginNews),
 }
 
 /// What happened to a task.
@@ -232,6 +238,50 @@ pub enum LimitChange {
     Deleted,
 }
 
+/// A plugin to which something has happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PluginNews {
+    /// Which.
+    pub name: String,
+    /// The component that it is about; absent when that could not be read.
+    pub digest: Option<Digest>,
+    /// How it changed.
+    pub change: PluginChange,
+}
+
+/// What happened to a plugin. It changes outside of the store: the event follows the change, and a crash between the two
+/// costs it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PluginChange {
+    /// A generation has gone live.
+    Live {
+        /// Why.
+        cause: PluginCause,
+    },
+    /// The file in the folder does not go live; what was live stays so.
+    Refused {
+        /// What is wrong, and what would be right.
+        reason: String,
+    },
+    /// Nothing runs any more on a generation that was replaced or removed.
+    Drained,
+    /// It is gone from the folder.
+    Removed,
+}
+
+/// Why a generation has gone live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PluginCause {
+    /// A file in the folder was new or had changed.
+    File,
+    /// It was uploaded.
+    Upload,
+    /// Somebody went back to it.
+    Rollback,
+}
+
 /// What happened to a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -246,52 +296,16 @@ pub enum MediaChange {
     Purged,
 }
 
-/// Every event's name.
-pub const TYPES: [&str; 43] = [
-    "task.waiting",
-    "task.queued",
-    "task.started",
-    "task.progress",
-    "task.cancel-requested",
-    "task.cancel-acknowledged",
-    "task.snoozed",
-    "task.retrying",
-    "task.succeeded",
-    "task.failed",
-    "task.cancelled",
-    "task.purged",
-    "task.work-started",
-    "task.attached",
-    "task.detached",
-    "task.called-back",
-    "task.exporting",
-    "media.added",
-    "media.trashed",
-    "media.restored",
-    "media.purged",
-    "schedule.fired",
-    "schedule.overlapped",
-    "schedule.declared",
-    "schedule.changed",
-    "schedule.deleted",
-    "schedule.paused",
-    "schedule.resumed",
-    "schedule.triggered",
-    "schedule.backfilled",
-    "schedule.missed",
-    "queue.paused",
-    "queue.resumed",
-    "kind.paused",
-    "kind.resumed",
-    "limit.declared",
-    "limit.changed",
-    "limit.deleted",
-    "shares.changed",
-    "batch.created",
-    "batch.failing",
-    "batch.succeeded",
-    "batch.completed",
-];
+impl PluginCause {
+    /// Its stable name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::Upload => "upload",
+            Self::Rollback => "rollback",
+        }
+    }
+}
 
 impl TaskChange {
     /// What the end of an attempt comes to; `None` for a task that runs.
@@ -316,66 +330,5 @@ impl TaskChange {
     /// The end of a task that was cancelled.
     pub fn cancelled(status: &Status) -> Self {
         Self::Cancelled { by: status.cancel.and_then(|cancel| cancel.stopped_by).unwrap_or(StoppedBy::Queue) }
-    }
-}
-
-impl Change {
-    /// The event's stable name, such as `task.succeeded`.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Task { change, .. } => match change {
-                TaskChange::Queued { .. } => "task.queued",
-                TaskChange::Started { .. } => "task.started",
-                TaskChange::Progress(_) => "task.progress",
-                TaskChange::CancelRequested => "task.cancel-requested",
-                TaskChange::Retrying { .. } => "task.retrying",
-                TaskChange::Succeeded => "task.succeeded",
-                TaskChange::Failed(_) => "task.failed",
-                TaskChange::CancelAcknowledged => "task.cancel-acknowledged",
-                TaskChange::Snoozed { .. } => "task.snoozed",
-                TaskChange::Cancelled { .. } => "task.cancelled",
-                TaskChange::Purged => "task.purged",
-                TaskChange::Waiting { .. } => "task.waiting",
-                TaskChange::WorkStarted => "task.work-started",
-                TaskChange::Attached { .. } => "task.attached",
-                TaskChange::Detached => "task.detached",
-                TaskChange::CalledBack => "task.called-back",
-                TaskChange::Exporting => "task.exporting",
-            },
-            Self::Media { change, .. } => match change {
-                MediaChange::Added => "media.added",
-                MediaChange::Trashed => "media.trashed",
-                MediaChange::Restored => "media.restored",
-                MediaChange::Purged => "media.purged",
-            },
-            Self::Schedule { overlapped: false, .. } => "schedule.fired",
-            Self::Schedule { overlapped: true, .. } => "schedule.overlapped",
-            Self::Batch { change, .. } => match change {
-                BatchChange::Created => "batch.created",
-                BatchChange::Failing => "batch.failing",
-                BatchChange::Succeeded => "batch.succeeded",
-                BatchChange::Completed => "batch.completed",
-            },
-            Self::ScheduleState { change, .. } => match change {
-                ScheduleChange::Declared => "schedule.declared",
-                ScheduleChange::Changed => "schedule.changed",
-                ScheduleChange::Deleted => "schedule.deleted",
-                ScheduleChange::Paused { .. } => "schedule.paused",
-                ScheduleChange::Resumed { .. } => "schedule.resumed",
-                ScheduleChange::Triggered => "schedule.triggered",
-                ScheduleChange::Backfilled { .. } => "schedule.backfilled",
-                ScheduleChange::Missed { .. } => "schedule.missed",
-            },
-            Self::Queue { change: PauseChange::Paused { .. }, .. } => "queue.paused",
-            Self::Queue { change: PauseChange::Resumed, .. } => "queue.resumed",
-            Self::Kind { change: PauseChange::Paused { .. }, .. } => "kind.paused",
-            Self::Kind { change: PauseChange::Resumed, .. } => "kind.resumed",
-            Self::Limit { change, .. } => match change {
-                LimitChange::Declared => "limit.declared",
-                LimitChange::Changed => "limit.changed",
-                LimitChange::Deleted => "limit.deleted",
-            },
-            Self::Shares { .. } => "shares.changed",
-        }
     }
 }

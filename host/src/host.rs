@@ -10,6 +10,7 @@ mod dev;
 mod files;
 mod lend;
 mod network;
+mod news;
 pub mod rehearsal;
 mod rules;
 mod space;
@@ -85,6 +86,7 @@ pub struct Host {
     ticker: JoinHandle<()>,
     space: JoinHandle<()>,
     arrivals: JoinHandle<()>,
+    news: JoinHandle<()>,
     dev: Option<JoinHandle<()>>,
     http: JoinHandle<api::serve::Drained>,
 }
@@ -142,6 +144,8 @@ impl Host {
         let space = runtime.spawn(space.run(shutdown.stop.clone()));
         let arrivals = arrivals::tell(Arc::clone(&parts.plugins), Arc::clone(&readiness), shutdown.stop.clone());
         let arrivals = runtime.spawn(arrivals);
+        let news = news::tell(Arc::clone(&parts.plugins), Arc::clone(&parts.store), shutdown.stop.clone());
+        let news = runtime.spawn(news);
         let dev = config.plugins.dev.then(|| dev::tell(Arc::clone(&parts.plugins), shutdown.stop.clone()));
         let dev = dev.map(|dev| runtime.spawn(dev));
         let http = runtime.spawn(api::serve::serve(listener, api::router(state), serve, http_stop.clone()));
@@ -162,6 +166,7 @@ impl Host {
             ticker,
             space,
             arrivals,
+            news,
             dev,
             http,
         })
@@ -199,6 +204,7 @@ impl Host {
         let ticked = self.ticker.await;
         let watched = self.space.await;
         self.arrivals.await.context("the watch of the plugins that come panicked")?;
+        self.news.await.context("the teller of plugins' news panicked")?;
         if let Some(dev) = self.dev {
             dev.await.context("the teller of changes panicked")?;
         }
@@ -332,6 +338,7 @@ impl Parts {
     /// Ends what the parts own, those that use others first.
     async fn close(&self) {
         self.plugins.stop().await;
+        news::tell_the_rest(&self.plugins, &*self.store).await;
         self.supervisor.stop().await;
         self.store.close().await;
     }

@@ -96,7 +96,7 @@ impl From<StoreError> for MediaError {
         match error {
             StoreError::NotFound => Self::NotFound,
             StoreError::Stale => Self::Conflict("the record has moved on".to_owned()),
-            StoreError::Conflict(state) => Self::Conflict(state),
+            StoreError::Conflict(conflict) => Self::Conflict(conflict.state),
             error @ (StoreError::Taken { .. } | StoreError::NoParent { .. }) => Self::Conflict(error.to_string()),
             StoreError::Full(bound) => Self::Full(bound),
             StoreError::Closed => Self::Closed,

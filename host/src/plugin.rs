@@ -20,6 +20,7 @@ pub mod limits;
 pub mod link;
 pub mod manifest;
 mod names;
+pub mod news;
 pub mod outside;
 pub mod ports;
 pub mod rate;

@@ -5,6 +5,7 @@
 
 pub mod batches;
 pub mod bulk;
+mod conflict;
 #[cfg(test)]
 mod conformance;
 pub mod dump;
@@ -24,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::batches::{Batch, CreatedBatch, NewBatch};
 pub use self::bulk::{CancelledMany, PurgedMany, TaskFilter};
+pub use self::conflict::{Conflict, Obstacle};
 pub use self::flow::{Brief, LinkedTask, Parent, Relations, TreeNode};
 pub use self::limits::{Backlog, LimitUse, Limits, Pausable, ValueUse};
 pub use self::request::{
@@ -32,7 +34,7 @@ pub use self::request::{
     RedriveQuery, Redriven, Related, Retention, StateEntry, StateWrite, Swapped, TakenKey, TaskQuery, WorkRecord,
 };
 pub use self::schedules::{Backfill, Backfilled, DueQuery, FiredDue};
-use crate::event::Event;
+use crate::event::{Event, PluginNews};
 use crate::limit::{Fairness, Limit, LimitRule};
 use crate::schedule::{Schedule, ScheduleSpec};
 use crate::task::{BatchId, NewTask, Task, TaskId};
@@ -47,9 +49,9 @@ pub enum StoreError {
     /// The attempt, pass or nominal time is not the current one: drop the work.
     #[error("stale: the record has moved on")]
     Stale,
-    /// The record is in a state that does not allow it; the text names the state.
+    /// The record is in a state that does not allow it.
     #[error("{0}")]
-    Conflict(String),
+    Conflict(Conflict),
     /// A task that was to be created wants a key that is another one's.
     #[error("{}", taken(*.key, *.holder))]
     Taken {
@@ -298,6 +300,8 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
 
     // --- events ---
 
+    /// Tells what has happened to plugins. They change outside of the store, which keeps nothing but the events.
+    async fn tell_plugins(&self, news: Vec<PluginNews>, now: Timestamp) -> Result<(), StoreError>;
     /// Events with a sequence number greater than `after`, oldest first.
     async fn events(&self, after: u64, limit: usize) -> Result<EventPage, StoreError>;
     /// Identifies this store's event sequence: another data directory has another epoch.

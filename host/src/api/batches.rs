@@ -22,7 +22,7 @@ use super::tasks::create::{Place, of_value};
 use super::tasks::wire::Text;
 use super::tasks::{batch, idempotency};
 use super::{AppState, Shared};
-use crate::store::{Batch, CreatedBatch, NewBatch, StoreError};
+use crate::store::{Batch, Conflict, CreatedBatch, NewBatch, Obstacle, StoreError};
 use crate::task::{BatchId, Callbacks, Idempotency, MAX_BATCH_NAME_LEN, NewTask, TaskId};
 use crate::time::{Timestamp, now};
 
@@ -84,10 +84,11 @@ async fn create(State(state): Shared, request: Request) -> Result<Response, Prob
 
 fn refused(error: StoreError, resolved: &Resolved) -> Problem {
     match error {
-        StoreError::Conflict(why) => {
-            Problem::new(StatusCode::CONFLICT, "idempotency-mismatch", "The key belongs to another request", why)
+        StoreError::Conflict(Conflict { obstacle: Obstacle::Exists, state }) => {
+            Problem::new(StatusCode::CONFLICT, "idempotency-mismatch", "The key belongs to another request", state)
         }
         error @ (StoreError::NotFound
+        | StoreError::Conflict(_)
         | StoreError::Stale
         | StoreError::Taken { .. }
         | StoreError::NoParent { .. }

@@ -107,6 +107,7 @@ fn parse(headers: &HeaderMap, uri: &Uri) -> Result<(Start, Filter), Problem> {
         queues: names(&mut parameters, "queue", task::is_valid_queue),
         schedules: names(&mut parameters, "schedule", |name| !name.is_empty()),
         media: names(&mut parameters, "media", is_media),
+        plugins: names(&mut parameters, "plugin", |name| crate::plugin::check_name(name).is_ok()),
         types: names(&mut parameters, "type", |name| TYPES.contains(&name)),
     };
     let start = start(headers, &mut parameters)?;

@@ -6,7 +6,7 @@ pub mod upload;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{Uri, header};
+use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse as _, Response};
 use serde::Serialize;
 
@@ -115,7 +115,9 @@ impl From<MediaError> for Problem {
         let detail = error.to_string();
         match error {
             MediaError::NotFound => Self::not_found("media-not-found", "there is no such media, or it is trashed"),
-            MediaError::Conflict(why) => Self::conflict(why),
+            MediaError::Conflict(why) => {
+                Self::new(StatusCode::CONFLICT, "media-busy", "The file is being made, purged or restored", why)
+            }
             MediaError::TooLarge { limit: _ } => Self::too_large("media-too-large", detail),
             MediaError::NoSpace => Self::no_space(detail),
             MediaError::Full(why) => Self::unavailable("full", why, 5),

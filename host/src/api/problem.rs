@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use crate::plugin::InputError;
-use crate::store::{StoreError, TakenKey};
+use crate::store::{Conflict, Obstacle, StoreError, TakenKey};
 
 /// Characters of a client's own text that an answer repeats at most.
 pub const MAX_ECHO_CHARS: usize = 100;
@@ -124,9 +124,20 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, code, "Not found", detail)
     }
 
-    /// 409: the thing is in a state that does not allow it.
-    pub fn conflict(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::CONFLICT, "conflict", "The current state does not allow this", detail)
+    /// 409: something is in a state that does not allow it.
+    fn conflict(conflict: Conflict) -> Self {
+        let (code, title) = match conflict.obstacle {
+            Obstacle::TaskLives => ("task-live", "The task has not ended"),
+            Obstacle::TaskNeeded => ("task-needed", "A task that comes after it has not ended"),
+            Obstacle::ParentLost => ("parent-lost", "A task that it comes after has not succeeded"),
+            Obstacle::KeyHeld => ("unique-held", "Another task holds the unique key"),
+            Obstacle::LimitsSettling => ("limits-settling", "Earlier changes of limits are still taking effect"),
+            Obstacle::Declared => ("declared-in-config", "Declared in the configuration"),
+            Obstacle::Exists => ("exists", "It is there already"),
+            Obstacle::NotPurgeable => ("not-purgeable", "The file is not to be purged"),
+            Obstacle::Unfit => ("conflict", "This contradicts itself"),
+        };
+        Self::new(StatusCode::CONFLICT, code, title, conflict.state)
     }
 
     /// 413: more bytes than are accepted.
@@ -272,8 +283,11 @@ impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::NotFound => Self::not_found("not-found", "there is no such thing"),
-            StoreError::Stale => Self::conflict("it has changed meanwhile: read it again"),
-            StoreError::Conflict(why) => Self::conflict(why),
+            StoreError::Stale => {
+                let detail = "it has changed meanwhile: read it again";
+                Self::new(StatusCode::CONFLICT, "stale", "It has changed meanwhile", detail)
+            }
+            StoreError::Conflict(conflict) => Self::conflict(conflict),
             error @ StoreError::Taken { key, .. } => {
                 let (code, title) = match key {
                     TakenKey::Unique => ("unique-held", "Another task holds the unique key"),

@@ -86,7 +86,7 @@ async fn create(State(state): Shared, request: Request) -> Result<Response, Prob
     check(&state, &spec, now)?;
     let name = spec.name.clone();
     let schedule = state.store.create_schedule(spec, now).await.map_err(|error| match error {
-        StoreError::Conflict(why) => taken(why),
+        StoreError::Conflict(conflict) => taken(conflict.state),
         StoreError::NotFound
         | StoreError::Stale
         | StoreError::Taken { .. }
@@ -168,7 +168,8 @@ async fn backfill(State(state): Shared, NamePath(name): NamePath, request: Reque
     let request = body::backfill(&bytes, &name, now)?;
     let schedule = find(&state, &name).await?;
     if matches!(schedule.spec.action, Action::Dispatch { .. }) {
-        return Err(Problem::conflict("a dispatcher goes on from its cursor: there is nothing to make up for"));
+        let (title, detail) = ("There is nothing to make up for", "a dispatcher goes on from its cursor");
+        return Err(Problem::new(StatusCode::CONFLICT, "not-backfillable", title, detail));
     }
     let done = state.store.backfill(request, now).await.map_err(|error| of_schedule(error, &name))?;
     Ok(Json(wire::BackfilledWire::from(&done)).into_response())

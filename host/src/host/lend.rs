@@ -51,7 +51,7 @@ pub(super) fn ports(
 fn refused(error: StoreError) -> PortError {
     match error {
         StoreError::NotFound => PortError::NotFound,
-        StoreError::Conflict(why) => PortError::Conflict(why),
+        StoreError::Conflict(why) => PortError::Conflict(why.state),
         StoreError::Stale => PortError::Conflict("the attempt is no longer the current one".to_owned()),
         error @ (StoreError::Taken { .. } | StoreError::NoParent { .. } | StoreError::Full(_) | StoreError::Closed) => {
             PortError::Unavailable(error.to_string())

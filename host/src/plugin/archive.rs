@@ -20,7 +20,7 @@ use super::registry::generation::Source;
 use super::{manifest, names};
 use crate::task::Digest;
 use crate::time::Timestamp;
-use record::Line;
+use record::{Line, MadeOf};
 
 pub use self::record::{Cause, End, Ended, Record};
 
@@ -104,6 +104,12 @@ impl Archive {
         self.lines().get(name).map(|line| line.records().to_vec())
     }
 
+    /// Whether a generation is another one than what was live last, as far as is remembered.
+    pub(super) fn is_news(&self, name: &str, source: &Source) -> bool {
+        let made_of = made_of(source);
+        !self.lines().get(name).is_some_and(|line| line.is_live(made_of))
+    }
+
     /// The digest that a rollback would bring back.
     pub(super) fn rollback_to(&self, name: &str) -> Option<Digest> {
         self.lines().get(name)?.previous().map(|record| record.digest)
@@ -112,8 +118,7 @@ impl Archive {
     /// A generation is live. Blocks on the disk.
     pub(super) fn arrive(&self, arrived: &Arrived, now: Timestamp) {
         let Arrived { name, component, source, version, cause, restores } = arrived;
-        let (manifest, signature) =
-            (source.manifest.as_deref().map(digest_of), source.signature.as_deref().map(digest_of));
+        let (_, manifest, signature) = made_of(source);
         let change = {
             let mut lines = self.lines();
             let line = lines.entry(name.clone()).or_default();
@@ -153,10 +158,12 @@ impl Archive {
         }
     }
 
-    /// After a start: what was live before it and is not now has been removed meanwhile. Blocks on the disk.
-    pub(super) fn reconcile(&self, live: impl Fn(&str) -> bool, now: Timestamp) {
-        let names: Vec<String> = self.lines().keys().filter(|name| !live(name)).cloned().collect();
-        names.iter().for_each(|name| self.end(name, End::Removed, now));
+    /// After a start: what was live before it and is not now has been removed meanwhile; it is answered. Blocks on the disk.
+    pub(super) fn reconcile(&self, live: impl Fn(&str) -> bool, now: Timestamp) -> Vec<(String, Digest)> {
+        let gone = |(name, line): (&String, &Line)| Some((name.clone(), line.live()?.digest)).filter(|_| !live(name));
+        let gone: Vec<_> = self.lines().iter().filter_map(gone).collect();
+        gone.iter().for_each(|(name, _)| self.end(name, End::Removed, now));
+        gone
     }
 
     /// What a rollback brings back. Blocks on the disk.
@@ -223,6 +230,11 @@ impl Archive {
 
 fn digest_of(bytes: &[u8]) -> Digest {
     Digest(Sha256::digest(bytes).into())
+}
+
+/// What tells one generation from another.
+fn made_of(source: &Source) -> MadeOf {
+    (source.digest, source.manifest.as_deref().map(digest_of), source.signature.as_deref().map(digest_of))
 }
 
 fn component_file(digest: Digest) -> String {

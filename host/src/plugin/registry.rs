@@ -23,8 +23,9 @@ use tokio_util::task::TaskTracker;
 use crate::task::Digest;
 use crate::time::Timestamp;
 
-use super::archive::{Archive, Record};
+use super::archive::{Archive, Cause, Record};
 use super::engine::{Sandbox, StartError};
+use super::news::{News, Newsroom, What};
 use super::ports::Ports;
 use super::reload::Reloader;
 use super::reload::orders::{Action, Condition, Disobeyed, Obeyed, Order, Upload};
@@ -169,6 +170,16 @@ impl Plugins {
         self.registry.changed.subscribe()
     }
 
+    /// What has happened to plugins since this was asked last, in its order; waits for something. For one reader.
+    pub async fn news(&self) -> Vec<News> {
+        self.registry.news.next().await
+    }
+
+    /// The same without waiting.
+    pub fn latest_news(&self) -> Vec<News> {
+        self.registry.news.take()
+    }
+
     /// The guests' own runtime. An attempt that is made on it changes no threads.
     pub fn runtime(&self) -> Handle {
         self.registry.sandbox.runtime()
@@ -212,11 +223,14 @@ pub(super) struct Registry {
     live: Arc<ArcSwap<Live>>,
     book: Mutex<Book>,
     changed: watch::Sender<u64>,
+    news: Arc<Newsroom>,
 }
 
 impl Registry {
     fn new(sandbox: Arc<Sandbox>) -> Self {
-        Self { sandbox, live: Arc::default(), book: Mutex::default(), changed: watch::Sender::new(0) }
+        let news = Arc::<Newsroom>::default();
+        let book = Mutex::new(Book::new(Arc::clone(&news)));
+        Self { sandbox, live: Arc::default(), book, changed: watch::Sender::new(0), news }
     }
 
     /// Loads a candidate; nothing of it is visible yet but that it is on its way. Dropping the future gives it up.
@@ -227,11 +241,12 @@ impl Registry {
         load::load(&self.sandbox, candidate, rules, &|stage| loading.at(stage), now).await
     }
 
-    /// Makes what was loaded of a file live if it is sound (invariant I11).
+    /// Makes what was loaded of a file live if it is sound (invariant I11), for a cause that is news or for none.
     pub(super) fn conclude(
         &self,
         (name, source): (&str, &Source),
         loaded: Result<Generation, NotLoaded>,
+        cause: Option<Cause>,
         now: Timestamp,
     ) -> Verdict {
         let refused = |message: String| LoadFailure { at: now, digest: Some(source.digest), message };
@@ -241,7 +256,7 @@ impl Registry {
                     self.refuse(name, refused(message));
                     return Verdict::Refused(Refusal::Clash);
                 }
-                self.adopt(generation, now);
+                self.adopt(generation, cause, now);
                 Verdict::Adopted
             }
             Err(NotLoaded::Unfit(message)) => {
@@ -281,9 +296,13 @@ impl Registry {
         ))
     }
 
-    /// Makes a generation live that clashes with no other; the one before it drains.
-    pub(super) fn adopt(&self, generation: Generation, now: Timestamp) {
+    /// Makes a generation live that clashes with no other; the one before it drains. Without a cause it was live before
+    /// the last restart.
+    pub(super) fn adopt(&self, generation: Generation, cause: Option<Cause>, now: Timestamp) {
         tracing::info!(plugin = generation.plugin(), digest = %generation.digest(), "plugin is live");
+        if let Some(cause) = cause {
+            self.tell(generation.plugin(), Some(generation.digest()), What::Live(cause));
+        }
         let mut book = self.book();
         book.adopt(Arc::new(generation.live_since(now)), (now, Instant::now()));
         self.publish(&book);
@@ -317,16 +336,27 @@ impl Registry {
 
     fn record(&self, name: &str, failure: LoadFailure, tried: Option<Source>) {
         tracing::warn!(plugin = name, reason = %failure.message, "plugin file is not live");
-        self.book().refuse(name, failure, tried);
+        let (digest, message) = (failure.digest, failure.message.clone());
+        if self.book().refuse(name, failure, tried) {
+            self.tell(name, digest, What::Refused(message));
+        }
         self.bump();
     }
 
     /// Forgets a plugin whose file is gone; its running attempts drain.
     pub(super) fn remove(&self, name: &str, now: Timestamp) {
         tracing::info!(plugin = name, "plugin file is gone");
+        if let Some(live) = self.live_digest(name) {
+            self.tell(name, Some(live), What::Removed);
+        }
         let mut book = self.book();
         book.remove(name, (now, Instant::now()));
         self.publish(&book);
+    }
+
+    /// Takes note of what has happened, for whoever tells it on.
+    pub(super) fn tell(&self, name: &str, digest: Option<Digest>, what: What) {
+        self.news.push(News { plugin: name.to_owned(), digest, what });
     }
 
     fn publish(&self, book: &Book) {

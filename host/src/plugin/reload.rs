@@ -23,6 +23,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::archive::{Archive, Arrived, Cause, End};
+use super::news::What;
 use super::registry::load::check_name;
 use super::registry::{Refusal, Registry, Verdict};
 use super::{LoadFailure, Settings};
@@ -126,7 +127,12 @@ impl Reloader {
         let (archive, registry) = (Arc::clone(&self.archive), Arc::clone(&self.registry));
         let coming: BTreeSet<String> = self.loads.names().map(str::to_owned).collect();
         let is_live = move |name: &str| coming.contains(name) || registry.live_digest(name).is_some();
-        kept(move || archive.reconcile(is_live, crate::time::now())).await;
+        let told = Arc::clone(&self.registry);
+        let reconcile = move || {
+            let gone = archive.reconcile(is_live, crate::time::now());
+            gone.into_iter().for_each(|(name, digest)| told.tell(&name, Some(digest), What::Removed));
+        };
+        kept(reconcile).await;
         // Nothing has left yet, so whoever is blocked stays so.
         self.freed = false;
     }
@@ -269,7 +275,8 @@ impl Reloader {
         let Loaded { name, of, component, source, result } = loaded;
         let Of::File(stamp) = of else { return self.fulfil(Loaded { name, of, component, source, result }).await };
         let now = crate::time::now();
-        match self.registry.conclude((&name, &source), result, now) {
+        let cause = Some(Cause::File).filter(|_| self.archive.is_news(&name, &source));
+        match self.registry.conclude((&name, &source), result, cause, now) {
             Verdict::Adopted => {
                 self.freed = true;
                 let version = self.registry.live_version(&name);

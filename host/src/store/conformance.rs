@@ -119,6 +119,7 @@ macro_rules! conformance_tests {
             events::i2_events_follow_the_order_of_commits_and_only_after_them,
             events::i2_a_reader_resumes_and_is_told_of_a_gap,
             events::i2_pauses_and_limits_are_told_and_outlive_a_restart,
+            events::i2_news_of_plugins_are_told_in_one_commit_and_outlive_a_restart,
             events::i2_whatever_is_done_with_a_schedule_is_told,
             flows::a_batch_calls_back_once_whatever_restarts,
             flows::i8_room_is_kept_for_callbacks_and_an_empty_batch_ages,

@@ -25,6 +25,7 @@ mod limits;
 mod media;
 mod media_bad;
 mod plugin_changes;
+mod plugin_events;
 mod plugin_kills;
 mod plugin_signed;
 mod plugin_tools;

@@ -85,8 +85,8 @@ impl Home {
     /// Starts a host here.
     pub(crate) async fn start(self) -> TestHost {
         let started = match &self.network {
-            Some(network) => Host::start_on(self.config.clone(), Arc::clone(network)).await,
-            None => Host::start(self.config.clone()).await,
+            Some(network) => Box::pin(Host::start_on(self.config.clone(), Arc::clone(network))).await,
+            None => Box::pin(Host::start(self.config.clone())).await,
         };
         let host = started.expect("the host starts");
         let base = format!("http://{}", host.addr());
@@ -224,7 +224,7 @@ impl TestHost {
     }
 
     /// The entry of a plugin, as soon as `wanted` accepts it.
-    /// A reload has no event, so the list is asked again and again.
+    /// Not every change of it has an event, so the list is asked again and again.
     pub(crate) async fn plugin_until(&self, name: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let mut pace = tokio::time::interval(Duration::from_millis(10));
         let found = async {

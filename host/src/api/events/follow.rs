@@ -46,8 +46,10 @@ pub(super) struct Filter {
     pub(super) queues: Option<Vec<String>>,
     /// or of these schedules,
     pub(super) schedules: Option<Vec<String>>,
-    /// or of these files.
+    /// or of these files,
     pub(super) media: Option<Vec<String>>,
+    /// or of these plugins.
+    pub(super) plugins: Option<Vec<String>>,
     /// Of all those only these.
     pub(super) types: Option<Vec<String>>,
 }
@@ -58,7 +60,7 @@ impl Filter {
             names.as_ref().is_none_or(|names| names.iter().any(|wanted| wanted == name))
         };
         let by_task = self.task.is_some() || self.kinds.is_some() || self.queues.is_some();
-        let everything = !by_task && self.schedules.is_none() && self.media.is_none();
+        let everything = !by_task && self.schedules.is_none() && self.media.is_none() && self.plugins.is_none();
         // Queues and kinds as such are meant when they are asked for by their names, and by nothing else.
         let only_queues = self.queues.is_some() && self.kinds.is_none() && self.task.is_none();
         let only_kinds = self.kinds.is_some() && self.queues.is_none() && self.task.is_none();
@@ -75,6 +77,7 @@ impl Filter {
                 (everything || self.schedules.is_some()) && among(&self.schedules, name)
             }
             Change::Batch { .. } | Change::Limit { .. } | Change::Shares { .. } => everything,
+            Change::Plugin(news) => (everything || self.plugins.is_some()) && among(&self.plugins, &news.name),
             Change::Media { id, .. } => (everything || self.media.is_some()) && among(&self.media, id),
         };
         is_meant && among(&self.types, change.name())

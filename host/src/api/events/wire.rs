@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::EventId;
 use crate::api::tasks::wire::{FailureWire, ProgressWire, Rfc3339, Text, stopped_by};
-use crate::event::{Change, Event, PauseChange, ScheduleChange, TaskChange};
+use crate::event::{Change, Event, PauseChange, PluginChange, PluginNews, ScheduleChange, TaskChange};
 use crate::task::{BatchId, Digest, TaskId};
 
 /// What only some events have.
@@ -54,6 +54,10 @@ pub(super) struct EventWire<'a> {
     count: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    plugin: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cause: Option<&'static str>,
 }
 
 impl<'a> From<&'a Event> for EventWire<'a> {
@@ -87,6 +91,10 @@ impl<'a> From<&'a Event> for EventWire<'a> {
                 (wire.limit, wire.revision) = (Some(name.as_str()), Some(*revision));
             }
             Change::Shares { key } => wire.key = key.as_deref(),
+            Change::Plugin(PluginNews { name, digest, change }) => {
+                (wire.plugin, wire.digest) = (Some(name.as_str()), digest.map(Text));
+                wire.describe_plugin(change);
+            }
         }
         wire
     }
@@ -120,6 +128,14 @@ impl<'a> EventWire<'a> {
             | TaskChange::Detached
             | TaskChange::CalledBack
             | TaskChange::Exporting => {}
+        }
+    }
+
+    fn describe_plugin(&mut self, change: &'a PluginChange) {
+        match change {
+            PluginChange::Live { cause } => self.cause = Some(cause.name()),
+            PluginChange::Refused { reason } => self.reason = Some(reason),
+            PluginChange::Drained | PluginChange::Removed => {}
         }
     }
 

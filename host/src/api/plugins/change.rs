@@ -212,7 +212,7 @@ async fn latest(state: &Arc<AppState>, name: &str) -> Result<Task, Problem> {
     }
     found.ok_or_else(|| {
         let detail = format!("no task of plugin {name:?} is kept that has succeeded: name another one as canary=TASK");
-        Problem::conflict(detail)
+        Problem::new(StatusCode::CONFLICT, "no-canary", "There is no task to try it with", detail)
     })
 }
 
@@ -233,7 +233,9 @@ fn of(error: &Disobeyed, name: &str) -> Problem {
             let title = "There is nothing to go back to";
             Problem::new(StatusCode::CONFLICT, "nothing-kept", title, detail)
         }
-        Disobeyed::Overtaken(_) => Problem::conflict(detail),
+        Disobeyed::Overtaken(_) => {
+            Problem::new(StatusCode::CONFLICT, "overtaken", "The files have changed meanwhile", detail)
+        }
         Disobeyed::Folder(_) => {
             let title = "The plugins folder cannot be changed";
             Problem::new(StatusCode::CONFLICT, "plugins-folder", title, detail)

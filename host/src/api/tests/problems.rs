@@ -5,7 +5,9 @@ use axum::http::{Method, Request};
 
 use super::harness::{Answer, Api};
 use crate::api::Settings;
+use crate::api::problem::Problem;
 use crate::limiter::{Class, Limits};
+use crate::store::Obstacle;
 use crate::task::TaskId;
 
 async fn post(api: &Api, content_type: &str, body: &'static str) -> Answer {
@@ -156,13 +158,33 @@ async fn queries_that_are_not_acceptable() {
     );
 }
 
+#[test]
+fn each_obstacle_has_a_code_of_its_own() {
+    for (obstacle, code) in [
+        (Obstacle::TaskLives, "task-live"),
+        (Obstacle::TaskNeeded, "task-needed"),
+        (Obstacle::ParentLost, "parent-lost"),
+        (Obstacle::KeyHeld, "unique-held"),
+        (Obstacle::LimitsSettling, "limits-settling"),
+        (Obstacle::Declared, "declared-in-config"),
+        (Obstacle::Exists, "exists"),
+        (Obstacle::NotPurgeable, "not-purgeable"),
+        (Obstacle::Unfit, "conflict"),
+    ] {
+        let problem = Problem::from(obstacle.because("so it stands"));
+        assert_eq!((problem.status().as_u16(), problem.code()), (409, code));
+    }
+}
+
 #[tokio::test]
 async fn states_that_do_not_allow_it() {
     let api = Api::new().await;
     let id = api.enqueue(r#"{"kind":"echo"}"#).await;
     let answer = api.post(&format!("/v1/tasks/{id}/retry")).await;
-    assert_eq!((answer.status.as_u16(), answer.json()["code"].as_str()), (409, Some("conflict")));
+    assert_eq!((answer.status.as_u16(), answer.json()["code"].as_str()), (409, Some("task-live")));
     assert!(answer.json()["detail"].as_str().unwrap().contains("queued"), "{answer:?}");
+    let answer = api.send(Request::delete(format!("/v1/tasks/{id}")).body(Body::empty()).unwrap()).await;
+    assert_eq!((answer.status.as_u16(), answer.json()["code"].as_str()), (409, Some("task-live")));
 
     api.store.close().await;
     let closed = api.get(&format!("/v1/tasks/{id}")).await;

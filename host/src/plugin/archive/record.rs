@@ -88,9 +88,12 @@ pub struct Record {
     pub kept: bool,
 }
 
+/// The digests of a component, of its manifest and of its signature.
+pub(super) type MadeOf = (Digest, Option<Digest>, Option<Digest>);
+
 impl Record {
     /// Equal ones are the same generation.
-    fn made_of(&self) -> (Digest, Option<Digest>, Option<Digest>) {
+    fn made_of(&self) -> MadeOf {
         (self.digest, self.manifest, self.signature)
     }
 }
@@ -123,14 +126,20 @@ impl Line {
         self.records.iter().filter(|record| record.kept)
     }
 
-    fn live(&self) -> Option<&Record> {
+    /// What is live, as far as is recorded.
+    pub(super) fn live(&self) -> Option<&Record> {
         self.records.last().filter(|record| record.ended.is_none())
+    }
+
+    /// Whether exactly this is live, as far as is recorded.
+    pub(super) fn is_live(&self, made_of: MadeOf) -> bool {
+        self.live().is_some_and(|live| live.made_of() == made_of)
     }
 
     /// Takes note of what is live now; whether that is news. A start of the host finds what was live before.
     pub(super) fn arrive(&mut self, fresh: Fresh<'_>, now: Timestamp) -> bool {
         let Fresh { digest, manifest, signature, version, cause, restores } = fresh;
-        if self.live().is_some_and(|live| live.made_of() == (digest, manifest, signature)) {
+        if self.is_live((digest, manifest, signature)) {
             return false;
         }
         self.end(if cause == Cause::Rollback { End::RolledBack } else { End::Replaced }, now);

@@ -6,6 +6,7 @@ use std::sync::{Arc, Weak};
 use tokio::time::Instant;
 
 use crate::plugin::manifest::Drain;
+use crate::plugin::news::Newsroom;
 use crate::plugin::{Draining, LoadFailure, Loading, PluginInfo};
 use crate::task::Digest;
 use crate::time::Timestamp;
@@ -27,12 +28,18 @@ struct Entry {
 }
 
 /// Names and their generations.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Book {
     entries: BTreeMap<String, Entry>,
+    news: Arc<Newsroom>,
 }
 
 impl Book {
+    /// Knows nothing yet; `news` hear of what is retired.
+    pub(super) fn new(news: Arc<Newsroom>) -> Self {
+        Self { entries: BTreeMap::new(), news }
+    }
+
     /// Whether this is what runs already.
     pub(super) fn is_live(&self, name: &str, source: &Source) -> bool {
         self.entries.get(name).and_then(|entry| entry.live.as_ref()).is_some_and(|live| live.source() == source)
@@ -55,17 +62,20 @@ impl Book {
     /// Makes a generation live; the one before it drains, as the new one says.
     pub(super) fn adopt(&mut self, generation: Arc<Generation>, now: (Timestamp, Instant)) {
         let entry = self.entries.entry(generation.plugin().to_owned()).or_default();
-        entry.retire(Some(generation.reload_policy().drain), now);
+        entry.retire(Some(generation.reload_policy().drain), now, &self.news);
         entry.live = Some(generation);
         entry.failure = None;
         entry.tried = None;
     }
 
-    /// Records a failure, and the source when it is refused for good; what is live stays.
-    pub(super) fn refuse(&mut self, name: &str, failure: LoadFailure, tried: Option<Source>) {
+    /// Records a failure, and the source when it is refused for good; what is live stays. Whether it is another one than
+    /// the last.
+    pub(super) fn refuse(&mut self, name: &str, failure: LoadFailure, tried: Option<Source>) -> bool {
         let entry = self.entries.entry(name.to_owned()).or_default();
-        entry.failure = Some(failure);
         entry.tried = tried;
+        let now = (failure.digest, failure.message.clone());
+        let last = entry.failure.replace(failure);
+        last.is_none_or(|last| (last.digest, last.message) != now)
     }
 
     /// A candidate is on its way.
@@ -93,7 +103,7 @@ impl Book {
     /// The file is gone; what was live drains, as it says itself.
     pub(super) fn remove(&mut self, name: &str, now: (Timestamp, Instant)) {
         let Some(entry) = self.entries.get_mut(name) else { return };
-        entry.retire(None, now);
+        entry.retire(None, now, &self.news);
         entry.failure = None;
         entry.tried = None;
         // Names come and go for years: forget the ones that nothing is known about.
@@ -131,10 +141,10 @@ impl Book {
 }
 
 impl Entry {
-    fn retire(&mut self, drain: Option<Drain>, now: (Timestamp, Instant)) {
+    fn retire(&mut self, drain: Option<Drain>, now: (Timestamp, Instant), news: &Arc<Newsroom>) {
         self.draining.retain(|old| old.strong_count() > 0);
         if let Some(old) = self.live.take() {
-            old.retire(drain.unwrap_or(old.reload_policy().drain), now);
+            old.retire(drain.unwrap_or(old.reload_policy().drain), now, news);
             self.draining.push(Arc::downgrade(&old));
         }
     }

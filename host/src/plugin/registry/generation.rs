@@ -3,6 +3,7 @@
 mod kind;
 mod retirement;
 
+use self::retirement::Farewell;
 pub use self::retirement::Retirement;
 
 use std::fmt::Write as _;
@@ -19,6 +20,7 @@ use crate::plugin::control::Control;
 use crate::plugin::limits::Limits;
 use crate::plugin::link::{Descriptor, Grants, Linked, Role, TaskCheck};
 use crate::plugin::manifest::{self, Drain, Effective, ReloadPolicy};
+use crate::plugin::news::Newsroom;
 use crate::plugin::signature::Signed;
 use crate::plugin::steer::{Ended, Look, Missed, StopMode, Subject, Turn, Unstarted};
 use crate::plugin::{Batch, GenerationInfo, InputError, Job, KindInfo, names};
@@ -46,6 +48,8 @@ pub struct Generation {
     running: AtomicU32,
     retirement: OnceLock<Retirement>,
     retired: CancellationToken,
+    /// Tells when it is dropped after it was retired.
+    farewell: OnceLock<Farewell>,
 }
 
 /// What a generation is made from: equal sources make equal generations.
@@ -158,6 +162,7 @@ impl Generation {
             running,
             retirement: OnceLock::new(),
             retired: CancellationToken::new(),
+            farewell: OnceLock::new(),
         })
     }
 
@@ -232,10 +237,12 @@ impl Generation {
         &self.reload
     }
 
-    /// Replaced or removed: attempts that run have their time, and nothing of theirs stays.
-    pub(in crate::plugin) fn retire(&self, drain: Drain, (at, since): (Timestamp, Instant)) {
+    /// Replaced or removed: attempts that run have their time, and nothing of theirs stays. `news` hear of the end.
+    pub(in crate::plugin) fn retire(&self, drain: Drain, (at, since): (Timestamp, Instant), news: &Arc<Newsroom>) {
         // It is retired once: a generation never becomes live again.
         let _first = self.retirement.set(Retirement { at, since, drain });
+        let (news, plugin, digest) = (Arc::clone(news), self.plugin.clone(), self.digest());
+        let _first = self.farewell.set(Farewell { news, plugin, digest });
         self.linked.retire();
         self.retired.cancel();
     }

@@ -89,10 +89,11 @@ impl Reloader {
         self.put_files(pending).await?;
         let (before, now) = (self.registry.live_digest(&name), crate::time::now());
         let (live, version) = (Some(source.digest), generation.version().to_owned());
-        self.registry.adopt(generation, now);
+        let Pending { cause, restores, .. } = *pending;
+        let news = Some(cause).filter(|_| self.archive.is_news(&name, &source));
+        self.registry.adopt(generation, news, now);
         self.blocked.remove(&name);
         self.freed = true;
-        let Pending { cause, restores, .. } = *pending;
         self.keep(Arrived { name, component, source, version, cause, restores }, now).await;
         Ok(Obeyed { live, before })
     }

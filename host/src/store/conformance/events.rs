@@ -1,12 +1,12 @@
 //! The event log and its subscribers.
 
 use super::{Harness, MANY, add, at, claim_one, finish, new_task, success};
-use crate::event::{Change, Event, LimitChange, PauseChange, ScheduleChange};
+use crate::event::{Change, Event, LimitChange, PauseChange, PluginCause, PluginChange, PluginNews, ScheduleChange};
 use crate::limit::{Declaration, Fairness, LimitRule};
 use crate::schedule::{Action, ScheduleSpec};
 use crate::store::request::{Keep, Retention};
 use crate::store::{Backfill, DueQuery, Pausable, Store};
-use crate::task::{Failure, NewTask, Outcome};
+use crate::task::{Digest, Failure, NewTask, Outcome};
 
 /// The changes after the event `after`, each with its instant; what happens to tasks is left out.
 async fn changes(store: &dyn Store, after: u64) -> Vec<(u64, Change)> {
@@ -107,6 +107,25 @@ pub(crate) async fn i2_pauses_and_limits_are_told_and_outlive_a_restart(harness:
         (8, on_kind(paused())),
         (10, on_kind(PauseChange::Resumed)),
     ];
+    assert_eq!(changes(&*store, 0).await, expected);
+}
+
+pub(crate) async fn i2_news_of_plugins_are_told_in_one_commit_and_outlive_a_restart(harness: &impl Harness) {
+    let store = harness.open(1, MANY, at(0));
+    let mut batches = store.subscribe();
+    let news = |digest, change| PluginNews { name: "p".to_owned(), digest, change };
+    let told = vec![
+        news(Some(Digest([1; 32])), PluginChange::Live { cause: PluginCause::File }),
+        news(None, PluginChange::Refused { reason: "it is empty".to_owned() }),
+        news(Some(Digest([1; 32])), PluginChange::Removed),
+        news(Some(Digest([1; 32])), PluginChange::Drained),
+    ];
+    store.tell_plugins(told.clone(), at(1)).await.unwrap();
+    assert_eq!(batches.recv().await.unwrap().len(), told.len());
+    store.close().await;
+    drop(store);
+    let store = harness.open(2, MANY, at(2));
+    let expected: Vec<_> = told.into_iter().map(|news| (1, Change::Plugin(news))).collect();
     assert_eq!(changes(&*store, 0).await, expected);
 }
 

@@ -142,7 +142,7 @@ pub(crate) async fn ended_tasks_are_purged_with_all_that_they_hold(harness: &imp
     let attempt = claim_one(&*store, 0).await;
     store.save_checkpoint(id, attempt.1, vec![1]).await.unwrap();
     let error = store.purge(id, at(1)).await.unwrap_err();
-    assert!(matches!(&error, StoreError::Conflict(why) if why.contains("running")), "{error:?}");
+    assert!(matches!(&error, StoreError::Conflict(why) if why.state.contains("running")), "{error:?}");
     finish(&*store, attempt, Outcome::Fatal(crate::task::Failure::new("no", "no")), 1).await.unwrap();
     let from = last(&*store).await;
     store.purge(id, at(2)).await.unwrap();

@@ -7,10 +7,10 @@ use super::codec::KnownRecord;
 use super::core::{Core, Halt, Verdict};
 use super::keys;
 use crate::event::{BatchChange, Change};
-use crate::store::StoreError;
 use crate::store::batches::{Batch, CreatedBatch, MAX_BATCH_PAGE, NewBatch};
 use crate::store::flow::LinkedTask;
 use crate::store::request::{Page, Retention, TakenKey};
+use crate::store::{Obstacle, StoreError};
 use crate::task::{BatchId, BatchSpec, BatchTally, Failure, Fate, Milestone, NewTask, Source, Spec, State, TaskId};
 use crate::time::Timestamp;
 
@@ -69,9 +69,7 @@ impl Core {
             && let Some(known) = self.trees.request.get(&keys::batch_request(&request.key))?
         {
             if known.fingerprint != request.fingerprint {
-                return Err(
-                    StoreError::Conflict("another batch was created with this idempotency key".to_owned()).into()
-                );
+                return Err(Obstacle::Exists.because("another batch was created with this idempotency key").into());
             }
             let id = BatchId::from_u128(known.id.as_u128());
             return Ok(CreatedBatch { id, tasks: Vec::new(), duplicate: true });

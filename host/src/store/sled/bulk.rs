@@ -7,8 +7,8 @@ use super::keys;
 use super::tasks::Found;
 use super::trees::Table;
 use crate::event::TaskChange;
-use crate::store::StoreError;
 use crate::store::bulk::{CancelledMany, PurgedMany, TaskFilter};
+use crate::store::{Obstacle, StoreError};
 use crate::task::{Status, TaskId};
 use crate::time::Timestamp;
 
@@ -34,13 +34,13 @@ impl Core {
             Found::Live(task) => {
                 let text =
                     format!("the task is {}: only an ended one can be purged; cancel it first", task.status.name());
-                return Err(StoreError::Conflict(text).into());
+                return Err(Obstacle::TaskLives.because(text).into());
             }
             Found::Ended(task) => task,
         };
         if self.flow.is_needed(id) {
             let text = "a task that comes after it has not ended: its result is needed until then";
-            return Err(StoreError::Conflict(text.to_owned()).into());
+            return Err(Obstacle::TaskNeeded.because(text).into());
         }
         self.forget(id, now)?;
         self.emit_task(now, id, (&task.spec, task.status.attempt), TaskChange::Purged);

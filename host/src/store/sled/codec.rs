@@ -100,7 +100,10 @@ mod tests {
     use serde::de::DeserializeOwned;
 
     use super::{Account, CommitRecord, EventRecord, Format, HeldRecord, KnownRecord, Namespace, decode, encode};
-    use crate::event::{BatchChange, Change, LimitChange, MediaChange, PauseChange, ScheduleChange, TaskChange};
+    use crate::event::{
+        BatchChange, Change, LimitChange, MediaChange, PauseChange, PluginCause, PluginChange, PluginNews,
+        ScheduleChange, TaskChange,
+    };
     use crate::limit::{Fairness, KeyPath, Limit, LimitRule, Rate, TokenBucket};
     use crate::retry::Backoff;
     use crate::schedule::{Action, CatchUp, Dst, Origin, Overlap, Pause, Schedule, ScheduleSpec, Trigger, Waiting};
@@ -288,6 +291,21 @@ mod tests {
             (at(1), Change::Shares { key: Some(name()) }),
         ];
         golden(&events, "01060104017302030172010401730207030105017300017201060173010107017302020108010173");
+    }
+
+    #[test]
+    fn the_bytes_of_events_of_plugins_are_stable() {
+        let news = |digest, change| (at(1), Change::Plugin(PluginNews { name: "p".to_owned(), digest, change }));
+        let digest = Some(Digest([2; 32]));
+        let events: EventRecord = vec![
+            news(digest, PluginChange::Live { cause: PluginCause::Rollback }),
+            news(None, PluginChange::Refused { reason: "r".to_owned() }),
+            news(digest, PluginChange::Drained),
+            news(digest, PluginChange::Removed),
+        ];
+        let bytes = "02".repeat(32);
+        let told = |change: &str| format!("0109017001{bytes}{change}");
+        golden(&events, &format!("0104{}0109017000010172{}{}", told("0002"), told("02"), told("03")));
     }
 
     #[test]

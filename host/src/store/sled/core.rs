@@ -126,6 +126,11 @@ impl Core {
         self.pending.push(Event { seq: self.commit.last_event, at, change });
     }
 
+    /// Whether the commit in the making has events.
+    pub(super) fn has_events(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
     /// An event about a task.
     pub(super) fn emit_task(&mut self, at: Timestamp, id: TaskId, (spec, attempt): (&Spec, u32), change: TaskChange) {
         let (kind, queue) = (spec.new.kind.clone(), spec.new.queue.clone());

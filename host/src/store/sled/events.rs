@@ -4,8 +4,9 @@ use std::ops::Bound;
 
 use super::core::{Core, EVENTS_A_RECORD, Verdict};
 use super::keys;
-use crate::event::Event;
+use crate::event::{Change, Event, PluginNews};
 use crate::store::request::EventPage;
+use crate::time::Timestamp;
 
 /// Events that one page holds at most.
 const MAX_EVENTS: usize = 4_096;
@@ -13,6 +14,11 @@ const MAX_EVENTS: usize = 4_096;
 pub(super) const MAX_PRUNE: usize = 1_024;
 
 impl Core {
+    /// See [`crate::store::Store::tell_plugins`].
+    pub(super) fn tell_plugins(&mut self, news: Vec<PluginNews>, now: Timestamp) {
+        news.into_iter().for_each(|news| self.emit(now, Change::Plugin(news)));
+    }
+
     /// See [`crate::store::Store::events`].
     pub(super) fn events(&self, after: u64, limit: usize) -> Verdict<EventPage> {
         let limit = limit.min(MAX_EVENTS);

@@ -3,9 +3,9 @@
 use super::core::{Core, Halt, Verdict};
 use crate::event::{Change, ScheduleChange};
 use crate::schedule::{Action, Schedule, Start, Timetable};
-use crate::store::StoreError;
 use crate::store::request::{Dispatched, Enqueued};
 use crate::store::schedules::{Backfill, Backfilled, DueQuery, FiredDue};
+use crate::store::{Obstacle, StoreError};
 use crate::task::{NewTask, Source, Spec, State};
 use crate::time::Timestamp;
 
@@ -68,7 +68,7 @@ impl Core {
     /// See [`crate::store::Store::backfill`].
     pub(super) fn backfill(&mut self, request: &Backfill, now: Timestamp) -> Verdict<Backfilled> {
         let mut schedule = self.schedule(&request.name)?;
-        let timetable = Timetable::of(&schedule.spec).map_err(StoreError::Conflict)?;
+        let timetable = Timetable::of(&schedule.spec).map_err(|why| Obstacle::Unfit.because(why))?;
         let until = request.until.min(now);
         // The first one is inclusive; before the epoch there is nothing.
         let after = request.from.as_millis().checked_sub(1).map_or(request.from, Timestamp::from_millis);

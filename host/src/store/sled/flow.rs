@@ -12,9 +12,9 @@ use super::core::{Core, Halt, Verdict};
 use super::history::Ended;
 use super::keys::{self, Link};
 use crate::event::TaskChange;
-use crate::store::StoreError;
 use crate::store::flow::{LinkedTask, MAX_EDGES};
 use crate::store::request::Enqueued;
+use crate::store::{Obstacle, StoreError};
 use crate::task::{MAX_PARENTS, NewTask, OnParentFailure, Spec, State, Status, TaskId};
 use crate::time::Timestamp;
 
@@ -123,7 +123,7 @@ impl Core {
     pub(super) fn enqueue_linked(&mut self, tasks: Vec<LinkedTask>, now: Timestamp) -> Verdict<Vec<Enqueued>> {
         for (at, task) in tasks.iter().enumerate() {
             if task.earlier.iter().any(|earlier| *earlier >= at) {
-                return Err(StoreError::Conflict(format!("task {at} comes after one that is not earlier")).into());
+                return Err(Obstacle::Unfit.because(format!("task {at} comes after one that is not earlier")).into());
             }
             if !task.earlier.is_empty() {
                 require_no_place(&task.new)?;
@@ -156,7 +156,7 @@ impl Core {
         }
         require_no_place(new)?;
         if new.after.len() > MAX_PARENTS {
-            return Err(StoreError::Conflict(format!("a task comes after {MAX_PARENTS} others at most")).into());
+            return Err(Obstacle::Unfit.because(format!("a task comes after {MAX_PARENTS} others at most")).into());
         }
         for parent in &new.after {
             if !self.trees.body.contains(&keys::task(*parent))? {
@@ -197,7 +197,7 @@ impl Core {
             Standing::Lost(parent) => {
                 let text =
                     format!("the task {parent}, which this one comes after, has not succeeded: put it back first");
-                Err(StoreError::Conflict(text).into())
+                Err(Obstacle::ParentLost.because(text).into())
             }
         }
     }
@@ -387,7 +387,7 @@ impl Core {
 fn require_no_place(new: &NewTask) -> Verdict<()> {
     if new.unique_key.is_some() && new.unique.mode.replaces() {
         let text = "a task that comes after others does not take the place of another one";
-        return Err(StoreError::Conflict(text.to_owned()).into());
+        return Err(Obstacle::Unfit.because(text).into());
     }
     Ok(())
 }

@@ -9,8 +9,8 @@ use super::keys;
 use crate::event::{Change, LimitChange, PauseChange};
 use crate::limit::{Fairness, Limit, LimitRule, MAX_RULES};
 use crate::schedule::{Origin, Pause};
-use crate::store::StoreError;
 use crate::store::limits::{Backlog, LimitUse, Limits, Pausable, ValueUse};
+use crate::store::{Obstacle, StoreError};
 use crate::time::Timestamp;
 
 /// Tasks that change their lanes between two groups, at most.
@@ -69,7 +69,7 @@ impl Core {
         let mut declared = std::collections::HashSet::new();
         for rule in rules {
             if !declared.insert(rule.name.clone()) {
-                return Err(StoreError::Conflict(format!("two limits are called `{}`", rule.name)).into());
+                return Err(Obstacle::Exists.because(format!("two limits are called `{}`", rule.name)).into());
             }
             let revision = match before.get(&rule.name) {
                 Some(old) if old.rule == rule && old.origin == Origin::Config => old.revision,
@@ -137,7 +137,7 @@ impl Core {
         }
         let text =
             format!("waiting tasks are still being put in order after {MAX_BEHIND} changes of limits: try again soon");
-        Err(StoreError::Conflict(text).into())
+        Err(Obstacle::LimitsSettling.because(text).into())
     }
 
     /// Puts one slice of the tasks that wait by rules of before into their place by those of today. The others do not
@@ -309,7 +309,7 @@ fn told(line: &Pausable, change: PauseChange) -> Change {
 fn changeable(limit: &Limit, revision: Option<u64>) -> Result<u64, StoreError> {
     if limit.origin == Origin::Config {
         let text = format!("`{}` is declared in the configuration: change it there", limit.rule.name);
-        return Err(StoreError::Conflict(text));
+        return Err(Obstacle::Declared.because(text));
     }
     if revision != Some(limit.revision) {
         return Err(StoreError::Stale);

@@ -4,15 +4,15 @@ use std::ops::Bound;
 
 use super::core::{Core, Halt, MAX_PAGE, MAX_SCAN, Verdict};
 use crate::event::{Change, MediaChange};
-use crate::store::StoreError;
 use crate::store::request::{MediaQuery, MediaRecord, MediaStatus, NewMedia, Page};
+use crate::store::{Obstacle, StoreError};
 use crate::time::Timestamp;
 
 impl Core {
     /// See [`crate::store::Store::add_media`].
     pub(super) fn add_media(&mut self, new: NewMedia, now: Timestamp) -> Verdict<MediaRecord> {
         if self.trees.media.contains(new.id.as_bytes())? {
-            return Err(StoreError::Conflict(format!("media {} exists already", new.id)).into());
+            return Err(Obstacle::Exists.because(format!("media {} exists already", new.id)).into());
         }
         let NewMedia { id, name, content_type, size, task } = new;
         let record = MediaRecord { id, name, content_type, size, task, created_at: now, status: MediaStatus::Live };
@@ -54,9 +54,11 @@ impl Core {
             MediaStatus::Trashed { purge_after, .. } if purge_after <= now => {}
             MediaStatus::Trashed { purge_after, .. } => {
                 let text = format!("media {id} may be restored until {purge_after}");
-                return Err(StoreError::Conflict(text).into());
+                return Err(Obstacle::NotPurgeable.because(text).into());
             }
-            MediaStatus::Live => return Err(StoreError::Conflict(format!("media {id} is not in the trash")).into()),
+            MediaStatus::Live => {
+                return Err(Obstacle::NotPurgeable.because(format!("media {id} is not in the trash")).into());
+            }
         }
         self.trees.media.remove(id.as_bytes())?;
         self.trashed.remove(id);

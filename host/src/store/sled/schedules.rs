@@ -6,9 +6,9 @@ use std::ops::Bound;
 use super::core::{Core, Halt, MAX_PAGE, Verdict};
 use crate::event::{Change, ScheduleChange};
 use crate::schedule::{Origin, Schedule, ScheduleSpec};
-use crate::store::StoreError;
 use crate::store::request::Page;
 use crate::store::schedules::{MAX_SCHEDULES, MAX_WAITING};
+use crate::store::{Obstacle, StoreError};
 use crate::time::Timestamp;
 
 impl Core {
@@ -16,7 +16,7 @@ impl Core {
     pub(super) fn declare_schedules(&mut self, specs: Vec<ScheduleSpec>, now: Timestamp) -> Verdict<()> {
         let names: HashSet<&str> = specs.iter().map(|spec| spec.name.as_str()).collect();
         if names.len() != specs.len() {
-            return Err(StoreError::Conflict("two schedules have the same name".to_owned()).into());
+            return Err(Obstacle::Exists.because("two schedules have the same name").into());
         }
         let mut gone = Vec::new();
         for record in self.trees.schedule.range(Bound::Unbounded, Bound::Unbounded) {
@@ -65,7 +65,7 @@ impl Core {
     /// See [`crate::store::Store::create_schedule`].
     pub(super) fn create_schedule(&mut self, spec: ScheduleSpec, now: Timestamp) -> Verdict<Schedule> {
         if self.trees.schedule.contains(spec.name.as_bytes())? {
-            return Err(StoreError::Conflict(format!("there is a schedule called `{}` already", spec.name)).into());
+            return Err(Obstacle::Exists.because(format!("there is a schedule called `{}` already", spec.name)).into());
         }
         if self.agenda.len() >= MAX_SCHEDULES {
             return Err(StoreError::Full(format!("there are {MAX_SCHEDULES} schedules already")).into());
@@ -171,7 +171,7 @@ impl Core {
         let schedule = self.schedule(name)?;
         if schedule.origin == Origin::Config {
             let text = format!("`{name}` is declared in the configuration: change it there");
-            return Err(StoreError::Conflict(text).into());
+            return Err(Obstacle::Declared.because(text).into());
         }
         if schedule.revision != revision {
             return Err(StoreError::Stale.into());

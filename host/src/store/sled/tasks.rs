@@ -6,8 +6,8 @@ use super::core::{Core, Halt, Verdict};
 use super::index::{Pick, Run};
 use super::keys;
 use crate::event::TaskChange;
-use crate::store::StoreError;
 use crate::store::request::{Claim, ClaimRequest, Claimed, Finish, Heartbeat};
+use crate::store::{Obstacle, StoreError};
 use crate::task::{Failure, Lease, Left, NewTask, Outcome, Spec, State, Status, Task, TaskId};
 use crate::time::Timestamp;
 
@@ -216,14 +216,14 @@ impl Core {
         let mut task = match self.find(id)?.ok_or(StoreError::NotFound)? {
             Found::Live(task) => {
                 let text = format!("the task is {}: only an ended one can be put back", task.status.state.name());
-                return Err(StoreError::Conflict(text).into());
+                return Err(Obstacle::TaskLives.because(text).into());
             }
             Found::Ended(task) => task,
         };
         if let Some(key) = task.spec.new.unique_key.as_deref()
             && let Some((holder, _)) = self.holding(key, now)?.filter(|(holder, _)| *holder != id)
         {
-            return Err(StoreError::Conflict(format!("the task {holder} holds the unique key")).into());
+            return Err(Obstacle::KeyHeld.because(format!("the task {holder} holds the unique key")).into());
         }
         if self.index.live() + self.batches.reserved() >= self.max_live_tasks {
             return Err(StoreError::Full(format!("the queue is full: {} tasks", self.max_live_tasks)).into());

@@ -180,7 +180,7 @@ fn serve(core: &mut Core, group: Vec<Box<dyn Job>>, outlets: &Outlets) -> Result
             break;
         }
     }
-    if core.trees.writes() != before {
+    if core.trees.writes() != before || core.has_events() {
         fault::point(Point::Applied);
         let news = core.seal().map_err(|halt| halt.to_string())?;
         fault::point(Point::Sealed);

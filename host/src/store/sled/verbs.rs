@@ -7,7 +7,7 @@ use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::SledStore;
-use crate::event::Event;
+use crate::event::{Event, PluginNews};
 use crate::limit::{Fairness, Limit, LimitRule};
 use crate::schedule::{Schedule, ScheduleSpec};
 use crate::store::batches::{Batch, CreatedBatch, NewBatch};
@@ -333,6 +333,14 @@ impl Store for SledStore {
     ) -> Result<Vec<(String, StateEntry)>, StoreError> {
         let (plugin, prefix, after) = (plugin.to_owned(), prefix.to_owned(), after.map(str::to_owned));
         self.read(move |core| core.state_scan(&plugin, (&prefix, after.as_deref()), limit, now)).await
+    }
+
+    async fn tell_plugins(&self, news: Vec<PluginNews>, now: Timestamp) -> Result<(), StoreError> {
+        self.write(0, move |core| {
+            core.tell_plugins(news, now);
+            Ok(())
+        })
+        .await
     }
 
     async fn events(&self, after: u64, limit: usize) -> Result<EventPage, StoreError> {

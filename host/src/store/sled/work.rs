@@ -3,8 +3,8 @@
 use super::core::{Core, Halt, Verdict};
 use super::keys;
 use crate::event::TaskChange;
-use crate::store::StoreError;
 use crate::store::request::{AttachRequest, Attached, Claimed, NewMedia, WorkRecord};
+use crate::store::{Obstacle, StoreError};
 use crate::task::{AddedFile, Lease, MAX_HANDLE_BYTES, Status, Task, TaskId, WorkPhase};
 use crate::time::Timestamp;
 
@@ -17,10 +17,10 @@ impl Core {
         let (spec, mut status) = self.attempt(id, attempt)?;
         if handle.len() > MAX_HANDLE_BYTES {
             let text = format!("the handle has {} bytes, the limit is {MAX_HANDLE_BYTES}", handle.len());
-            return Err(StoreError::Conflict(text).into());
+            return Err(Obstacle::Unfit.because(text).into());
         }
         if status.keep_work(attempt, now).is_err() {
-            return Err(StoreError::Conflict("the attempt has outside work already".to_owned()).into());
+            return Err(Obstacle::Exists.because("the attempt has outside work already").into());
         }
         self.trees.work.put(&keys::task(id), &WorkRecord { handle, output: None })?;
         self.restate(id, &status)?;
@@ -107,7 +107,7 @@ impl Core {
     pub(super) fn adopt_files(&mut self, task: TaskId, files: Vec<AddedFile>, now: Timestamp) -> Verdict<()> {
         for file in &files {
             if self.trees.media.contains(file.id.as_bytes())? {
-                return Err(StoreError::Conflict(format!("media {} exists already", file.id)).into());
+                return Err(Obstacle::Exists.because(format!("media {} exists already", file.id)).into());
             }
         }
         for AddedFile { id, name, content_type, size } in files {

@@ -134,7 +134,7 @@ impl Told {
     fn hear(&mut self, change: Change) {
         self.count += 1;
         match change {
-            Change::Task { .. } | Change::Batch { .. } | Change::Shares { .. } => self.count -= 1,
+            Change::Task { .. } | Change::Batch { .. } | Change::Shares { .. } | Change::Plugin(_) => self.count -= 1,
             Change::Limit { name, change: LimitChange::Deleted, .. } => drop(self.limits.remove(&name)),
             Change::Limit { name, revision, .. } => drop(self.limits.insert(name, revision)),
             Change::Queue { name, change } => self.pause((true, name), &change),
