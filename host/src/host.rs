@@ -260,6 +260,7 @@ impl Parts {
         let ports = lend::ports(&store, &library, &Arc::new(ffmpeg), &logs, lent);
         let outside = network::outside(config, network)?;
         let plugins = Self::start_plugins(config, Ports { outside, ..ports }).await?;
+        news::tell_the_rest(&plugins, &*store).await;
         store.declare_schedules(config.schedules.clone(), now()).await.context("cannot declare the schedules")?;
         let limits = store.declare_limits(config.limits.clone(), config.fairness.clone(), now()).await;
         limits.context("cannot declare the limits")?;

@@ -42,7 +42,7 @@ use crate::time::Timestamp;
 pub use manifest::{Canary, MAX_MANIFEST_BYTES};
 pub use registry::generation::{Generation, Retirement};
 pub use registry::load::check_name;
-pub use registry::{Executor, History, Plugins};
+pub use registry::{Executor, Executors, History, Plugins};
 pub use reload::orders::{Condition, Disobeyed, Obeyed, Upload};
 pub use signature::MAX_SIGNATURE_BYTES;
 

@@ -21,7 +21,7 @@ pub(super) async fn tell(plugins: Arc<Plugins>, store: Arc<dyn Store>, stop: Can
     }
 }
 
-/// Tells what nobody has told yet, once the plugins have stopped.
+/// Tells what nobody has told yet: before the host serves anybody, and once the plugins have stopped.
 pub(super) async fn tell_the_rest(plugins: &Plugins, store: &dyn Store) {
     let news = plugins.latest_news();
     if !news.is_empty() {

@@ -23,6 +23,7 @@ use tokio_util::task::TaskTracker;
 use crate::task::Digest;
 use crate::time::Timestamp;
 
+pub use self::live::Executors;
 use super::archive::{Archive, Cause, Record};
 use super::engine::{Sandbox, StartError};
 use super::news::{News, Newsroom, What};
@@ -92,7 +93,7 @@ impl Plugins {
     }
 
     /// Every kind with its executor, in the order of kinds: one consistent, cheap snapshot.
-    pub fn executors(&self) -> Arc<Vec<Executor>> {
+    pub fn executors(&self) -> Arc<Executors> {
         Arc::clone(&self.registry.live.load().executors)
     }
 
@@ -297,15 +298,15 @@ impl Registry {
     }
 
     /// Makes a generation live that clashes with no other; the one before it drains. Without a cause it was live before
-    /// the last restart.
-    pub(super) fn adopt(&self, generation: Generation, cause: Option<Cause>, now: Timestamp) {
+    /// the last restart. What is answered ends once nothing more begins on the one before.
+    pub(super) fn adopt(&self, generation: Generation, cause: Option<Cause>, now: Timestamp) -> CancellationToken {
         tracing::info!(plugin = generation.plugin(), digest = %generation.digest(), "plugin is live");
         if let Some(cause) = cause {
             self.tell(generation.plugin(), Some(generation.digest()), What::Live(cause));
         }
         let mut book = self.book();
         book.adopt(Arc::new(generation.live_since(now)), (now, Instant::now()));
-        self.publish(&book);
+        self.publish(&book)
     }
 
     /// The digest that is live under a name.
@@ -359,9 +360,11 @@ impl Registry {
         self.news.push(News { plugin: name.to_owned(), digest, what });
     }
 
-    fn publish(&self, book: &Book) {
-        self.live.store(Arc::new(Live::new(book.live())));
+    /// Answers what ends once nobody begins anything by what was live before.
+    fn publish(&self, book: &Book) -> CancellationToken {
+        let before = self.live.swap(Arc::new(Live::new(book.live())));
         self.bump();
+        before.released.clone()
     }
 
     fn bump(&self) {

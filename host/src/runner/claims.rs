@@ -5,16 +5,16 @@
 //! a further claim. When the live plugins or the breakers change, all are withdrawn and asked anew.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio_util::sync::CancellationToken;
 
 use crate::limiter::{Admission, AttemptLimiter, AttemptPermits, Breakers};
-use crate::plugin::{Executor, Generation};
+use crate::plugin::{Executor, Executors, Generation};
 use crate::store::{Claim, ClaimRequest, GenerationRoom, Store, StoreError};
-use crate::task::{BootId, Digest};
+use crate::task::BootId;
 use crate::time::Timestamp;
 
 /// Claims under way at the same time, at most: one that the store is serving, one that waits, and
@@ -24,7 +24,7 @@ const MAX_UNDER_WAY: usize = 8;
 /// What a claim may take, and what it holds for that.
 pub(super) struct Held {
     /// Who runs what is claimed, pinned since the claim was made.
-    pub(super) executors: Arc<Vec<Executor>>,
+    pub(super) executors: Arc<Executors>,
     pub(super) permits: AttemptPermits,
     /// What it may take of each plugin.
     rooms: Vec<(String, u32)>,
@@ -56,16 +56,23 @@ impl std::fmt::Debug for Claims {
 }
 
 /// A kind that may be claimed, by whom, and whether only one of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) struct Admitted {
     kind: String,
-    digest: Digest,
+    /// Another one may have the same digest, and another manifest.
+    by: Weak<Generation>,
     is_probe: bool,
+}
+
+impl PartialEq for Admitted {
+    fn eq(&self, other: &Self) -> bool {
+        self.kind == other.kind && self.is_probe == other.is_probe && self.by.ptr_eq(&other.by)
+    }
 }
 
 /// What may be claimed.
 pub(super) struct Admissions {
-    pub(super) executors: Arc<Vec<Executor>>,
+    pub(super) executors: Arc<Executors>,
     admitted: Vec<Admitted>,
     /// When the first open breaker lets one through.
     pub(super) reopens_at: Option<Timestamp>,
@@ -73,10 +80,10 @@ pub(super) struct Admissions {
 
 impl Admissions {
     /// A kind whose breaker is open is left out, one that is half open has room for one attempt.
-    pub(super) fn of(executors: Arc<Vec<Executor>>, breakers: &Breakers, now: Timestamp) -> Self {
+    pub(super) fn of(executors: Arc<Executors>, breakers: &Breakers, now: Timestamp) -> Self {
         let mut admitted = Vec::new();
         let mut reopens_at = None;
-        for Executor { kind, generation } in &*executors {
+        for Executor { kind, generation } in executors.iter() {
             let digest = generation.digest();
             let is_probe = match breakers.admit(kind, digest.0, now.as_millis()) {
                 Admission::Free => false,
@@ -87,7 +94,7 @@ impl Admissions {
                     continue;
                 }
             };
-            admitted.push(Admitted { kind: kind.clone(), digest, is_probe });
+            admitted.push(Admitted { kind: kind.clone(), by: Arc::downgrade(generation), is_probe });
         }
         Self { executors, admitted, reopens_at }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::{Runner, STORE_RETRY};
-use crate::plugin::Executor;
+use crate::plugin::{Executor, Executors};
 use crate::store::{AttachRequest, Attached, GenerationRoom, StoreError};
 use crate::task::WorkPhase;
 use crate::time::now;
@@ -52,7 +52,7 @@ impl Runner {
     }
 
     /// Takes up as much as there are permits for; answers whether there is more.
-    async fn attach(&mut self, executors: &Arc<Vec<Executor>>, rooms: &[GenerationRoom]) -> bool {
+    async fn attach(&mut self, executors: &Arc<Executors>, rooms: &[GenerationRoom]) -> bool {
         loop {
             let mut permits = self.limiter.try_acquire_many(self.limiter.free());
             let now = now();

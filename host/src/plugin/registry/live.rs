@@ -1,9 +1,11 @@
 //! What is live, as readers see it: one consistent snapshot.
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
 use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwap;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::plugin::InputError;
 use crate::plugin::link::TaskCheck;
@@ -11,23 +13,48 @@ use crate::plugin::link::TaskCheck;
 use super::Executor;
 use super::generation::Generation;
 
+/// Who executes what, in the order of kinds. As long as somebody holds it, attempts may begin by it.
+#[derive(Debug)]
+pub struct Executors {
+    list: Vec<Executor>,
+    _held: DropGuard,
+}
+
+impl Deref for Executors {
+    type Target = [Executor];
+
+    fn deref(&self) -> &[Executor] {
+        &self.list
+    }
+}
+
 /// Live generations, as readers see them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Live {
     pub(super) plugins: BTreeMap<String, Arc<Generation>>,
-    pub(super) executors: Arc<Vec<Executor>>,
+    pub(super) executors: Arc<Executors>,
+    /// Nobody holds the executors any more.
+    pub(super) released: CancellationToken,
+}
+
+impl Default for Live {
+    fn default() -> Self {
+        Self::new(BTreeMap::new())
+    }
 }
 
 impl Live {
     pub(super) fn new(plugins: BTreeMap<String, Arc<Generation>>) -> Self {
-        let mut executors: Vec<Executor> = plugins
+        let mut list: Vec<Executor> = plugins
             .values()
             .flat_map(|generation| {
                 generation.kinds().map(|kind| Executor { kind: kind.name.clone(), generation: Arc::clone(generation) })
             })
             .collect();
-        executors.sort_by(|a, b| a.kind.cmp(&b.kind));
-        Self { plugins, executors: Arc::new(executors) }
+        list.sort_by(|a, b| a.kind.cmp(&b.kind));
+        let released = CancellationToken::new();
+        let executors = Arc::new(Executors { list, _held: released.clone().drop_guard() });
+        Self { plugins, executors, released }
     }
 
     /// Who executes a kind.

@@ -153,8 +153,8 @@ async fn tasks_and_batches_that_there_are_not_or_that_do_not_allow_it() {
     refuses(
         &host,
         &[
-            ("DELETE", &own, "", "409 conflict -"),
-            ("POST", &retry, "", "409 conflict -"),
+            ("DELETE", &own, "", "409 task-live -"),
+            ("POST", &retry, "", "409 task-live -"),
             ("DELETE", &gone, "", "404 task-not-found -"),
             ("POST", &cancel, "", "404 task-not-found -"),
             ("POST", &again, "", "404 task-not-found -"),
