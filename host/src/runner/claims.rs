@@ -198,6 +198,17 @@ impl Claims {
         std::mem::take(&mut self.withdrawn).cancel();
     }
 
+    /// Withdraws what is under way for a generation that is not live any more.
+    pub(super) fn withdraw_replaced(&mut self, executors: &Executors) {
+        let is_live = |by: &Weak<Generation>| {
+            executors.iter().any(|executor| std::ptr::eq(Arc::as_ptr(&executor.generation), by.as_ptr()))
+        };
+        if self.admitted.iter().any(|admitted| !is_live(&admitted.by)) {
+            self.withdraw();
+            self.admitted.clear();
+        }
+    }
+
     /// The next answer; `None` when no claim is under way.
     pub(super) async fn answered(&mut self) -> Option<Answered> {
         let (number, answer) = self.under_way.next().await?;

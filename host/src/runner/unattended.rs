@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures_util::FutureExt as _;
 use tokio::time::Instant;
 
 use super::{Runner, STORE_RETRY};
@@ -34,6 +35,11 @@ impl Runner {
             return;
         }
         let executors = self.plugins.executors();
+        // What begins meanwhile begins on what is live: claims hear of it before the store is asked.
+        self.claims.withdraw_replaced(&executors);
+        if let Some(answered) = self.claims.answered().now_or_never().flatten() {
+            self.take(answered);
+        }
         let rooms = rooms(&executors);
         if rooms.is_empty() || !self.attach(&executors, &rooms).await {
             self.unattended = Unattended::No;
