@@ -16,7 +16,7 @@ mod tests;
 mod unattended;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -37,7 +37,7 @@ use self::unattended::Unattended;
 use crate::event::{Change, Event, TaskChange};
 use crate::limiter::{AttemptLimiter, AttemptPermit, AttemptPermits, Breakers};
 use crate::plugin::control::{Control, Directive};
-use crate::plugin::{Executor, Generation, Plugins};
+use crate::plugin::{Executor, Executors, Generation, Plugins};
 use crate::store::{Claim, Claimed, Finish, Heartbeat, Store, StoreError};
 use crate::task::{AttemptReport, BootId, Outcome, TaskId};
 use crate::time::{Timestamp, now};
@@ -90,6 +90,8 @@ pub struct Runner {
     retry_at: Option<Instant>,
     /// Whether there may be outside work that nobody looks after.
     unattended: Unattended,
+    /// Who executed what when the plugins changed last.
+    known: Weak<Executors>,
     /// Places for bringing its results home.
     exports: Arc<Semaphore>,
 }
@@ -119,6 +121,7 @@ impl Runner {
             next_due: None,
             retry_at: None,
             unattended: Unattended::Perhaps,
+            known: Weak::new(),
             exports: Arc::new(Semaphore::new(MAX_EXPORTS)),
         }
     }
@@ -143,8 +146,7 @@ impl Runner {
                 Some(ran) = self.attempts.ended() => self.reap_all(ran),
                 received = events.recv() => self.hear(received).await,
                 _ = freed.changed() => {}
-                // Whoever looks after outside work may have come.
-                _ = reloads.changed() => self.unattended = Unattended::Perhaps,
+                _ = reloads.changed() => self.notice_reload(),
                 () = tokio::time::sleep_until(drain_at.unwrap_or(ask_at)), if drain_at.is_some() => self.drain_replaced(),
                 () = tokio::time::sleep_until(ask_at) => self.claims.withdraw(),
                 () = tokio::time::sleep_until(beat_at) => {

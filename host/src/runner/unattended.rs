@@ -57,6 +57,15 @@ impl Runner {
         };
     }
 
+    /// Plugins have changed: whoever looks after outside work may have come. A plugin that is only on its way changes
+    /// nothing yet.
+    pub(super) fn notice_reload(&mut self) {
+        let executors = Arc::downgrade(&self.plugins.executors());
+        if !self.known.ptr_eq(&executors) {
+            (self.known, self.unattended) = (executors, Unattended::Perhaps);
+        }
+    }
+
     /// Takes up as much as there are permits for; answers whether there is more.
     async fn attach(&mut self, executors: &Arc<Executors>, rooms: &[GenerationRoom]) -> bool {
         loop {
