@@ -16,7 +16,7 @@ use crate::rig::{built, fixture, millis, quantile, runtime};
 
 const SAMPLES: u8 = 20;
 /// Reloads under load, and as many spans in which nothing happens.
-const SPANS: u8 = 12;
+const SPANS: u8 = 25;
 /// Tasks that wait when a span begins: more than it can run.
 const BACKLOG: usize = 120_000;
 /// Tasks that one call enqueues.
@@ -85,25 +85,34 @@ async fn span(live: &Live, kind: &str, replacement: Option<Vec<u8>>) -> (usize, 
     (between(&seen, counted, middle), between(&seen, middle, end), took)
 }
 
-/// Sums over spans with a reload, and over spans without one.
+/// The second around a reload against the second before it, and two such seconds without a reload: what is left is noise.
 async fn under_load(report: &mut Report, live: &Live, kind: &str, component: &[u8]) {
-    let (mut took, mut with, mut without) = (Vec::new(), (0, 0), (0, 0));
+    let (mut took, mut with, mut without) = (Vec::new(), Vec::new(), Vec::new());
     for number in 0..SPANS {
         let (before, around, reload) = span(live, kind, Some(renumbered(component, 100 + number))).await;
         took.extend(reload);
-        with = (with.0 + before, with.1 + around);
+        with.push((before, around));
         let (before, around, _) = span(live, kind, None).await;
-        without = (without.0 + before, without.1 + around);
+        without.push((before, around));
     }
     for (metric, share) in [("p50", 0.5), ("max", 1.0)] {
         let value = millis(quantile(&mut took, share));
         report.add("reload", &format!("{kind}_under_load_{metric}"), value, "ms", None);
     }
-    for (metric, (before, around)) in [("with_reload", with), ("without_reload", without)] {
-        let rate = |count: usize| f64::from(u32::try_from(count).unwrap()) / f64::from(SPANS);
-        let ratio = Some((rate(around) / rate(before), "the second before"));
-        report.add("reload", &format!("{kind}_second_{metric}"), rate(around), "1/s", ratio);
+    for (metric, spans) in [("with_reload", with), ("without_reload", without)] {
+        let (around, ratio) = middle(&spans);
+        report.add("reload", &format!("{kind}_second_{metric}"), around, "1/s", Some((ratio, "the second before")));
     }
+}
+
+/// The median of the second numbers, and that of their ratios to the first ones.
+fn middle(spans: &[(usize, usize)]) -> (f64, f64) {
+    let number = |count: usize| f64::from(u32::try_from(count).unwrap());
+    let mut around: Vec<f64> = spans.iter().map(|(_, around)| number(*around)).collect();
+    let mut ratios: Vec<f64> = spans.iter().map(|(before, around)| number(*around) / number(*before)).collect();
+    around.sort_by(f64::total_cmp);
+    ratios.sort_by(f64::total_cmp);
+    (around[around.len() / 2], ratios[ratios.len() / 2])
 }
 
 /// A tiny component, and the real echo, which has to be compiled.
