@@ -43,10 +43,11 @@ enum When {
 }
 
 /// How often each test is repeated that has a number of rounds, by the variable that says so.
-const LONG: [(&str, &str); 7] = [
+const LONG: [(&str, &str); 8] = [
     ("TASKHOST_FAULT_ROUNDS", "400"),
     ("TASKHOST_POWER_ROUNDS", "100"),
     ("TASKHOST_KILL_ROUNDS", "200"),
+    ("TASKHOST_CHANGE_KILL_ROUNDS", "400"),
     ("TASKHOST_ORDERS", "100000"),
     ("TASKHOST_ATTEMPTS", "100000"),
     ("TASKHOST_STORM_SECONDS", "60"),
@@ -117,8 +118,15 @@ fn test_languages() -> Result<()> {
 
 /// Those with a number of rounds, by the modules that they are in.
 fn test_long() -> Result<()> {
-    let filters =
-        ["sled::tests::faults", "sled::tests::power", "kill_loop", "orders", "hostile::leaks", "reload_storm"];
+    let filters = [
+        "sled::tests::faults",
+        "sled::tests::power",
+        "kill_loop",
+        "plugin_kills",
+        "orders",
+        "hostile::leaks",
+        "reload_storm",
+    ];
     // One after the other: some hold the host's memory against what it was.
     let arguments = [&["test", "--workspace", "--"], filters.as_slice(), &["--test-threads=1"]].concat();
     run_command(cargo(&arguments).envs(LONG))
