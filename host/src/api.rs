@@ -79,6 +79,7 @@ impl Default for Settings {
 }
 
 /// What the API asks of the plugins.
+#[async_trait]
 pub trait PluginDirectory: Send + Sync + 'static {
     /// Whether some live plugin executes `kind` and accepts `input` (JSON text).
     fn check_input(&self, kind: &str, input: &str) -> Result<(), InputError>;
@@ -86,8 +87,9 @@ pub trait PluginDirectory: Send + Sync + 'static {
     fn parked(&self, kind: &str) -> Option<String>;
     /// The circuit breaker of a kind that is executed, unless it is closed.
     fn breaker(&self, kind: &str) -> Option<BreakerInfo>;
-    /// Every plugin file and what it became, by name.
-    fn list(&self) -> Vec<PluginInfo>;
+    /// Every plugin file and what it became, by name. Whatever is created after the answer begins on what is live in it
+    /// or on something later.
+    async fn list(&self) -> Vec<PluginInfo>;
 }
 
 /// A slice of a task's log.

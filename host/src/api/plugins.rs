@@ -30,14 +30,14 @@ pub fn routes() -> Router<Arc<AppState>> {
 
 /// `GET /v1/plugins`: every file in the plugins folder, what is live of it and what is wrong with it.
 async fn list(State(state): Shared) -> Response {
-    let plugins = state.plugins.list();
+    let plugins = state.plugins.list().await;
     Json(PluginList { plugins: plugins.iter().map(|plugin| PluginWire::new(plugin, &*state.plugins)).collect() })
         .into_response()
 }
 
 /// `GET /v1/plugins/{name}`: one of them, with every limit and grant that holds and where it comes from.
 async fn read(State(state): Shared, Path(name): Path<String>) -> Result<Response, Problem> {
-    let plugins = state.plugins.list();
+    let plugins = state.plugins.list().await;
     let plugin = plugins.iter().find(|plugin| plugin.name == name).ok_or_else(|| {
         Problem::not_found("plugin-not-found", format!("there is no plugin {:?} in the plugins folder", echo(&name)))
     })?;

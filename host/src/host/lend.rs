@@ -236,6 +236,7 @@ pub(super) struct Directory {
     pub(super) breakers: Arc<Breakers>,
 }
 
+#[async_trait]
 impl PluginDirectory for Directory {
     fn check_input(&self, kind: &str, input: &str) -> Result<(), InputError> {
         self.plugins.check_input(kind, input)
@@ -258,8 +259,10 @@ impl PluginDirectory for Directory {
         self.breakers.info(kind, executor.digest().0, now().as_millis())
     }
 
-    fn list(&self) -> Vec<PluginInfo> {
-        self.plugins.list()
+    async fn list(&self) -> Vec<PluginInfo> {
+        let plugins = self.plugins.list();
+        self.plugins.settled().await;
+        plugins
     }
 }
 

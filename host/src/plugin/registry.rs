@@ -8,6 +8,7 @@ mod canary;
 pub mod generation;
 mod live;
 pub(super) mod load;
+mod replaced;
 #[cfg(test)]
 mod tests;
 
@@ -36,6 +37,7 @@ use book::Book;
 use generation::{Generation, Source};
 use live::{Live, LiveRules};
 use load::{Candidate, NotLoaded};
+use replaced::Replaced;
 
 /// Orders that wait for their turn, at most; whoever comes later waits to be let in.
 const MAX_ORDERS: usize = 16;
@@ -135,6 +137,11 @@ impl Plugins {
         self.registry.book().list()
     }
 
+    /// Waits until nothing more begins on what was replaced before, a moment at most.
+    pub async fn settled(&self) {
+        self.registry.replaced.withdrawn().await;
+    }
+
     /// Obeys an upload: the same checks as for a file in the folder, before anything in the folder changes.
     pub async fn put(&self, name: &str, upload: Upload, condition: Condition) -> Result<Obeyed, Disobeyed> {
         self.order(name, Action::Put(upload), condition).await
@@ -225,13 +232,21 @@ pub(super) struct Registry {
     book: Mutex<Book>,
     changed: watch::Sender<u64>,
     news: Arc<Newsroom>,
+    pub(super) replaced: Replaced,
 }
 
 impl Registry {
     fn new(sandbox: Arc<Sandbox>) -> Self {
         let news = Arc::<Newsroom>::default();
         let book = Mutex::new(Book::new(Arc::clone(&news)));
-        Self { sandbox, live: Arc::default(), book, changed: watch::Sender::new(0), news }
+        Self {
+            sandbox,
+            live: Arc::default(),
+            book,
+            changed: watch::Sender::new(0),
+            news,
+            replaced: Replaced::default(),
+        }
     }
 
     /// Loads a candidate; nothing of it is visible yet but that it is on its way. Dropping the future gives it up.
@@ -298,15 +313,15 @@ impl Registry {
     }
 
     /// Makes a generation live that clashes with no other; the one before it drains. Without a cause it was live before
-    /// the last restart. What is answered ends once nothing more begins on the one before.
-    pub(super) fn adopt(&self, generation: Generation, cause: Option<Cause>, now: Timestamp) -> CancellationToken {
+    /// the last restart.
+    pub(super) fn adopt(&self, generation: Generation, cause: Option<Cause>, now: Timestamp) {
         tracing::info!(plugin = generation.plugin(), digest = %generation.digest(), "plugin is live");
         if let Some(cause) = cause {
             self.tell(generation.plugin(), Some(generation.digest()), What::Live(cause));
         }
         let mut book = self.book();
         book.adopt(Arc::new(generation.live_since(now)), (now, Instant::now()));
-        self.publish(&book)
+        self.publish(&book);
     }
 
     /// The digest that is live under a name.
@@ -360,11 +375,10 @@ impl Registry {
         self.news.push(News { plugin: name.to_owned(), digest, what });
     }
 
-    /// Answers what ends once nobody begins anything by what was live before.
-    fn publish(&self, book: &Book) -> CancellationToken {
+    fn publish(&self, book: &Book) {
         let before = self.live.swap(Arc::new(Live::new(book.live())));
+        self.replaced.add(before.released.clone());
         self.bump();
-        before.released.clone()
     }
 
     fn bump(&self) {

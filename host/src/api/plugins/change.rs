@@ -200,7 +200,7 @@ async fn canary(state: &Arc<AppState>, name: &str, asked: Option<&str>) -> Resul
 
 /// The latest task of the plugin that has succeeded.
 async fn latest(state: &Arc<AppState>, name: &str) -> Result<Task, Problem> {
-    let known = state.plugins.list().into_iter().find(|plugin| plugin.name == name);
+    let known = state.plugins.list().await.into_iter().find(|plugin| plugin.name == name);
     let kinds = known.and_then(|plugin| plugin.live).map(|live| live.kinds).unwrap_or_default();
     let mut found: Option<Task> = None;
     for kind in kinds {

@@ -33,6 +33,7 @@ const BOOT: BootId = BootId(7);
 /// `echo` accepts anything, `video.cut` wants a text `media`, `panic` panics.
 struct Directory;
 
+#[async_trait]
 impl PluginDirectory for Directory {
     fn check_input(&self, kind: &str, input: &str) -> Result<(), InputError> {
         let value: Value = serde_json::from_str(input).map_err(|error| InputError::NotJson(error.to_string()))?;
@@ -59,7 +60,7 @@ impl PluginDirectory for Directory {
         None
     }
 
-    fn list(&self) -> Vec<PluginInfo> {
+    async fn list(&self) -> Vec<PluginInfo> {
         let kind = KindInfo {
             name: "echo".to_owned(),
             summary: "Returns its input".to_owned(),

@@ -4,7 +4,6 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -20,9 +19,6 @@ use crate::plugin::registry::generation::Source;
 use crate::plugin::registry::load::{Candidate, NotLoaded};
 use crate::plugin::signature::MAX_SIGNATURE_BYTES;
 use crate::task::Digest;
-
-/// How long an answer waits for claims on the generation before to be withdrawn, which takes a commit.
-const CLAIMS_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What an order comes to, before anything was checked.
 struct Draft {
@@ -95,12 +91,12 @@ impl Reloader {
         let (live, version) = (Some(source.digest), generation.version().to_owned());
         let Pending { cause, restores, .. } = *pending;
         let news = Some(cause).filter(|_| self.archive.is_news(&name, &source));
-        let released = self.registry.adopt(generation, news, now);
+        self.registry.adopt(generation, news, now);
         self.blocked.remove(&name);
         self.freed = true;
         self.keep(Arrived { name, component, source, version, cause, restores }, now).await;
-        // Claims on the generation before are being withdrawn: whoever is answered finds the new one.
-        let _ = tokio::time::timeout(CLAIMS_PATIENCE, released.cancelled()).await;
+        // Whoever is answered finds the new one.
+        self.registry.replaced.withdrawn().await;
         Ok(Obeyed { live, before })
     }
 
