@@ -31,7 +31,7 @@ mod schema;
 pub mod signature;
 pub mod steer;
 #[cfg(test)]
-mod testbed;
+pub(crate) mod testbed;
 
 use std::path::PathBuf;
 use std::sync::Arc;

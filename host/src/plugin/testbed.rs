@@ -30,7 +30,7 @@ pub(super) struct Testbed {
 }
 
 /// Small settings over a temporary folder.
-pub(super) fn settings(root: &tempfile::TempDir) -> Settings {
+pub(crate) fn settings(root: &tempfile::TempDir) -> Settings {
     Settings {
         dir: root.path().join("plugins"),
         cache_dir: root.path().join("cache"),

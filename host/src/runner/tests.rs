@@ -9,7 +9,7 @@ use super::{Runner, Settings, Shutdown};
 use crate::limiter::{BreakerSettings, Breakers};
 use crate::plugin::check::absent;
 use crate::plugin::ports::{LogLine, LogPort, LogSource, Ports};
-use crate::plugin::{self, Plugins, Rules};
+use crate::plugin::{Plugins, testbed};
 use crate::retry::Backoff;
 use crate::store::Store;
 use crate::store::memory::{self, Memory};
@@ -30,18 +30,7 @@ impl LogPort for NoLineOfTheHost {
 }
 
 async fn plugins(root: &tempfile::TempDir, files: &[(&str, &str)]) -> Arc<Plugins> {
-    let settings = plugin::Settings {
-        dir: root.path().join("plugins"),
-        cache_dir: root.path().join("cache"),
-        kept_dir: root.path().join("generations"),
-        threads: 1,
-        max_instances: 4,
-        memory_total_bytes: 256 << 20,
-        max_component_bytes: 1 << 20,
-        cancel_grace_ms: 1_000,
-        dev: false,
-        rules: Rules::default(),
-    };
+    let settings = testbed::settings(root);
     std::fs::create_dir(&settings.dir).unwrap();
     for (name, text) in files {
         std::fs::write(settings.dir.join(name), text).unwrap();

@@ -258,20 +258,10 @@ pub(in crate::plugin) struct Bench {
     _dir: tempfile::TempDir,
 }
 
-/// A short grace, so that a test waits for it; everything else as it comes.
+/// A short grace, so that a test waits for it, and room for guests that take much.
 pub(in crate::plugin) fn settings(dir: &tempfile::TempDir) -> Settings {
-    Settings {
-        dir: dir.path().join("plugins"),
-        cache_dir: dir.path().join("cache"),
-        kept_dir: dir.path().join("generations"),
-        threads: 2,
-        max_instances: 24,
-        memory_total_bytes: 1 << 30,
-        max_component_bytes: 1 << 20,
-        cancel_grace_ms: 50,
-        dev: false,
-        rules: crate::plugin::Rules::default(),
-    }
+    let usual = crate::plugin::testbed::settings(dir);
+    Settings { threads: 2, max_instances: 24, memory_total_bytes: 1 << 30, cancel_grace_ms: 50, ..usual }
 }
 
 impl Bench {
