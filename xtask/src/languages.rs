@@ -92,7 +92,7 @@ pub(crate) fn build(templates: bool) -> Result<()> {
         example(name, folder, plugin)?;
     }
     if templates {
-        run(&mut cargo(&["build", "--package", "taskhost", "--bin", "taskhost"]))?;
+        run(&mut cargo(&["build", "--workspace", "--bin", "taskhost"]))?;
         for language in &LANGUAGES {
             template(language)?;
         }

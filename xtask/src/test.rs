@@ -111,8 +111,7 @@ fn install() -> Result<()> {
 /// Those that need what [`languages::build`] has built.
 fn test_languages() -> Result<()> {
     // Each of them computes for many seconds: two at a time.
-    let arguments =
-        ["test", "--package", "taskhost", "--test", "it", "languages::", "--", "--ignored", "--test-threads=2"];
+    let arguments = ["test", "--workspace", "--test", "it", "languages::", "--", "--ignored", "--test-threads=2"];
     run_command(&mut cargo(&arguments))
 }
 
