@@ -112,7 +112,7 @@ pub(crate) fn build_one(wanted: &str) -> Result<()> {
 }
 
 fn example(name: &str, folder: &str, plugin: &str) -> Result<()> {
-    let staged = home().join(if EXAMPLES.iter().any(|(.., example)| *example == plugin) { name } else { plugin });
+    let staged = home().join(plugin);
     stage::example(&root().join(folder), &staged)?;
     finish(language(name)?, &staged, plugin)
 }

@@ -46,22 +46,26 @@ pub struct FieldError {
 impl FieldError {
     /// Something wrong in the body.
     pub fn pointer(pointer: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { place: Place::Pointer(pointer.into()), message: message.into(), passes: false }
+        Self::at(Place::Pointer(pointer.into()), message)
     }
 
     /// Something wrong in the query.
     pub fn parameter(name: &str, message: impl Into<String>) -> Self {
-        Self { place: Place::Parameter(echo(name)), message: message.into(), passes: false }
+        Self::at(Place::Parameter(echo(name)), message)
     }
 
     /// Something wrong with a part of the host.
     pub fn part(part: &'static str, message: impl Into<String>) -> Self {
-        Self { place: Place::Part(part), message: message.into(), passes: false }
+        Self::at(Place::Part(part), message)
     }
 
     /// Something wrong in a header.
     pub fn header(name: &'static str, message: impl Into<String>) -> Self {
-        Self { place: Place::Header(name), message: message.into(), passes: false }
+        Self::at(Place::Header(name), message)
+    }
+
+    fn at(place: Place, message: impl Into<String>) -> Self {
+        Self { place, message: message.into(), passes: false }
     }
 }
 

@@ -109,16 +109,11 @@ impl Plugins {
     /// caller bounds it).
     pub fn check_input(&self, kind: &str, input: &str) -> Result<(), InputError> {
         let checked = self.registry.live.load().check(kind, input);
-        checked.map_err(|error| match error {
-            InputError::UnknownKind { kind, known } => match self.coming() {
-                coming if coming.is_empty() => InputError::UnknownKind { kind, known },
-                coming => InputError::NotYetKnown { kind, coming },
-            },
-            error @ (InputError::NotYetKnown { .. }
-            | InputError::NotJson(_)
-            | InputError::Repeated(_)
-            | InputError::Mismatch { .. }) => error,
-        })
+        let Err(InputError::UnknownKind { kind, known }) = checked else { return checked };
+        match self.coming() {
+            coming if coming.is_empty() => Err(InputError::UnknownKind { kind, known }),
+            coming => Err(InputError::NotYetKnown { kind, coming }),
+        }
     }
 
     /// Plugins that are being loaded and have nothing live, in the order of names: what they execute is not known yet.
